@@ -1,0 +1,64 @@
+# `make` lists the commands. Nothing here relies on an active environment; paths may hold spaces.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+PEERS := .venv-peers
+PORT ?= 5006
+LAB_PORT ?= 8888
+PIP_ARGS ?=
+ARGS ?=
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+
+.PHONY: help env report report-all lab dashboards test test-browser bench kernels gate lint clean peers
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+env: $(STAMP) ## create .venv from requirements.lock (honours PIP_INDEX_URL and PIP_ARGS)
+
+$(STAMP): requirements.lock pyproject.toml
+	@bash .ci/env $(VENV) requirements.lock project $(PIP_ARGS)
+
+report: env ## render the front set of notebooks into data/reports/index.html
+	@$(PYTHON) -m lab render --front $(ARGS)
+
+report-all: env ## render every notebook at the default profile
+	@$(PYTHON) -m lab render --all --profile default $(ARGS)
+
+lab: env ## open JupyterLab at the start notebook (LAB_PORT=8888)
+	@$(PYTHON) -m lab jupyter --port $(LAB_PORT) $(ARGS)
+
+dashboards: env ## serve the Panel dashboards on 127.0.0.1 (PORT=5006)
+	@$(PYTHON) -m lab serve --port $(PORT) $(ARGS)
+
+test: env ## run the tests
+	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-browser: env ## run the browser tests (needs Chromium)
+	@$(PYTHON) -m pytest -m browser $(ARGS)
+
+peers: ## create .venv-peers, the libraries that benchmarks compare with
+	@bash .ci/env $(PEERS) requirements-peers.lock peers $(PIP_ARGS)
+
+bench: env peers ## measure speed against the peers and write the tables
+	@$(PYTHON) -m pytest -m "bench or peers" tests/bench $(ARGS)
+
+kernels: env ## compile every CPU kernel and keep it in the cache
+	@$(PYTHON) -m lab kernels warm
+
+gate: env ## compile the Triton kernels for several GPUs without one
+	@$(PYTHON) -m lab.kernels.aot
+
+lint: env ## ruff and mypy
+	@$(PYTHON) -m ruff check lab widgets tests
+	@$(PYTHON) -m mypy
+
+clean: ## remove environments, runs, reports and caches
+	@rm -rf $(VENV) $(PEERS) data/runs data/reports data/cache data/screenshots build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

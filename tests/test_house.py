@@ -1,0 +1,175 @@
+"""The house: what may import what, what an import costs, and that the project's files agree."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+FLOOR_ONE = {"kernels", "training", "datasets", "claims", "report", "checks"}
+ROOMS = {"topology", "explain", "inductive_bias", "losses", "generalization", "search", "compression", "generative", "physics", "online"}
+
+
+def modules_imported_by(path: Path) -> set[str]:
+    """Absolute dotted names that a file imports anywhere, function bodies included."""
+    found = set()
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            base += (node.module or "").split(".") if node.module else []
+            found.add(".".join(base))
+            found |= {".".join([*base, alias.name]) for alias in node.names}
+    return found
+
+
+def lab_part(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "lab" and len(parts) > 1 else None
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources("lab"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_lab_module_imports_only_its_floor_and_below(path):
+    relative = path.relative_to(ROOT / "lab").parts
+    own = relative[0].removesuffix(".py")
+    imported = modules_imported_by(path)
+    assert not {name for name in imported if name.split(".")[0] in ("widgets", "tests", "notebooks")}
+    parts = {part for part in map(lab_part, imported) if part}
+    if own in FLOOR_ONE:
+        assert not parts & ROOMS, f"floor 1 imports a room: {parts & ROOMS}"
+    if own in ROOMS:
+        assert not (parts & ROOMS) - {own}, f"sideways import: {parts & ROOMS - {own}}"
+    if own == "report":
+        assert not parts & (ROOMS | {"training", "kernels"}), "lab.report knows notebooks, not methods"
+
+
+def test_every_compiled_kernel_stands_in_lab_kernels():
+    decorated = re.compile(r"^\s*@(numba\.)?(n?jit|vectorize|guvectorize|cfunc)\b|from numba import|^import numba|^\s+import numba", re.M)
+    outside = [
+        str(path.relative_to(ROOT))
+        for path in [*sources("lab"), *sources("widgets")]
+        if "kernels" not in path.relative_to(ROOT).parts[:2] and decorated.search(path.read_text(encoding="utf-8"))
+        and path.name not in ("cli.py", "doctor.py")
+    ]
+    assert not outside, outside
+
+
+def test_peers_are_imported_only_behind_their_door():
+    peers = {"topolosses", "multipers", "cripser", "captum", "shap", "lime", "shapiq", "oineus", "gx2", "pykeops", "torch_topological", "monai"}
+    for path in [*sources("lab"), *sources("widgets")]:
+        used = {name.split(".")[0] for name in modules_imported_by(path)} & peers
+        assert not used, f"{path.relative_to(ROOT)} imports {used}"
+
+
+def test_only_figures_draw():
+    for path in sources("lab"):
+        used = {name.split(".")[0] for name in modules_imported_by(path)} & {"plotly", "matplotlib", "panel", "bokeh", "ipywidgets", "holoviews"}
+        # the run of a notebook renders one figure before it is frozen, and the site ships plotly.js
+        if path.relative_to(ROOT).parts[:2] != ("lab", "report"):
+            assert not used, f"{path.relative_to(ROOT)} imports {used}"
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(result.stdout.split())
+
+
+def test_import_lab_loads_no_heavy_package():
+    assert not loaded_after("import lab") & {"torch", "numba", "pandas", "plotly", "panel", "papermill", "triton"}
+
+
+def test_reading_the_ledger_loads_no_torch():
+    assert not loaded_after("import lab.claims; lab.claims.ledger()") & {"torch", "numba", "pandas", "plotly", "panel", "papermill"}
+
+
+def test_help_loads_no_torch():
+    code = "import sys\nfrom lab.cli import main\nsys.argv = ['lab', '--help']\ntry:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+    assert not loaded_after(code) & {"torch", "numba", "pandas", "plotly", "panel", "papermill"}
+
+
+@pytest.mark.parametrize("module", ["lab", "lab.kernels"])
+def test_bench_machine_needs_torch_numpy_and_numba_only(module):
+    blocker = """
+import sys
+class Blocker:
+    allowed = {'torch', 'numpy', 'numba', 'llvmlite', 'lab'}
+    blocked = set('scipy sklearn skimage gudhi ot pandas pyarrow duckdb plotly panel ipywidgets papermill nbclient nbconvert pydantic typer rich tqdm dask jaxtyping nibabel tifffile imageio PIL safetensors networkx psutil yaml triton'.split())
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in self.blocked:
+            raise ModuleNotFoundError(f'blocked: {name}', name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+    subprocess.run([sys.executable, "-c", f"{blocker}\nimport {module}"], cwd=ROOT, check=True, capture_output=True, text=True)
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    found = {}
+    for line in filter(None, lines):
+        requirement = Requirement(line)
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{name}: {line} is not an exact pin"
+        assert canonicalize_name(requirement.name) not in found, f"{name}: {requirement.name} stands twice"
+        found[canonicalize_name(requirement.name)] = specifier.version
+    return found
+
+
+def test_lock_satisfies_pyproject():
+    locked = pins("requirements.lock")
+    wanted = [*project()["dependencies"], *project()["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, wanted):
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} is missing from requirements.lock"
+        assert requirement.specifier.contains(version), f"{requirement.name} {version} is outside {requirement.specifier}"
+
+
+def test_locks_name_no_local_build_and_no_host():
+    for name in ("requirements.lock", "requirements-peers.lock", "environment.yml", "pyproject.toml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "+cpu" not in text and "file://" not in text and not re.search(r"https?://(?!github\.com|www\.apache)", text), name
+
+
+def test_environment_yml_agrees_with_pyproject_and_lock():
+    import yaml
+
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert set(environment) == {"name", "channels", "dependencies"}
+    assert environment["channels"] == ["conda-forge"]
+    conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    assert any(re.fullmatch(r"python=3\.1[12]", item) for item in conda) and "pip" in conda
+    assert pip[-2:] == ["-r requirements.lock", "-e . --no-deps"]
+    card = {"torch", "jupyterlab", "ipywidgets", "plotly", "panel", "papermill", "pytest"}
+    named = {canonicalize_name(re.split(r"[=<> ]", item)[0]) for item in conda} - {"python", "pip"}
+    listed = {canonicalize_name(Requirement(item).name) for item in pip[:-2]}
+    assert not named & listed, "a package stands in both parts"
+    assert named | listed == card
+    locked = pins("requirements.lock")
+    for item in pip[:-2]:
+        assert Requirement(item).specifier.contains(locked[canonicalize_name(Requirement(item).name)])
+
+
+def test_no_machine_path_in_committed_text():
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    words = re.compile("/wo" + "rk/(main|shared)|/ro" + "ot/|/opt/py" + "pi")
+    for name in filter(None, files):
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".ipynb", ".lock", ".cff", ""} and path.is_file():
+            assert not words.search(path.read_text(encoding="utf-8", errors="ignore")), name

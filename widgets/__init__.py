@@ -1,0 +1,1 @@
+"""The third floor: figures, dashboard pages and JupyterLab explorers over the models in ``lab``."""
