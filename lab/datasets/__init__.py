@@ -1,1 +1,71 @@
+"""Every data set by name, and the user's own files by path.
 
+::
+
+    load(name_or_path, *, seed=0, max_bytes=2**30) -> ImageSet | Table | Points
+    pair(prediction, label, *, image=None, max_bytes=2**30) -> ImageSet      a user's own files or arrays
+    names(kind=None) -> tuple[str, ...]          kind: "image" | "volume" | "table" | "points" | "classification"
+    describe(name) -> Card                       title, kind, source, licence, shape, how label and predictions were made
+    cards(kind=None) -> tuple[Card, ...]
+
+``ImageSet(image, label, prediction, spacing, predictions, colour, name, affine)`` is one image or several.
+    One image: ``image`` float32 in [0, 1] of shape (height, width) or (depth, height, width); ``label`` bool or integer ids
+    of the same shape, or None; ``prediction`` float32 probabilities in [0, 1] of the same shape, or None; ``spacing`` one
+    length per axis. ``predictions`` maps a variant to a prediction: all of them have the SAME Dice against the label at
+    threshold 0.5 and differ in topology: ``"boundary"`` (no new feature: the same pixels in error, on the outline),
+    ``"islands"`` (false components), ``"holes"`` (false holes), ``"breaks"`` (cut components), ``"bridges"`` (joined
+    components). ``prediction`` is the variant ``"mixed"``. Several images (a folder of files): the three fields are tuples.
+    Either way ``for item in data`` yields single images, ``len(data)`` counts them, ``data[i]`` is one.
+    ``data.variant("holes")`` is the same set with that prediction.
+
+``Table(frame, target, name)``: a pandas frame and the name of its target column (or None).
+    ``.numeric()`` -> (x float32 (rows, columns), y (rows,) or None, column names).
+
+``Points(x, label, name, classes)``: ``x`` of shape (items, features...), ``label`` (items,) int64, float or None. Image
+    classification sets have ``x`` of shape (items, channels, height, width) in [0, 1].
+
+Generators take their sizes as arguments: ``lab.datasets.smooth_field``, ``vessel_tree``, ``noisy_circle``, ``spirals``,
+``blobs``, ``moons``, ``clusters``, ``textures``, ``equal_dice_predictions`` (see their modules); ``load`` calls them with
+the sizes on their cards. No global random state is read or written: ``seed: int | torch.Generator``.
+
+Nothing of scikit-image, scikit-learn, nibabel or pandas is imported before a set is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_PLACES = {
+    "load": "loading",
+    "pair": "files",
+    "read_array": "files",
+    "names": "catalog",
+    "describe": "catalog",
+    "cards": "catalog",
+    "Card": "catalog",
+    "ImageSet": "sets",
+    "Table": "sets",
+    "Points": "sets",
+    "equal_dice_predictions": "predictions",
+    "dice": "predictions",
+    "smooth_field": "fields",
+    "vessel_tree": "vessels",
+    "noisy_circle": "clouds",
+    "spirals": "clouds",
+    "moons": "clouds",
+    "blobs": "clouds",
+    "clusters": "clouds",
+    "textures": "textures",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name):
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'lab.datasets' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}")
+
+
+def __dir__():
+    return sorted(_PLACES)

@@ -1,0 +1,227 @@
+"""The three shapes of data: images with labels, tables, points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lab import checks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """One image with reference label and prediction, or several of them.
+
+    Args:
+        image: float32 in [0, 1], (height, width) or (depth, height, width); a tuple of these for several images.
+        label: bool or integer ids, the image's shape; or None.
+        prediction: float32 probabilities in [0, 1], the image's shape; or None.
+        spacing: length of a voxel along each axis, in the file's unit (1.0 where unknown).
+        predictions: further predictions by variant, all of equal Dice against ``label > 0`` at threshold 0.5.
+        colour: the colour channels (channels, height, width) in [0, 1] where the source has them.
+        name: where the data came from, for titles and refusals.
+        affine: (4, 4) voxel-to-world matrix of a NIfTI file, or None.
+
+    Raises:
+        ValueError: label or prediction of another shape than the image (both sizes are named), a prediction outside
+            [0, 1], NaN.
+    """
+
+    image: torch.Tensor | tuple[torch.Tensor, ...]
+    label: torch.Tensor | tuple | None = None
+    prediction: torch.Tensor | tuple | None = None
+    spacing: tuple[float, ...] = ()
+    predictions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    colour: torch.Tensor | None = None
+    name: str = ""
+    affine: torch.Tensor | None = None
+    items: tuple[ImageSet, ...] = ()
+
+    def __post_init__(self):
+        if self.items:
+            return
+        image = checks.tensor("image", self.image, ndim=(2, 3)).float()
+        object.__setattr__(self, "image", image)
+        if self.label is not None:
+            label = checks.tensor("label", self.label)
+            checks.same_shape("image", image, "label", label)
+            if label.is_floating_point():
+                raise TypeError(f"label must hold booleans or integer ids, got {label.dtype}")
+            object.__setattr__(self, "label", label)
+        if self.prediction is not None:
+            object.__setattr__(self, "prediction", _probabilities("prediction", self.prediction, image))
+        variants = {key: _probabilities(f"predictions[{key!r}]", value, image) for key, value in self.predictions.items()}
+        object.__setattr__(self, "predictions", variants)
+        spacing = tuple(float(length) for length in self.spacing) or (1.0,) * image.ndim
+        if len(spacing) != image.ndim or not all(np.isfinite(length) and length > 0 for length in spacing):
+            raise ValueError(f"spacing must be {image.ndim} positive lengths, got {self.spacing}")
+        object.__setattr__(self, "spacing", spacing)
+
+    @classmethod
+    def of(cls, items: list[ImageSet] | tuple[ImageSet, ...], name: str = "") -> ImageSet:
+        """Several single images as one set; the images may differ in size."""
+        items = tuple(single for item in items for single in item)
+        if not items:
+            raise ValueError("items is empty; at least one image is needed")
+        if len(items) == 1:
+            return items[0]
+        return cls(
+            image=tuple(item.image for item in items),
+            label=_all_or_none([item.label for item in items]),
+            prediction=_all_or_none([item.prediction for item in items]),
+            spacing=items[0].spacing,
+            name=name,
+            items=items,
+        )
+
+    def __len__(self) -> int:
+        return len(self.items) or 1
+
+    def __iter__(self) -> Iterator[ImageSet]:
+        return iter(self.items or (self,))
+
+    def __getitem__(self, index: int) -> ImageSet:
+        return (self.items or (self,))[index]
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The label of a single image as booleans: every positive id is foreground."""
+        if self.items or self.label is None:
+            raise ValueError(f"{self.name or 'this set'} has {'several images' if self.items else 'no label'}")
+        return self.label > 0
+
+    def variant(self, name: str) -> ImageSet:
+        """The same set with the prediction of that variant."""
+        if self.items:
+            return ImageSet.of([item.variant(name) for item in self.items], self.name)
+        return replace(self, prediction=self.predictions[checks.choice("variant", name, self.predictions)])
+
+    def save(self, path) -> None:
+        """Write a single image to an NPZ file that :meth:`load` reads (no pickles)."""
+        if self.items:
+            raise ValueError("save one image at a time: for item in data: item.save(...)")
+        fields = {"image": self.image, "label": self.label, "prediction": self.prediction, "colour": self.colour,
+                  "affine": self.affine, **{f"variant:{key}": value for key, value in self.predictions.items()}}
+        arrays = {key: value.cpu().numpy() for key, value in fields.items() if value is not None}
+        np.savez_compressed(path, spacing=np.asarray(self.spacing), name=np.asarray(self.name), **arrays)
+
+    @classmethod
+    def load(cls, path) -> ImageSet:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        optional = {key: torch.from_numpy(arrays[key]) for key in ("label", "prediction", "colour", "affine") if key in arrays}
+        variants = {key[8:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("variant:")}
+        return cls(torch.from_numpy(arrays["image"]), spacing=tuple(arrays["spacing"].tolist()), predictions=variants,
+                   name=str(arrays["name"]), **optional)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A pandas frame and the name of its target column (None: no target)."""
+
+    frame: pd.DataFrame
+    target: str | None = None
+    name: str = ""
+
+    def __post_init__(self):
+        if self.target is not None:
+            checks.choice("target", self.target, list(self.frame.columns))
+        if len(self.frame) == 0:
+            raise ValueError(f"{self.name or 'the table'} has no rows")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of a categorical target, in the order of :meth:`numeric`'s codes; empty for a numeric target."""
+        import pandas as pd
+
+        if self.target is None or pd.api.types.is_float_dtype(self.frame[self.target]):
+            return ()
+        return tuple(str(value) for value in sorted(self.frame[self.target].dropna().unique()))
+
+    def numeric(self) -> tuple[torch.Tensor, torch.Tensor | None, tuple[str, ...]]:
+        """``(x, y, columns)``: the numeric columns as float32 (rows, columns), and the target.
+
+        A target of text, booleans or integers becomes int64 codes in sorted order; a floating target stays float32. Rows
+        with a missing value are refused with their number.
+        """
+        import pandas as pd
+
+        features = self.frame.drop(columns=[] if self.target is None else [self.target])
+        features = features.select_dtypes(include=["number", "bool"])
+        if features.shape[1] == 0:
+            raise ValueError(f"{self.name or 'the table'} has no numeric column beside its target")
+        missing = int(features.isna().any(axis=1).sum())
+        if self.target is not None:
+            missing = max(missing, int(self.frame[self.target].isna().sum()))
+        if missing:
+            raise ValueError(f"{self.name or 'the table'} has {missing} rows with missing values; drop or fill them first")
+        x = torch.tensor(features.to_numpy(dtype=np.float32, copy=True))
+        if self.target is None:
+            return x, None, tuple(map(str, features.columns))
+        column = self.frame[self.target]
+        if pd.api.types.is_float_dtype(column):
+            y = torch.tensor(column.to_numpy(dtype=np.float32, copy=True))
+        else:
+            y = torch.tensor(pd.Categorical(column, categories=sorted(column.unique())).codes.astype(np.int64))
+        return x, y, tuple(map(str, features.columns))
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Items with features: a point cloud or a classification set.
+
+    Args:
+        x: (items, features...) float32.
+        label: (items,) int64 classes, float32 values, or None.
+        name: where the data came from.
+        classes: names of the classes.
+    """
+
+    x: torch.Tensor
+    label: torch.Tensor | None = None
+    name: str = ""
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        x = checks.tensor("x", self.x, ndim=(2, 3, 4, 5))
+        object.__setattr__(self, "x", x if x.is_floating_point() else x.float())
+        if self.label is not None:
+            object.__setattr__(self, "label", checks.tensor("label", self.label, shape=(len(x),)))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def split(self, test: float = 0.25, *, seed: int | torch.Generator = 0) -> tuple[Points, Points]:
+        """Training and test parts: a random fraction ``test`` of the items goes to the second."""
+        test = checks.number("test", test, low=0.0, high=1.0)
+        count = round(test * len(self.x))
+        if not 0 < count < len(self.x):
+            raise ValueError(f"test must leave items on both sides, got {test} of {len(self.x)} items")
+        order = torch.randperm(len(self.x), generator=checks.generator(seed))
+        label = self.label
+        parts = [replace(self, x=self.x[rows], label=None if label is None else label[rows]) for rows in (order[count:], order[:count])]
+        return parts[0], parts[1]
+
+
+def _probabilities(name: str, value, image: torch.Tensor) -> torch.Tensor:
+    value = checks.tensor(name, value).float()
+    checks.same_shape("image", image, name, value)
+    low, high = float(value.min()), float(value.max())
+    if low < 0 or high > 1:
+        raise ValueError(f"{name} must hold probabilities in [0, 1], got values from {low:.4g} to {high:.4g}")
+    return value
+
+
+def _all_or_none(values: list) -> tuple | None:
+    return tuple(values) if all(value is not None for value in values) else None
