@@ -1,0 +1,54 @@
+"""Words that a visitor may not know, each with one sentence, shown on hover and on keyboard focus."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+TERMS = {
+    "birth": "The threshold at which a topological feature appears while the threshold sweeps over the image.",
+    "death": "The threshold at which a feature merges into an older one or is filled in.",
+    "persistence": "Death minus birth, without sign: how long a feature lasts. Noise is short, structure is long.",
+    "barcode": "All features of an image, each as a bar from its birth to its death.",
+    "Betti matching": "Features of two images paired when they are the same feature of the pointwise comparison of both.",
+    "Betti number": "How many features of a dimension there are: components (0), loops (1), cavities (2).",
+    "superlevel": "The part of an image at or above a threshold; the threshold sweeps from high to low.",
+    "sublevel": "The part of an image at or below a threshold; the threshold sweeps from low to high.",
+    "Dice": "Overlap of two masks: twice the common area over the sum of both areas; 1 is equality, 0 is no overlap.",
+    "filtration": "A nested family of spaces, one for each threshold.",
+    "neighbourhood": "The weighted set of inputs near a point on which an explanation has to agree with the model.",
+    "faithfulness": "How well an explanation predicts what the model does when the input changes.",
+    "bits": "The unit of information: one bit halves the set of hypotheses that remain.",
+    "inductive bias": "How much a learner must already know, in bits, to generalize as well as it does on the data at hand.",
+    "hypothesis space": "All functions that a learner could return.",
+    "interval": "The range in which the true value lies at the stated confidence, computed from the seeds of this run.",
+    "seeds": "Independent repetitions, each with its own random numbers.",
+    "margin": "The smallest effect that counts as support for a claim.",
+    "calibration": "Whether predicted probabilities equal observed frequencies.",
+    "roofline": "The speed that memory bandwidth or arithmetic allows at best on this machine.",
+}
+_PATTERN = re.compile(
+    r"(?<![\w-])(" + "|".join(re.escape(term) for term in sorted(TERMS, key=len, reverse=True)) + r")(?![\w-])", re.IGNORECASE
+)
+_BY_LOWER = {term.lower(): text for term, text in TERMS.items()}
+
+
+def mark(text: str, *, html: bool = True) -> str:
+    """``text`` with the first occurrence of each glossary term explained.
+
+    ``html=True`` escapes the text first; ``html=False`` is for Markdown, where code spans, formulas and links stay as they are.
+    """
+    seen: set[str] = set()
+
+    def explain(match):
+        term = match.group(1)
+        if term.lower() in seen:
+            return term
+        seen.add(term.lower())
+        meaning = escape(_BY_LOWER[term.lower()])
+        return f'<span class="lab-term" tabindex="0" data-meaning="{meaning}">{term}<span class="lab-hidden"> ({meaning})</span></span>'
+
+    if html:
+        return _PATTERN.sub(explain, escape(text))
+    parts = re.split(r"(`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\[[^\]]*\]\([^)]*\)|^#.*$|<[^>]*>)", text, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if i % 2 else _PATTERN.sub(explain, part) for i, part in enumerate(parts))

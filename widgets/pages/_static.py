@@ -1,0 +1,112 @@
+"""The page at the end of a notebook: served as a dashboard, and kept as static output with the same figures and numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import panel as pn
+import plotly.graph_objects as go
+
+from widgets.pages._anatomy import Numbers, table_html
+from widgets.pages._state import address
+
+MIME = "application/vnd.lab.page+json"
+
+
+@dataclass(frozen=True)
+class Static:
+    """What a page shows at one state: its figures and its tables of numbers, in the order of the page."""
+
+    page: str
+    state: dict
+    figures: tuple[go.Figure, ...]
+    numbers: tuple[pd.DataFrame, ...]
+
+    def to_dict(self) -> dict:
+        """The record that stays in the notebook: page, state, figure titles, and the numbers as rows."""
+        return {
+            "page": self.page,
+            "state": self.state,
+            "figures": [figure.layout.title.text or "" for figure in self.figures],
+            "numbers": [json.loads(frame.to_json(orient="records", double_precision=15)) for frame in self.numbers],
+        }
+
+
+def static(page: str, state: Mapping, view: pn.viewable.Viewable) -> Static:
+    """The figures and tables of a built page, found by walking it."""
+    figures = tuple(go.Figure(pane.object) for pane in view.select(pn.pane.Plotly) if pane.object is not None)
+    tables = tuple(pane.frame for pane in view.select(Numbers) if pane.object is not None)
+    return Static(page, dict(state), figures, tables)
+
+
+def show(page: str, state: Mapping | None = None) -> pn.viewable.Viewable | None:
+    """Build a page at ``state``; the last cell of a notebook.
+
+    Served by Panel, the notebook is the dashboard. Executed in a kernel, the page's figures and numbers become the cell's
+    output, beside a record of page and state from which ``lab serve RUN`` rebuilds the same view.
+
+    Args:
+        page: the page's module name, ``"betti_matching"``.
+        state: plain JSON values, as the page's ``build`` takes them.
+
+    Raises:
+        ValueError: no such page, or a state that the page refuses.
+        TypeError: ``state`` is not plain JSON.
+    """
+    from widgets.pages import find
+
+    state = _plain_state(state)
+    found = find(page)
+    view = found.build(state)
+    view.servable(title=found.title)
+    if pn.state.curdoc is not None and pn.state.curdoc.session_context:
+        return view
+    _emit(static(found.name, state, view), found.route)
+    return None
+
+
+def page_of_notebook(path: str | Path) -> tuple[str, dict] | None:
+    """Page and state that an executed notebook recorded in its last :func:`show`, or ``None``."""
+    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
+    for cell in reversed(notebook.get("cells", [])):
+        for output in cell.get("outputs", []):
+            record = output.get("data", {}).get(MIME)
+            if record:
+                return record["page"], record["state"]
+    return None
+
+
+def _plain_state(state) -> dict:
+    if state is None:
+        return {}
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"state must be a mapping from names to plain values, got {type(state).__name__}")
+    try:
+        return json.loads(json.dumps(dict(state), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"state must hold plain JSON values only: {error}") from error
+
+
+def _emit(content: Static, route: str) -> None:
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        return
+    link = f"/{route}?{address(content.state)}".rstrip("?")
+    display(
+        {
+            MIME: content.to_dict(),
+            "text/html": f'<p class="lab-page-link">The interactive page of this view: <code>lab serve</code>, then <code>{link}</code></p>',
+            "text/plain": f"page {content.page}: {link}",
+        },
+        raw=True,
+    )
+    for figure in content.figures:
+        display(figure)
+    for frame in content.numbers:
+        display({"text/html": table_html(frame), "text/plain": frame.to_string(index=False)}, raw=True)
