@@ -1,1 +1,78 @@
+"""Fused operations with a torch reference, a numba form for the CPU and a Triton form for GPUs.
 
+Public functions (arrays are torch tensors; numpy is accepted; every differentiable argument has a gradient):
+
+``rowloss(logits, target, loss=comp_sum(), *, temperature=1.0, weight=1.0)``
+    One loss a row, shape of ``target``; logits (N, C) or (B, C, H, W). Loss objects: ``comp_sum(tau, margin=0)``,
+    ``generalized_cross_entropy(q)``, ``mean_absolute_error()``, ``label_distributionally_robust(margin=)``
+    (temperature = lambda, a number or one per sample), ``margin()`` (with ``weight`` = EnsLoss derivatives).
+    ``kl_dro_weights(losses, radius)`` gives instance weights for ``weight``.
+``pairwise(x, y, values=None, *, kernel="gaussian", reduce="sum", lengthscale=1.0)``
+    sum_j k(x_i, y_j) v_j, logsumexp or argmin over all pairs without the matrix. Kernels: gaussian, laplacian,
+    matern32, matern52, imq, energy, dot.
+``infonce(a, b, *, temperature=0.1)``
+    Contrastive loss of each row of ``a`` with positive ``b[i]`` and the other rows of ``b`` as negatives.
+``random_hypotheses(network, x, target=None, *, count, seed=0, start=0, measure="error", segments=None, progress=None)``
+    Errors (or squared errors, or values) of ``count`` random networks, weights never stored;
+    ``network = RandomNetwork(features, widths, outputs, activation=, weight_scale=, bias_scale=, law=)``;
+    ``network.parameters(seed, index)`` and ``network.evaluate(x, seed, index)`` replay any one.
+``perturb_gram(perturbations, outputs, weights=None, *, seed=0, start=0, intercept=True) -> Gram``
+    Weighted normal equations of n local linear fits; ``Gram.solve(ridge=0.0)`` gives the coefficients.
+    ``perturbations`` is a tensor (m, d) or ``Perturbations("gaussian" | "uniform" | "mask", dimension, ...)`` with
+    ``.draw(count, seed=)``.
+
+Frame: ``backend("auto" | "reference" | "cpu" | "triton")`` as a context, the variable ``LAB_KERNELS`` with the same
+words, ``explain(op, *tensors)`` for the form that would run and why, ``table()`` for all operations, ``warm()`` to
+compile and keep every CPU kernel. Any folder here with a ``cpu`` module takes part in ``warm()`` by defining
+``warm()`` there; its kernels are ``@njit(cache=True, nogil=True)``.
+
+Importing this module loads torch and nothing else; numba and triton are loaded when a form needs them.
+"""
+
+from lab.kernels import cache as _cache
+
+_cache.prepare()
+
+from lab.kernels.cache import warm  # noqa: E402
+from lab.kernels.dispatch import Choice, backend  # noqa: E402
+from lab.kernels.infonce import infonce  # noqa: E402
+from lab.kernels.pairwise import KERNELS, pairwise  # noqa: E402
+from lab.kernels.perturb_gram import Gram, Perturbations, perturb_gram  # noqa: E402
+from lab.kernels.random_hypotheses import RandomNetwork, random_hypotheses  # noqa: E402
+from lab.kernels.rowloss import (  # noqa: E402
+    RowLoss,
+    comp_sum,
+    generalized_cross_entropy,
+    kl_dro_weights,
+    label_distributionally_robust,
+    margin,
+    mean_absolute_error,
+    rowloss,
+)
+from lab.kernels.spec import KernelSpec, explain, specs, table  # noqa: E402
+
+__all__ = [
+    "KERNELS",
+    "Choice",
+    "Gram",
+    "KernelSpec",
+    "Perturbations",
+    "RandomNetwork",
+    "RowLoss",
+    "backend",
+    "comp_sum",
+    "explain",
+    "generalized_cross_entropy",
+    "infonce",
+    "kl_dro_weights",
+    "label_distributionally_robust",
+    "margin",
+    "mean_absolute_error",
+    "pairwise",
+    "perturb_gram",
+    "random_hypotheses",
+    "rowloss",
+    "specs",
+    "table",
+    "warm",
+]
