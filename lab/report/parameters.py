@@ -164,11 +164,20 @@ def resolve(notebook: str | Path | Mapping, given: Mapping[str, Any] | None = No
 
 
 def _content(notebook):
-    import json
-
     if isinstance(notebook, Mapping):
         return notebook, "the notebook"
-    path = Path(notebook)
+    return load_notebook(notebook), Path(notebook).name
+
+
+def load_notebook(path: str | Path) -> dict[str, Any]:
+    """The JSON of a notebook of format 4, each cell's source and metadata in one form.
+
+    Raises:
+        ValueError: no such file, or not a notebook.
+    """
+    import json
+
+    path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -177,7 +186,11 @@ def _content(notebook):
         raise ValueError(f"{path.name} is not a notebook: it does not hold JSON; a .py or .md file can be converted with jupytext") from None
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise ValueError(f"{path.name} is not a notebook of format 4: it has no list of cells")
-    return content, path.name
+    for cell in content["cells"]:
+        cell["source"] = "".join(cell.get("source", ""))
+        cell.setdefault("metadata", {})
+    content.setdefault("metadata", {})
+    return content
 
 
 def _parameter(name, annotation, value, comment, enums, place, cell, line):

@@ -52,7 +52,7 @@ def claim(
     from lab import claims
 
     measured = claims.measure(id, data=data, seeds=seeds, budget=budget)
-    _write({"kind": "claim", "name": id, **_jsonable(measured.to_dict())})
+    _write({"kind": "claim", "name": id, **jsonable(measured.to_dict())})
     return _show(measured)
 
 
@@ -96,7 +96,7 @@ def _plain(name, value):
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return _jsonable(value)
+        return jsonable(value)
     if isinstance(value, (list, tuple)):
         return [_plain(name, item) for item in value]
     if hasattr(value, "item") and hasattr(value, "shape"):
@@ -109,19 +109,20 @@ def _plain(name, value):
     raise TypeError(f"the value of {name!r} must be a number, text, boolean or a list of these, got {type(value).__name__}")
 
 
-def _jsonable(value):
+def jsonable(value: Any) -> Any:
+    """``value`` as plain JSON values; NaN and infinities as text, arrays as lists."""
     if isinstance(value, float):
         if math.isnan(value):
             return "NaN"
         return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if hasattr(value, "tolist"):
-        return _jsonable(value.tolist())
+        return jsonable(value.tolist())
     return str(value)
 
 

@@ -1,0 +1,235 @@
+"""Commands about single runs: run, render, show, serve, jupyter."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME VALUE", help="A parameter of the notebook; may be given several times."),
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks at a time [default: one a core].")]
+Force = Annotated[bool, typer.Option("--force", help="Run again even if nothing has changed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures and the result only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print events and results as JSON lines.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for a whole notebook [default: 3600].")]
+CellTimeout = Annotated[float | None, typer.Option(help="Seconds for one cell [default: 1800].")]
+Memory = Annotated[float | None, typer.Option(help="Memory of a notebook in MiB [default: 90 % of the machine's].")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to ``app``."""
+    app.command("run")(run)
+    app.command("render")(render)
+    app.command("show")(show)
+    app.command("serve")(serve)
+    app.command("jupyter")(jupyter)
+
+
+def run(
+    notebook: Annotated[str, typer.Argument(help="An .ipynb file, or the name of a notebook under notebooks/.")],
+    parameter: Parameters = None,
+    force: Force = False,
+    timeout: Timeout = None,
+    cell_timeout: CellTimeout = None,
+    memory: Memory = None,
+    report: Annotated[bool, typer.Option(help="Write the HTML page of the run.")] = True,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Execute one notebook with parameters and write its report."""
+    from lab.cli.progress import Progress
+    from lab.report.batch import Batch
+    from lab.report.run import plan
+
+    plans = [plan(find_notebook(notebook), pairs(parameter), text=True)]
+    batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
+    with Progress(batch, quiet=quiet, as_json=as_json) as progress:
+        (finished,) = batch.run(jobs=1, emit=progress.event) or [None]
+    if finished is None:
+        raise KeyboardInterrupt
+    page = None
+    if report:
+        from lab.report.site import render_run
+
+        page = render_run(finished)
+    progress.result(finished, page)
+    raise typer.Exit(0 if finished.ok else 1)
+
+
+def render(
+    what: Annotated[list[str] | None, typer.Argument(help="Notebooks or folders; all notebooks with --all.")] = None,
+    front: Annotated[bool, typer.Option("--front", help="The notebooks of the front page, at profile smoke.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every notebook.")] = False,
+    profile: Annotated[str | None, typer.Option(help="smoke, default or full, for notebooks that have a profile.")] = None,
+    jobs: Jobs = None,
+    force: Force = False,
+    timeout: Timeout = None,
+    cell_timeout: CellTimeout = None,
+    memory: Memory = None,
+    cold: Annotated[bool, typer.Option("--cold", help="A fresh kernel for each notebook, never a warm one.")] = False,
+    site_only: Annotated[bool, typer.Option("--site-only", help="Write the site from the stored runs; run nothing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the site [default: data/reports].")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Execute notebooks and write the offline HTML site."""
+    from lab import checks
+    from lab.cli.progress import Progress
+    from lab.report import site
+    from lab.report.batch import Batch
+    from lab.report.run import plan
+    from lab.report.studies import notebooks_of
+
+    if profile is not None:
+        checks.choice("profile", profile, ("smoke", "default", "full"))
+    if sum((front, every, bool(what))) > 1:
+        raise ValueError("give notebooks, --front or --all, one of them")
+    if site_only:
+        found, failures = None, 0
+    else:
+        wanted = notebooks_of(what or [], front=front, every=every)
+        if not wanted:
+            raise ValueError("there is nothing to render: no notebook is marked as front" if front else "there is nothing to render; name notebooks or give --all")
+        chosen = profile or ("smoke" if front else None)
+        plans = [plan(path, given, warm=not cold and len(wanted) > 2) for path in wanted for given in [_profile(path, chosen)]]
+        batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
+        with Progress(batch, quiet=quiet, as_json=as_json) as progress:
+            found = batch.run(jobs=jobs, emit=progress.event)
+        progress.summary(found)
+        failures = sum(not item.ok for item in found)
+    index = site.render(runs=found, folder=out)
+    if as_json:
+        typer.echo(json.dumps({"kind": "site", "index": str(index), "failed": failures}))
+    else:
+        typer.echo(str(index))
+        if front and not quiet:
+            typer.echo("More: make report-all (every notebook at the default profile), lab run NOTEBOOK -p name value, lab serve")
+    raise typer.Exit(1 if failures else 0)
+
+
+def show(
+    name: Annotated[str | None, typer.Argument(help="A run id, its beginning, or a notebook; all runs without it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the stored runs, or one of them with its parameters, metrics, claims and error."""
+    from lab.cli import tables
+    from lab.report.store import Store
+
+    store = Store()
+    if name is None:
+        tables.runs(store.all(), as_json=as_json)
+        return
+    found = store.find(name)
+    if as_json:
+        typer.echo(json.dumps({**found.info, "records": found.records}, ensure_ascii=False))
+    else:
+        tables.one_run(found)
+
+
+def serve(
+    name: Annotated[str | None, typer.Argument(metavar="RUN", help="A run: its page opens with the run's parameters and results.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 5006,
+    address: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is this machine only.")] = "127.0.0.1",
+) -> None:
+    """Serve the dashboards, or the page of one run, in the browser."""
+    from importlib import import_module
+
+    from lab.report.store import Store
+
+    folder = Store().find(name).id if name else None
+    free_port(address, port)
+    application = import_module("widgets.app")
+    application.serve(run=folder, port=port, address=address)
+
+
+def jupyter(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8888,
+    notebook: Annotated[str | None, typer.Argument(help="A notebook to open, or a run id.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open JupyterLab on the notebooks of the project."""
+    import os
+    import subprocess
+
+    from lab.report.store import Store, project_root
+
+    free_port("127.0.0.1", port)
+    target = project_root() / "notebooks" / "start.ipynb"
+    if notebook:
+        known = Store().get(notebook)
+        target = known.folder / "notebook.ipynb" if known else Path(find_notebook(notebook))
+    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ip=127.0.0.1", f"--ServerApp.root_dir={project_root()}"]
+    if target.is_relative_to(project_root()) and target.exists():
+        command.append(f"--LabApp.default_url=/lab/tree/{target.relative_to(project_root()).as_posix()}")
+    if not browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    raise typer.Exit(subprocess.call(command))
+
+
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """``["name=value", ...]`` as a dictionary; ``ValueError`` for a text without ``=`` or a name given twice."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"-p wants a name and a value, for example -p seeds 5, got {text!r}")
+        if name in found:
+            raise ValueError(f"parameter {name!r} is given twice: {found[name]!r} and {value!r}")
+        found[name] = value
+    return found
+
+
+def limits(timeout: float | None, cell_timeout: float | None, memory: float | None):
+    """The limits that the options ask for."""
+    from lab.report.run import Limits
+
+    return Limits.of(timeout=timeout, cell_timeout=cell_timeout, memory=None if memory is None else memory * 2**20)
+
+
+def find_notebook(name: str) -> str:
+    """The path of a notebook given by path or by its name under ``notebooks/``; refused with the nearest name."""
+    from lab import checks
+    from lab.report.store import project_root
+
+    path = Path(name)
+    if path.is_file():
+        return str(path)
+    root = project_root()
+    if (root / path).is_file():
+        return str(root / path)
+    known = {str(found.relative_to(root / "notebooks").with_suffix("")): found for found in (root / "notebooks").rglob("*.ipynb")}
+    wanted = name.removesuffix(".ipynb")
+    matching = [found for key, found in known.items() if key == wanted or key.split("/")[-1] == wanted]
+    if len(matching) == 1:
+        return str(matching[0])
+    if len(matching) > 1:
+        raise ValueError(f"{name!r} stands for {len(matching)} notebooks: {', '.join(str(found.relative_to(root)) for found in matching)}")
+    hint = checks.did_you_mean(wanted, [*known, *(key.split("/")[-1] for key in known)])
+    raise ValueError(f"there is no notebook {name!r}{hint or '; `lab list` names the studies'}")
+
+
+def free_port(address: str, port: int) -> None:
+    """Refuse a port that is taken."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ValueError(f"port {port} on {address} cannot be used ({error.strerror}); choose another with --port") from None
+
+
+def _profile(path, profile):
+    from lab.report.parameters import read_parameters
+
+    schema = read_parameters(path)
+    return {"profile": profile} if profile and "profile" in schema.parameters else {}

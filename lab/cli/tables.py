@@ -1,0 +1,86 @@
+"""Tables of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+COLOURS = {
+    "holds": "green",
+    "holds at small scale": "green",
+    "does not hold": "red",
+    "not testable here": "bright_black",
+    "not run": "bright_black",
+}
+
+
+def console() -> Console:
+    """A console on standard output; wide where the output is a file or a pipe, so that nothing is cut."""
+    if sys.stdout.isatty():
+        return Console()
+    return Console(width=int(os.environ.get("COLUMNS", 0)) or 200)
+
+
+def plain(*columns: str) -> Table:
+    """A quiet table with these columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def runs(found, *, as_json: bool = False) -> None:
+    """All runs, the newest first."""
+    if as_json:
+        for run in found:
+            print(json.dumps({"id": run.id, "status": run.status, "notebook": run.notebook, "parameters": run.parameters, "metrics": run.metrics}))
+        return
+    if not found:
+        print("There are no runs yet; `lab run NOTEBOOK` makes one.")
+        return
+    table = plain("status", "run", "notebook", "given", "seconds", "started")
+    for run in found:
+        given = " ".join(f"{name}={value}" for name, value in run.info["given"].items())
+        style = "green" if run.ok else "red"
+        table.add_row(f"[{style}]{run.status}[/]", run.id, escape(run.notebook), escape(given), f"{run.info['seconds']:.1f}", run.info["started"][:16].replace("T", " "))
+    console().print(table)
+
+
+def one_run(run) -> None:
+    """One run: how it ended, parameters, metrics, claims, where it came from."""
+    out = console()
+    style = "green" if run.ok else "red"
+    out.print(f"[bold]{escape(run.title)}[/]  [{style}]{run.status}[/]", highlight=False)
+    info = run.info
+    out.print(f"[dim]{run.id} · {escape(run.notebook)} · {info['started']} · {info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s CPU, {info['peak_memory'] / 2**20:.0f} MiB · {info['kernel']} kernel[/]", highlight=False)
+    _section(out, "Parameters", [(name, f"{value!r}" + ("" if name in info["given"] else " [dim](default)[/]")) for name, value in run.parameters.items()])
+    units = {entry["name"]: entry["unit"] for entry in run.records if entry["kind"] == "metric"}
+    _section(out, "Metrics", [(name, f"{escape(str(value))} {escape(units[name])}") for name, value in run.metrics.items()])
+    _section(out, "Claims", [(name, f"[{COLOURS[entry['status']]}]{entry['status']}[/] {entry['value']} {entry['interval']}") for name, entry in run.claims.items()])
+    if run.error:
+        error = run.error
+        _section(out, "Error", [("cell", str(error["cell"] or "-")), ("cause", escape(f"{error['name']}: {error['message']}"))])
+        for text in (error["source"], error["traceback"], error.get("log", "")):
+            if text.strip():
+                out.print(escape(text.rstrip()), highlight=False)
+                out.print()
+    git = info["provenance"]["git"]
+    state = f"{git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git else "no repository"
+    origin = info["provenance"]
+    _section(out, "Provenance", [("commit", state), ("lock", origin["lock"] or "none"), ("python", origin["python"]), ("device", origin["device"]), ("threads", str(origin["threads"])), ("modules", str(len(info["observed"]["modules"])))])
+    out.print(f"[dim]{escape(str(run.folder))}[/]", highlight=False, soft_wrap=True)
+
+
+def _section(out, title, rows):
+    if not rows:
+        return
+    out.print(f"\n[bold]{title}[/]")
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
