@@ -1,0 +1,1 @@
+"""Benchmarks: speed against published peers, with outputs compared first."""

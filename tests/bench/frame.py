@@ -1,0 +1,101 @@
+"""The frame of a benchmark: outputs compared first, alternating runs on one core, a row of a committed table.
+
+:func:`ratio` times one comparison and returns a :class:`Row`; :func:`write` puts rows into
+``data/benchmarks/<room>.csv`` (rows of the same case are replaced, others kept). Rows made behind the door
+(:mod:`tests.bench.peers`) carry the versions of that environment.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from lab.kernels import timing
+from tests.bench.peers import ROOT, versions
+
+FOLDER = ROOT / "data" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. ``ratio`` is the peer's CPU time over ours, median over rounds, with quartiles ``low``, ``high``."""
+
+    case: str
+    peer: str
+    ours_ms: float
+    peer_ms: float
+    ratio: float
+    low: float
+    high: float
+    difference: float
+    target: float
+    floor: float
+    versions: str
+    machine: str
+    date: str
+
+    @property
+    def verdict(self) -> str:
+        """``target met``, ``floor met`` or ``below the floor``."""
+        return "target met" if self.ratio >= self.target else "floor met" if self.ratio >= self.floor else "below the floor"
+
+
+def ratio(case: str, ours: Callable[[], object], theirs: Callable[[], object], *,
+          compare: Callable[[object, object], float], tolerance: float, peer: str, packages: Iterable[str] = (),
+          target: float = 1.0, floor: float = 0.0, rounds: int = 7, least: float = 0.05) -> Row:
+    """Time ``ours`` against ``theirs`` (see :func:`lab.kernels.timing.alternate`) and return the table's row.
+
+    Args:
+        case: what is computed, with its size; the key of the row.
+        peer: name of the other side; the version of a package of that name is recorded.
+        packages: further packages whose versions matter (numpy, torch and numba are always recorded).
+        target, floor: ratios that are aimed at and that must hold.
+    """
+    found = timing.alternate(ours, theirs, compare=compare, tolerance=tolerance, rounds=rounds, least=least)
+    known = versions(peer, *packages, "torch", "numba", "numpy")
+    listed = ", ".join(f"{name} {version}" for name, version in known.items() if version != "not installed")
+    return Row(case, peer, 1e3 * found.ours, 1e3 * found.other, found.ratio, found.low, found.high, found.error, target,
+               floor, listed, timing.machine(), datetime.date.today().isoformat())
+
+
+def write(room: str, rows: Iterable[Row]) -> Path:
+    """Put rows into ``data/benchmarks/<room>.csv``; returns its path."""
+    new = {row.case: row for row in rows}
+    kept = {row.case: row for row in read(room)}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for row in (kept | new).values():
+        writer.writerow({name: _short(value) for name, value in asdict(row).items()})
+    path = FOLDER / f"{room}.csv"
+    path.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+def read(room: str) -> list[Row]:
+    """The committed rows of one room, or an empty list."""
+    path = FOLDER / f"{room}.csv"
+    if not path.exists():
+        return []
+    numbers = {field.name for field in fields(Row) if field.type == "float"}
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Row(**{k: float(v) if k in numbers else v for k, v in line.items()}) for line in csv.DictReader(file)]
+
+
+def show(rows: Iterable[Row]) -> str:
+    """Rows as aligned text for the terminal."""
+    lines = [f"{'case':44} {'peer':18} {'ours ms':>9} {'peer ms':>9} {'ratio':>7} {'spread':>15}  verdict"]
+    for row in rows:
+        spread = f"[{row.low:.2f}, {row.high:.2f}]"
+        lines.append(f"{row.case:44} {row.peer:18} {row.ours_ms:9.3g} {row.peer_ms:9.3g} {row.ratio:7.2f} {spread:>15}"
+                     f"  {row.verdict} (target {row.target:g}, floor {row.floor:g})")
+    return "\n".join(lines)
+
+
+def _short(value):
+    return f"{value:.5g}" if isinstance(value, float) else value
