@@ -45,7 +45,7 @@ def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: 
             array = array.astype(array.dtype.newbyteorder("="))
         if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
             array = array.copy()
-        result = torch.from_numpy(array) if array.ndim else torch.tensor(array.item())
+        result = torch.from_numpy(array)
     if result.is_complex():
         raise TypeError(f"{name} must be real, got {result.dtype}; pass its magnitude or its real part")
     if result.layout != torch.strided:

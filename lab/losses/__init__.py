@@ -1,1 +1,37 @@
+"""Losses and what they do to a model: classification, contrastive, aggregate, calibration, densities, segmentation sets.
 
+Classification losses are ``nn.Module``s with the arguments of ``torch.nn.CrossEntropyLoss`` beside their own, and a function
+beside each. :func:`by_name` makes one from its name, for sweeps and comparisons::
+
+    lab.losses.by_name("comp-sum", tau=1.5)
+    lab.losses.names()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_PLACES = {
+    "CompSumLoss": "comp_sum",
+    "SmoothAdversarialCompSum": "comp_sum",
+    "comp_sum_loss": "comp_sum",
+    "conditional_risk": "comp_sum",
+    "gamma_tau": "comp_sum",
+    "margin_distance": "comp_sum",
+    "t_tau": "comp_sum",
+    "row_losses": "reduction",
+    "by_name": "registry",
+    "names": "registry",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name):
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'lab.losses' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}")
+
+
+def __dir__():
+    return sorted(_PLACES)
