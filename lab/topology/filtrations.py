@@ -1,0 +1,382 @@
+r"""Filtrations of point clouds, graphs and images: integer cells and, for each parameter, a differentiable value of a
+cell.
+
+A filtration of a complex K by p parameters is a map :math:`f: K \to \mathbb R^p` with :math:`f(\sigma) \le f(\tau)` for
+faces :math:`\sigma \subset \tau`. Descriptors (:mod:`lab.topology.signed_measures`, :mod:`lab.topology.bars`) only
+compare values; they return, for every coordinate of every atom, the *cell* whose value it is. :meth:`gather` turns
+these ids into a tensor: it is the only differentiable operation of the whole chain.
+
+=====================  ====  ==========================================  ==========================================
+class                  p     first axis                                  second axis
+=====================  ====  ==========================================  ==========================================
+``Rips``               1     length of the longest edge
+``FunctionRips``       2     length of the longest edge                  largest vertex value
+``FlagDelaunay``       1, 2  length of the longest edge                  largest vertex value
+``Graph``              any   largest vertex value of function 0          largest vertex value of function 1, ...
+``Image``              any   V: largest pixel of the cell                T (p = 1): smallest pixel of the top cells
+=====================  ====  ==========================================  ==========================================
+
+Source: Luis Scoccola, Siddharth Setlur, David Loiseaux, Mathieu Carriere, Steve Oudot, 'Differentiability and
+Optimization of Multiparameter Persistent Homology', ICML 2024 (PMLR 235), section 3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from lab import checks
+
+
+class Rips:
+    r"""Vietoris-Rips filtration of a point cloud: a simplex enters at the length of its longest edge.
+
+    Args:
+        x: points (n, d), floating; coincident points are allowed.
+
+    Cell ids: the edge {i, j}, i < j, is ``i * n + j``; the vertex i is ``i * n + i``.
+    """
+
+    parameters = 1
+
+    def __init__(self, x):
+        self.x = checks.tensor("x", x, ndim=2, floating=True)
+        self.size = len(self.x)
+        self.distances = None
+
+    @classmethod
+    def from_distances(cls, distances):
+        """The filtration of a symmetric matrix (n, n) of non-negative distances with zero diagonal."""
+        self = cls.__new__(cls)
+        self.distances = _distance_matrix(distances)
+        self.x, self.size = None, len(self.distances)
+        return self
+
+    @property
+    def source(self) -> torch.Tensor:
+        return self.distances if self.x is None else self.x
+
+    def gather(self, axis: int, cells: torch.Tensor) -> torch.Tensor:
+        """Values (k,) of ``cells`` (k,) on ``axis``, differentiable in the points."""
+        _axis(axis, self.parameters)
+        return self._lengths(cells)
+
+    def vertices(self, cell: int) -> tuple[int, ...]:
+        """The points that carry a cell: both ends of an edge, or one point."""
+        i, j = divmod(int(cell), self.size)
+        return (i,) if i == j else (i, j)
+
+    def _lengths(self, cells):
+        first, second = cells // self.size, cells % self.size
+        if self.x is None:
+            return self.distances[first, second]
+        x = self.x.double()
+        square = (x[first] - x[second]).square().sum(-1)
+        positive = square > 0
+        length = torch.where(positive, square, 1.0).sqrt()
+        return torch.where(positive, length, 0.0).to(self.x.dtype)
+
+    def numpy(self) -> np.ndarray:
+        """Points or distances as a float64 array."""
+        return self.source.detach().double().cpu().numpy()
+
+    def matrix(self) -> np.ndarray:
+        """Distances (n, n) in float64: symmetric, with an exactly zero diagonal."""
+        if self.x is None:
+            return self.numpy()
+        from scipy.spatial.distance import pdist, squareform
+
+        return squareform(pdist(self.numpy())) if self.size > 1 else np.zeros((1, 1))
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.size} points, {self.parameters} parameter{'s' * (self.parameters > 1)})"
+
+
+class FunctionRips(Rips):
+    r"""Function-Rips bifiltration: a simplex enters at (its longest edge, its largest vertex value).
+
+    .. math:: f(\sigma) = \Big(\max_{i,j\in\sigma} \|x_i - x_j\|,\ \max_{i\in\sigma} f_i\Big)
+
+    Args:
+        x: points (n, d), floating.
+        f: one value a point (n,), floating. :func:`codensity` gives the density-aware choice.
+    """
+
+    parameters = 2
+
+    def __init__(self, x, f):
+        super().__init__(x)
+        self.f = _vertex_function(f, self.size)
+
+    @classmethod
+    def from_distances(cls, distances, f):
+        self = cls.__new__(cls)
+        self.distances = _distance_matrix(distances)
+        self.x, self.size = None, len(self.distances)
+        self.f = _vertex_function(f, self.size)
+        return self
+
+    def gather(self, axis, cells):
+        if _axis(axis, 2) == 0:
+            return self._lengths(cells)
+        first, second = cells // self.size, cells % self.size
+        return torch.maximum(self.f[first], self.f[second])
+
+
+class DensityRips(FunctionRips):
+    """Function-Rips with f = minus a Gaussian kernel density estimate: dense regions enter first. ``bandwidth`` > 0."""
+
+    def __init__(self, x, bandwidth: float = 0.3):
+        x = checks.tensor("x", x, ndim=2, floating=True)
+        super().__init__(x, -density(x, bandwidth))
+
+
+class CodensityRips(FunctionRips):
+    """Function-Rips with f = minus the logarithm of a Gaussian kernel density estimate. ``bandwidth`` > 0."""
+
+    def __init__(self, x, bandwidth: float = 0.3):
+        x = checks.tensor("x", x, ndim=2, floating=True)
+        super().__init__(x, codensity(x, bandwidth))
+
+
+class FlagDelaunay(Rips):
+    """Delaunay triangulation whose simplices enter at their longest edge and, with ``f``, at their largest vertex
+    value.
+
+    The triangulation is computed once, from the points as given, and is then a fixed complex; it has O(n) simplices in
+    the plane, so clouds of thousands of points are cheap. Circumradii are not used: their gradients are unbounded near
+    flat triangles. Points that span a line are joined in order; a point that coincides with an earlier one hangs on it
+    by an edge of length zero.
+
+    Args:
+        x: points (n, d), d <= 3, floating.
+        f: values (n,), or ``None`` for one parameter.
+    """
+
+    def __init__(self, x, f=None):
+        super().__init__(x)
+        if self.x.shape[1] > 3:
+            raise ValueError(f"x must have at most 3 coordinates for a Delaunay triangulation, got {self.x.shape[1]}")
+        self.f = None if f is None else _vertex_function(f, self.size)
+        self.parameters = 1 if f is None else 2
+        self.simplices = _delaunay(self.numpy())
+        self.edges = _faces(self.simplices, 2)
+        self.triangles = _faces(self.simplices, 3)
+        self.dimension = max(len(simplex) for simplex in self.simplices) - 1
+
+    gather = FunctionRips.gather
+
+    @property
+    def planar(self) -> bool:
+        """Whether the complex lies in a plane, where the number of loops is components minus Euler characteristic."""
+        return self.dimension <= 2
+
+
+class Graph:
+    """A graph filtered by vertex functions: an edge enters with the later of its ends, on every axis.
+
+    Args:
+        edges: integer pairs (E, 2), no loops, no edge twice; may be empty.
+        vertex_values: values (V,) or (V, p), floating.
+
+    Cell ids: vertex v is ``v``, edge e is ``V + e``.
+    """
+
+    def __init__(self, edges, vertex_values):
+        values = checks.tensor("vertex_values", vertex_values, ndim=(1, 2), floating=True)
+        self.values = values[:, None] if values.ndim == 1 else values
+        self.size, self.parameters = self.values.shape
+        edges = checks.tensor("edges", edges, ndim=2, empty=True)
+        if edges.is_floating_point() and edges.numel():
+            raise TypeError(f"edges must be integers, got {edges.dtype}")
+        if edges.shape[1] != 2:
+            raise ValueError(f"edges must have shape (any, 2), got {tuple(edges.shape)}")
+        self.edges = np.sort(edges.detach().cpu().numpy().astype(np.int64), axis=1)
+        if len(self.edges):
+            if self.edges.min() < 0 or self.edges.max() >= self.size:
+                raise ValueError(
+                    f"edges must name vertices 0..{self.size - 1}, got {self.edges.min()}..{self.edges.max()}"
+                )
+            loops = self.edges[self.edges[:, 0] == self.edges[:, 1], 0]
+            if len(loops):
+                raise ValueError(f"edges must join two vertices, got a loop at {loops[0]}")
+            codes, counts = np.unique(self.edges[:, 0] * self.size + self.edges[:, 1], return_counts=True)
+            if (counts > 1).any():
+                twice = divmod(int(codes[counts > 1][0]), self.size)
+                raise ValueError(f"edges must differ, got {twice} twice")
+
+    @property
+    def source(self):
+        return self.values
+
+    def gather(self, axis, cells):
+        """Values (k,) of ``cells`` (k,) on ``axis``, differentiable in the vertex values."""
+        values = self.values[:, _axis(axis, self.parameters)]
+        if not len(self.edges):
+            return values[cells]
+        is_edge = cells >= self.size
+        ends = torch.from_numpy(self.edges).to(cells.device)
+        pair = ends[torch.where(is_edge, cells - self.size, 0)]
+        pair = torch.where(is_edge[:, None], pair, cells[:, None])
+        return torch.maximum(values[pair[:, 0]], values[pair[:, 1]])
+
+    def vertices(self, cell):
+        cell = int(cell)
+        return (cell,) if cell < self.size else tuple(int(v) for v in self.edges[cell - self.size])
+
+    def __repr__(self):
+        return f"Graph({self.size} vertices, {len(self.edges)} edges, {self.parameters} parameters)"
+
+
+class Image:
+    """Cubical filtration of an image, sublevel.
+
+    Construction ``"V"``: pixels are vertices, a cell enters with its largest pixel (4- or 6-connected). Construction
+    ``"T"``: pixels are top cells, a cell enters with its smallest pixel (8- or 26-connected). Superlevel is negation.
+
+    Args:
+        values: (h, w) or (d, h, w) for one parameter; (p, h, w) with ``parameters=p`` for several.
+        construction: ``"V"`` or ``"T"``; several parameters need V, where every cell has one grade.
+
+    Cell ids: the flat C-order index of the pixel whose value a cell takes.
+    """
+
+    def __init__(self, values, *, parameters: int = 1, construction: str = "V"):
+        self.construction = checks.choice("construction", construction, ("V", "T"))
+        self.parameters = checks.integer("parameters", parameters, low=1)
+        if self.parameters == 1:
+            values = checks.tensor("values", values, ndim=(2, 3), floating=True)
+            self.shape = tuple(values.shape)
+        else:
+            if construction == "T":
+                raise ValueError(
+                    "construction must be 'V' for several parameters: a cell of T would have several grades"
+                )
+            values = checks.tensor("values", values, ndim=3, floating=True)
+            if len(values) != self.parameters:
+                raise ValueError(f"values must have shape ({parameters}, height, width), got {tuple(values.shape)}")
+            self.shape = tuple(values.shape[1:])
+        self.values = values
+        self.size = math.prod(self.shape)
+
+    @property
+    def source(self):
+        return self.values
+
+    def gather(self, axis, cells):
+        """Values (k,) of the pixels ``cells`` (k,) on ``axis``."""
+        axis = _axis(axis, self.parameters)
+        image = self.values if self.parameters == 1 else self.values[axis]
+        return image.reshape(-1)[cells]
+
+    def vertices(self, cell):
+        return (int(cell),)
+
+    def __repr__(self):
+        return f"Image({' x '.join(map(str, self.shape))}, {self.parameters} parameters, {self.construction})"
+
+
+def density(x, bandwidth: float = 0.3, at=None) -> torch.Tensor:
+    r"""Gaussian kernel density estimate, differentiable.
+
+    .. math:: \hat p(y) = \frac{1}{n (2\pi h^2)^{d/2}} \sum_i \exp\!\big(-\|y - x_i\|^2 / 2h^2\big)
+
+    Args:
+        x: points (n, d), floating.
+        bandwidth: h > 0, in the unit of the coordinates.
+        at: where to evaluate (m, d); the points themselves if ``None``.
+    """
+    return _log_density(x, bandwidth, at).exp()
+
+
+def codensity(x, bandwidth: float = 0.3, at=None) -> torch.Tensor:
+    """Minus the logarithm of :func:`density`, computed without underflow."""
+    return -_log_density(x, bandwidth, at)
+
+
+def distance_to_measure(x, neighbours: int = 10) -> torch.Tensor:
+    r"""Root mean square distance to the nearest neighbours, the point itself included; differentiable.
+
+    .. math:: d_k(x_i) = \Big(\frac1k \sum_{j \in N_k(i)} \|x_i - x_j\|^2\Big)^{1/2}
+
+    Source: Frederic Chazal, David Cohen-Steiner, Quentin Merigot, 'Geometric inference for probability measures',
+    Foundations of Computational Mathematics 2011.
+    """
+    x = checks.tensor("x", x, ndim=2, floating=True)
+    neighbours = checks.integer("neighbours", neighbours, low=1, high=len(x))
+    nearest = _square_distances(x.detach(), x.detach()).topk(neighbours, largest=False).indices
+    square = (x[:, None] - x[nearest]).square().sum(-1).mean(1)
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+def _log_density(x, bandwidth, at):
+    x = checks.tensor("x", x, ndim=2, floating=True)
+    bandwidth = checks.number("bandwidth", bandwidth, low=0.0, open_low=True)
+    y = x if at is None else checks.tensor("at", at, shape=(None, x.shape[1]), floating=True)
+    exponent = _square_distances(y, x) * (-0.5 / bandwidth**2)
+    scale = math.log(len(x)) + 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
+    return torch.logsumexp(exponent, 1) - scale
+
+
+def _square_distances(y, x):
+    """Squared distances through the product of centred coordinates; a KDE needs no exact zero on the diagonal."""
+    centre = x.detach().mean(0)
+    y, x = y - centre, x - centre
+    return (y.square().sum(1)[:, None] + x.square().sum(1) - 2 * (y @ x.T)).clamp_min(0)
+
+
+def _axis(axis, parameters):
+    return checks.integer("axis", axis, low=0, high=parameters - 1)
+
+
+def _vertex_function(f, size):
+    f = checks.tensor("f", f, ndim=1, floating=True)
+    if len(f) != size:
+        raise ValueError(f"f must have one value a point ({size}), got {len(f)}")
+    return f
+
+
+def _distance_matrix(distances):
+    distances = checks.tensor("distances", distances, ndim=2, floating=True)
+    if distances.shape[0] != distances.shape[1]:
+        raise ValueError(f"distances must be square, got {tuple(distances.shape)}")
+    plain = distances.detach()
+    if not torch.equal(plain, plain.T):
+        raise ValueError("distances must be symmetric; pass (D + D.T) / 2 (torch.cdist is not exactly symmetric)")
+    if plain.diagonal().any() or bool((plain < 0).any()):
+        raise ValueError("distances must be non-negative with a zero diagonal")
+    return distances
+
+
+def _delaunay(points):
+    """Maximal simplices of a Delaunay triangulation, for any position of the points."""
+    from scipy.spatial import Delaunay
+
+    unique, first, twin = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    twin = twin.reshape(-1)
+    hairs = [(int(first[twin[i]]), i) for i in range(len(points)) if first[twin[i]] != i]
+    centred = unique - unique.mean(0)
+    spread = np.abs(centred).max() if len(unique) else 0.0
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    rank = int((singular > 1e-12 * max(len(unique), 1) * spread).sum()) if spread > 0 else 0
+    if rank == 0:
+        found = [(int(first[0]),)]
+    elif rank == 1:
+        line = first[np.argsort(centred @ axes[0], kind="stable")]
+        found = [(int(a), int(b)) for a, b in zip(line[:-1], line[1:])]
+    else:
+        flat = centred if rank == points.shape[1] else centred @ axes[:rank].T
+        triangulation = Delaunay(flat)
+        found = [tuple(int(v) for v in first[simplex]) for simplex in triangulation.simplices]
+        hairs += [(int(first[near]), int(first[point])) for point, _, near in triangulation.coplanar]
+    return [tuple(sorted(simplex)) for simplex in (*found, *hairs)]
+
+
+def _faces(simplices, size):
+    from itertools import combinations
+
+    found = {face for simplex in simplices for face in combinations(simplex, size)}
+    return np.array(sorted(found), dtype=np.int64).reshape(-1, size)
