@@ -1,0 +1,214 @@
+"""Frames as instances: one column, or one named group of columns, is one player; categories, missing values and dtypes
+stay.
+
+Inside, a frame is a matrix of codes: numbers as they are, categories as positions in their list of levels, missing
+categories as -1. ``f`` always gets a frame with the caller's columns and dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from lab import checks
+from lab.explain.players import Players
+
+
+def is_frame(x) -> bool:
+    """Whether ``x`` is a pandas frame, without importing pandas."""
+    return type(x).__module__.split(".")[0] == "pandas" and hasattr(x, "columns")
+
+
+def encoded(f: Callable, x, baseline, features, data) -> tuple[Codec, Players]:
+    """``f`` on codes, and the players of the frame ``x``.
+
+    ``baseline`` is a frame of one row (or one row an instance) or a mapping ``column -> value``; it may be left out
+    where
+    ``data`` (a frame of observed rows) takes its place: then it is :func:`typical` of the data.
+    """
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {type(f).__name__}")
+    if len(x) == 0:
+        raise ValueError("x is a frame without rows; at least one instance is needed")
+    if len(set(x.columns)) < len(x.columns):
+        raise ValueError("x has columns of the same name")
+    if data is not None and not is_frame(data):
+        raise TypeError(f"data must be a frame like x, got {type(data).__name__}")
+    if data is not None:
+        data = _aligned("data", data, x.columns)
+    if baseline is None and data is None:
+        raise ValueError(
+            "baseline is needed for a frame (what stands in for a column that is taken away): a frame of one row, a "
+            "mapping "
+            "column -> value, or lab.explain.typical(frame)"
+        )
+    baseline = typical(data) if baseline is None else _as_frame(baseline, x)
+    baseline = _aligned("baseline", baseline, x.columns)
+    if len(baseline) not in (1, len(x)):
+        raise ValueError(f"baseline must have 1 row or {len(x)}, got {len(baseline)}")
+    codec = Codec(f, x, [baseline] + ([data] if data is not None else []), data)
+    index, names = _columns_of(features, list(x.columns))
+    donors = codec.encode("data", data) if data is not None else None
+    own = len(names) == len(x.columns) and index == list(range(len(names)))
+    return codec, Players(
+        codec.encode("x", x),
+        codec.encode("baseline", baseline),
+        None if own else torch.tensor(index),
+        len(names),
+        (len(x.columns),),
+        tuple(str(name) for name in names),
+        donors,
+        counted=True,
+    )
+
+
+class Codec:
+    """Frames to codes and back; called with codes it decodes them and calls ``f``."""
+
+    def __init__(self, f: Callable, x, others: list, data):
+        self.f, self.columns, self.dtypes = f, list(x.columns), dict(x.dtypes)
+        self.levels: dict[str, list] = {}
+        for column in self.columns:
+            if _is_number(x[column]):
+                for other in others:
+                    if not _is_number(other[column]):
+                        raise TypeError(f"column {column!r} holds numbers in x and {other[column].dtype} elsewhere")
+                continue
+            if x[column].dtype.kind in "mMc":
+                raise TypeError(f"column {column!r} has dtype {x[column].dtype}; turn it into numbers or categories")
+            known = list(x[column].cat.categories) if hasattr(x[column], "cat") else []
+            seen = [value for frame in [*others, x] for value in frame[column].dropna().unique()]
+            if data is not None:
+                observed = set(data[column].dropna().unique())
+                unseen = [value for value in x[column].dropna().unique() if value not in observed]
+                if unseen:
+                    raise ValueError(f"column {column!r} of x holds {unseen[0]!r}, which data never shows")
+            if known:
+                strange = [value for value in seen if value not in known]
+                if strange:
+                    raise ValueError(f"column {column!r}: {strange[0]!r} is not among the categories {known}")
+            self.levels[column] = known or list(dict.fromkeys(seen))
+        self.categorical = list(self.levels)
+
+    def encode(self, name: str, frame) -> torch.Tensor:
+        """Codes ``(rows, columns)`` float64."""
+        out = np.empty((len(frame), len(self.columns)))
+        for j, column in enumerate(self.columns):
+            values = frame[column]
+            if column in self.levels:
+                place = {level: i for i, level in enumerate(self.levels[column])}
+                out[:, j] = [-1 if missing else place[value] for value, missing in zip(values, values.isna())]
+            else:
+                out[:, j] = values.to_numpy(dtype=float, na_value=np.nan)
+                if np.isinf(out[:, j]).any():
+                    raise ValueError(f"{name}: column {column!r} holds infinite values")
+        return torch.from_numpy(out)
+
+    def decode(self, codes: np.ndarray):
+        """The frame of ``codes``, with the columns and dtypes of ``x``."""
+        import pandas as pd
+
+        columns = {}
+        for j, column in enumerate(self.columns):
+            values, dtype = codes[:, j], self.dtypes[column]
+            if column in self.levels:
+                code = values.astype(int)
+                if isinstance(dtype, pd.CategoricalDtype):
+                    columns[column] = pd.Categorical.from_codes(code, dtype=dtype)
+                else:
+                    level = np.empty(len(self.levels[column]) + 1, dtype=object)
+                    level[:-1], level[-1] = self.levels[column], np.nan
+                    taken = pd.Series(level[code])
+                    columns[column] = taken if taken.isna().any() and dtype.kind == "b" else taken.astype(dtype)
+            elif np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer) and not _whole(values):
+                columns[column] = values
+            else:
+                columns[column] = pd.Series(values).astype(dtype)
+        return pd.DataFrame(columns)
+
+    def __call__(self, codes: torch.Tensor):
+        return self.f(self.decode(codes.numpy()))
+
+
+def typical(frame):
+    """One row that stands for a frame: medians of numbers, most frequent levels of the others."""
+    import pandas as pd
+
+    row = {}
+    for column in frame.columns:
+        values = frame[column]
+        if _is_number(values):
+            middle = values.median()
+            whole = np.issubdtype(getattr(values.dtype, "numpy_dtype", values.dtype), np.integer)
+            row[column] = pd.Series([round(middle) if whole else middle]).astype(values.dtype)
+        else:
+            row[column] = pd.Series(values.mode(dropna=False).iloc[:1].to_numpy()).astype(values.dtype)
+    return pd.DataFrame(row)
+
+
+def _is_number(values) -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.round(values)).all())
+
+
+def _as_frame(baseline, x):
+    import pandas as pd
+
+    if is_frame(baseline):
+        return baseline
+    if not isinstance(baseline, Mapping):
+        raise TypeError(
+            f"baseline must be a frame or a mapping column -> value for a frame, got {type(baseline).__name__}"
+        )
+    missing = [column for column in x.columns if column not in baseline]
+    if missing:
+        raise ValueError(f"baseline lacks the columns {missing}")
+    return pd.DataFrame({column: pd.Series([baseline[column]]).astype(x[column].dtype) for column in x.columns})
+
+
+def _aligned(name: str, frame, columns):
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} lacks the columns {missing}")
+    if len(frame) == 0:
+        raise ValueError(f"{name} has no rows")
+    return frame[list(columns)]
+
+
+def _columns_of(features, columns: list) -> tuple[list[int], list[str]]:
+    """The player of every column and the players' names; columns that no group names are their own players."""
+    if features is None:
+        return list(range(len(columns))), columns
+    if isinstance(features, Mapping):
+        groups = {name: [members] if isinstance(members, str) else list(members) for name, members in features.items()}
+        moving = columns
+    elif isinstance(features, Sequence) and not isinstance(features, str):
+        groups, moving = {}, list(features)
+    else:
+        raise TypeError(
+            f"features must be a mapping player -> columns or a list of the columns that move, got "
+            f"{type(features).__name__}"
+        )
+    owner = {}
+    for name, members in groups.items():
+        for member in members:
+            if member in owner:
+                raise ValueError(f"column {member!r} belongs to two players, {owner[member]!r} and {name!r}")
+            owner[member] = name
+    for column in [*owner, *moving]:
+        if column not in columns:
+            raise ValueError(
+                f"features names the column {column!r}, which x lacks{checks.did_you_mean(column, columns)}"
+            )
+    names = list(dict.fromkeys(owner.get(column, column) for column in columns if column in moving))
+    if not names:
+        raise ValueError("features names no column: nothing may move")
+    place = {name: i for i, name in enumerate(names)}
+    return [place[owner.get(column, column)] if column in moving else len(names) for column in columns], names
