@@ -52,13 +52,14 @@ from dataclasses import dataclass
 import panel as pn
 
 from lab import checks
-from widgets.pages._anatomy import as_frame, layout, note, numbers, plot, row, table_html
-from widgets.pages._state import address, query, react, sync, theme, values
+from widgets.pages._anatomy import as_frame, note, numbers, plot, row, table_html
+from widgets.pages._layout import layout
+from widgets.pages._state import address, query, react, run_of_address, sync, theme, values
 from widgets.pages._static import page_of_notebook, show, static
 
 __all__ = [
     "Page", "address", "as_frame", "discover", "find", "layout", "note", "numbers", "page_of_notebook", "plot", "query",
-    "react", "row", "show", "static", "sync", "table_html", "theme", "values",
+    "react", "row", "run_of_address", "show", "static", "sync", "table_html", "theme", "values",
 ]  # fmt: skip
 
 

@@ -1,15 +1,14 @@
-"""The one anatomy of a page: question, controls, figures, numbers, explanation, source and claims."""
+"""The parts of a page: figures, tables of numbers, notes, rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import pandas as pd
 import panel as pn
 import plotly.graph_objects as go
 
-from lab import claims
 from widgets.pages._glossary import mark
 
 PLOT_CONFIG = {
@@ -18,11 +17,10 @@ PLOT_CONFIG = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
-_STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "does not hold": "fails"}
 
 
 class Plot(pn.pane.Plotly):
-    """A figure with export to PNG, SVG and CSV under it. ``plot.object = figure`` shows another figure.
+    """A figure; ``plot.object = figure`` shows another one. Its bar of buttons saves it as PNG and SVG and its data as CSV.
 
     ``hover_data``, ``click_data``, ``selected_data`` report the visitor's pointer, as for any Plotly pane.
     """
@@ -60,30 +58,47 @@ def as_frame(value) -> pd.DataFrame:
 
 def table_html(frame: pd.DataFrame) -> str:
     """An accessible HTML table: four significant digits, the full number in the cell's title, glossary terms explained."""
-    head = "".join(f'<th scope="col">{mark(str(name))}</th>' for name in frame.columns)
+    numeric = [all(_is_number(value) for value in frame[name]) and len(frame) > 0 for name in frame.columns]
+    head = "".join(
+        f'<th scope="col"{_number_class(is_numeric)}>{mark(str(name))}</th>'
+        for name, is_numeric in zip(frame.columns, numeric)
+    )
     rows = []
-    for record in frame.itertuples(index=False):
+    for record in frame.itertuples(index=False, name=None):
         cells = "".join(_cell(value, first=i == 0) for i, value in enumerate(record))
         rows.append(f"<tr>{cells}</tr>")
-    body = "".join(rows)
     return (
         '<div class="lab-table" tabindex="0" role="region" aria-label="numbers">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _is_number(value) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (bool, str))
+
+
+def _number_class(is_numeric: bool) -> str:
+    return ' class="number"' if is_numeric else ""
 
 
 def _cell(value, *, first: bool) -> str:
     if isinstance(value, bool):
-        text, title, kind = ("yes" if value else "no"), "", "text"
-    elif isinstance(value, (int, float)) or hasattr(value, "__float__"):
-        number = float(value)
-        text = f"{int(number):,}" if number == number and number == int(number) and abs(number) < 1e15 and not isinstance(value, float) else f"{number:.4g}"
-        title, kind = repr(value if isinstance(value, (int, float)) else number), "number"
-    else:
-        text, title, kind = (mark(str(value)) if first else escape(str(value))), "", "text"
-    text = text.replace("-", "\u2212", 1) if kind == "number" and text.startswith("-") else text
-    attribute = f' title="{escape(title)}"' if title and title != text else ""
-    return f'<th scope="row">{text}</th>' if first and kind == "text" else f'<td class="{kind}"{attribute}>{text}</td>'
+        return f"<td>{'yes' if value else 'no'}</td>"
+    if _is_number(value):
+        text = number_text(value)
+        title = f' title="{float(value)!r}"' if "." in text or "e" in text else ""
+        return f'<td class="number"{title}>{text}</td>'
+    if value is None:
+        return "<td></td>"
+    return f'<th scope="row">{mark(str(value))}</th>' if first else f"<td>{mark(str(value))}</td>"
+
+
+def number_text(value) -> str:
+    """Four significant digits; whole numbers in full with thousands separated; a true minus sign."""
+    number = float(value)
+    whole = math.isfinite(number) and number == int(number) and abs(number) < 1e15
+    text = f"{int(number):,}" if whole else f"{number:.4g}"
+    return text.replace("-", "\u2212", 1) if text.startswith("-") else text
 
 
 def plot(figure: go.Figure | None = None, *, height: int = 420, label: str = "figure", **events) -> Plot:
@@ -91,21 +106,27 @@ def plot(figure: go.Figure | None = None, *, height: int = 420, label: str = "fi
 
     ``events`` are parameters of the pane, for example ``link_figure=False``.
     """
-    styles = {"min-height": f"{height}px"}
     return Plot(
-        figure, config=dict(PLOT_CONFIG), height=height, sizing_mode="stretch_width", css_classes=["lab-plot"], name=label,
-        styles=styles, **events,
+        figure,
+        config=dict(PLOT_CONFIG),
+        height=height,
+        sizing_mode="stretch_width",
+        css_classes=["lab-plot"],
+        margin=0,
+        name=label,
+        **events,
     )
 
 
 def numbers(value=None, *, label: str = "numbers") -> Numbers:
     """A pane for a table of numbers: a ``DataFrame``, rows, or ``{name: value}``."""
-    return Numbers(value, sizing_mode="stretch_width", css_classes=["lab-numbers"], name=label)
+    return Numbers(value, sizing_mode="stretch_width", css_classes=["lab-numbers"], margin=0, name=label)
 
 
 def note(markdown: str) -> pn.pane.Markdown:
     """A paragraph of explanation; Markdown with glossary terms explained on hover and focus."""
-    return pn.pane.Markdown(mark(markdown, html=False), sizing_mode="stretch_width", css_classes=["lab-note"])
+    text = mark(markdown, html=False)
+    return pn.pane.Markdown(text, sizing_mode="stretch_width", css_classes=["lab-note"], margin=0)
 
 
 def row(*items, weights: Sequence[int] | None = None) -> pn.FlexBox:
@@ -114,73 +135,13 @@ def row(*items, weights: Sequence[int] | None = None) -> pn.FlexBox:
     if len(weights) != len(items):
         raise ValueError(f"weights must have one number an item, got {len(weights)} for {len(items)} items")
     cells = [
-        pn.Column(item, sizing_mode="stretch_width", css_classes=["lab-cell"],
-                  styles={"flex": f"{weight} 1 {320 if weight > 0 else 0}px", "min-width": "min(100%, 300px)"})
+        pn.Column(
+            item,
+            sizing_mode="stretch_width",
+            css_classes=["lab-cell"],
+            margin=0,
+            styles={"flex": f"{weight} 1 300px", "min-width": "min(100%, 300px)"},
+        )
         for item, weight in zip(items, weights)
     ]
-    return pn.FlexBox(*cells, sizing_mode="stretch_width", css_classes=["lab-row"], gap="16px")
-
-
-def layout(title: str, question: str, controls, main, *, notice=None, method: str = "", explanation: str = "") -> pn.Column:
-    """The page: a question on top, controls at the left (above on a phone), figures and numbers, explanation, claims.
-
-    Args:
-        title: the page's title.
-        question: one sentence, what the page answers.
-        controls: the widgets, a sequence or the mapping given to :func:`sync`; the main control comes first.
-        main: a viewable or a sequence of viewables (figures, numbers, :func:`row`).
-        notice: what :func:`react` returned; refusals appear there, above the figures.
-        method: the catalog id; its source and its claims are listed at the end.
-        explanation: Markdown, a few sentences on how to read the figures.
-    """
-    controls = list(controls.values()) if isinstance(controls, Mapping) else list(controls)
-    main = list(main) if isinstance(main, (list, tuple)) else [main]
-    for control in controls:
-        if isinstance(control, pn.widgets.Widget) and getattr(control, "width", None) in (None, 300):
-            control.sizing_mode = "stretch_width"
-    head = pn.pane.HTML(
-        f"<header><h1>{escape(title)}</h1><p>{mark(question)}</p></header>", css_classes=["lab-head"], sizing_mode="stretch_width"
-    )
-    side = pn.Column(*controls, css_classes=["lab-controls"], name="Controls", styles={"flex": "0 0 280px"})
-    middle = pn.Column(
-        *([notice] if notice is not None else []), *main, *([note(explanation)] if explanation else []),
-        css_classes=["lab-main"], sizing_mode="stretch_width", styles={"flex": "1 1 480px", "min-width": "0"},
-    )
-    body = pn.FlexBox(side, middle, css_classes=["lab-body"], sizing_mode="stretch_width", gap="24px", flex_wrap="wrap")
-    foot = [claims_pane(method)] if method else []
-    return pn.Column(head, body, *foot, css_classes=["lab-page"], sizing_mode="stretch_width", name=title)
-
-
-def claims_pane(method_id: str, measured: Mapping[str, dict] | None = None) -> pn.pane.HTML:
-    """The claims of a method with their status: from ``measured`` ``{claim id: record}``, else 'not run'."""
-    found = [method for method in claims.methods() if method.id == method_id]
-    if not found:
-        return pn.pane.HTML("", visible=False)
-    (method,) = found
-    rows = "".join(_claim_row(claim, (measured or {}).get(claim.id)) for claim in method.claims)
-    source = f'<p class="lab-source">{escape(method.source)}</p>'
-    return pn.pane.HTML(
-        f"<section><h2>What is claimed</h2>{source}<ul class='lab-claims'>{rows}</ul></section>",
-        css_classes=["lab-foot"], sizing_mode="stretch_width",
-    )
-
-
-def claim_status(claim: claims.Claim, record: Mapping | None) -> str:
-    """The status of a claim given its latest record, in the ledger's words."""
-    if claim.untestable:
-        return "not testable here"
-    return str(record["status"]) if record and "status" in record else "not run"
-
-
-def _claim_row(claim, record) -> str:
-    status = claim_status(claim, record)
-    number = ""
-    if record and isinstance(record.get("value"), (int, float)):
-        unit = f" {claim.unit}" if claim.unit else ""
-        number = f'<span class="lab-claim-value">{record["value"]:.4g}{escape(unit)}</span>'
-    reason = f"<small>{escape(claim.untestable)}</small>" if claim.untestable else ""
-    kind = _STATUS_CLASS.get(status, "not-run")
-    return (
-        f'<li><span class="lab-status {kind}">{escape(status)}</span> {number}'
-        f"<span>{mark(claim.text)}</span> <code>{escape(claim.id)}</code>{reason}</li>"
-    )
+    return pn.FlexBox(*cells, sizing_mode="stretch_width", css_classes=["lab-row"], gap="16px", margin=0)

@@ -25,7 +25,7 @@ _COMPUTE = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-compute")
 
 def theme() -> str:
     """``"light"`` or ``"dark"``: the address's ``theme=``, else the visitor's own choice, else light."""
-    asked = _query_text().get("theme") or (pn.state.cookies.get("lab_theme") if _in_session() else None)
+    asked = _query_text().get("theme") or (pn.state.cookies.get("lab_theme") if in_session() else None)
     return "dark" if asked == "dark" else "light"
 
 
@@ -57,7 +57,7 @@ def sync(widgets: Mapping[str, pn.widgets.Widget], state: Mapping) -> None:
     accepted = {key: _accepted(key, widgets[key], value) for key, value in state.items()}
     for key, value in accepted.items():
         widgets[key].value = value
-    if not _in_session() or pn.state.location is None:
+    if not in_session() or pn.state.location is None:
         return
     location = pn.state.location
 
@@ -73,6 +73,11 @@ def sync(widgets: Mapping[str, pn.widgets.Widget], state: Mapping) -> None:
         widget.param.watch(write, "value")
 
 
+def run_of_address() -> str:
+    """The run id that the address names, or an empty string."""
+    return _query_text().get("run", "")
+
+
 def values(widgets: Mapping[str, pn.widgets.Widget]) -> dict:
     """The widgets' present values as plain JSON values: the ``state`` that :func:`sync` accepts."""
     return {key: _plain(widget, widget.value) for key, widget in widgets.items()}
@@ -86,7 +91,7 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
     in a worker thread, and of many changes in a row the last one wins. A ``ValueError`` or ``TypeError`` appears in words in
     the returned notice, and the figures keep their last good state. In a notebook ``draw`` runs at once.
     """
-    notice = pn.pane.HTML("", css_classes=["lab-notice"], sizing_mode="stretch_width", visible=False)
+    notice = pn.pane.HTML("", css_classes=["lab-notice"], sizing_mode="stretch_width", margin=0, visible=False)
     takes_theme = "theme" in inspect.signature(draw).parameters
     shade = theme()
     status = {"running": False, "stale": False}
@@ -130,7 +135,7 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
             for pane in panes:
                 pane.loading = False
 
-    if _in_session():
+    if in_session():
         for widget in widgets.values():
             widget.param.watch(follow, "value")
         for pane in panes:
@@ -143,13 +148,14 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
     return notice
 
 
-def _in_session() -> bool:
+def in_session() -> bool:
+    """Whether this code runs for a visitor of the served application, not in a notebook or a test."""
     return bool(pn.state.curdoc and pn.state.curdoc.session_context)
 
 
 def _query_text(search: str | None = None) -> dict[str, str]:
     if search is None:
-        search = pn.state.location.search if _in_session() and pn.state.location else ""
+        search = pn.state.location.search if in_session() and pn.state.location else ""
     return dict(urllib.parse.parse_qsl((search or "").lstrip("?")))
 
 

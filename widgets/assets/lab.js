@@ -1,0 +1,100 @@
+// The frame's behaviour: light and dark, the link of a view, export of figures, a lost connection. No library, no request.
+(() => {
+  "use strict";
+
+  // Moving a slider changes the address in place and leaves the browser's history to pages.
+  const push = history.pushState.bind(history);
+  history.pushState = (state, title, url) => {
+    const target = new URL(url, location.href);
+    if (target.pathname === location.pathname) history.replaceState(state, title, url);
+    else push(state, title, url);
+  };
+
+  document.getElementById("lab-theme").addEventListener("click", () => {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    document.cookie = `lab_theme=${next}; path=/; max-age=31536000; samesite=lax`;
+    const url = new URL(location.href);
+    url.searchParams.delete("theme");
+    location.replace(url);
+  });
+
+  const link = document.getElementById("lab-link");
+  link.addEventListener("click", async () => {
+    const text = link.textContent;
+    const url = new URL(location.href);
+    url.searchParams.delete("theme");
+    try {
+      await navigator.clipboard.writeText(url.href);
+      link.textContent = "Copied";
+    } catch {
+      link.textContent = "Copy it from the address bar";
+    }
+    setTimeout(() => { link.textContent = text; }, 1600);
+  });
+
+  const save = (name, type, text) => {
+    const anchor = document.createElement("a");
+    anchor.href = URL.createObjectURL(new Blob([text], { type }));
+    anchor.download = name;
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(anchor.href), 1000);
+  };
+
+  // One row a point: trace, then every coordinate that the trace has. A heatmap gives one row a cell.
+  const rows = (plot) => {
+    const quote = (value) => {
+      const text = value === undefined || value === null ? "" : String(value);
+      return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const lines = ["trace,x,y,z,text"];
+    plot._fullData.forEach((trace, index) => {
+      const name = trace.name || `trace ${index}`;
+      if (trace.z && trace.z.length && trace.z[0] && trace.z[0].length !== undefined) {
+        Array.from(trace.z).forEach((line, i) => Array.from(line).forEach((value, j) => {
+          const x = trace.x && trace.x.length > j ? trace.x[j] : j;
+          const y = trace.y && trace.y.length > i ? trace.y[i] : i;
+          lines.push([name, x, y, value, ""].map(quote).join(","));
+        }));
+        return;
+      }
+      const columns = ["x", "y", "z", "text"].map((key) => trace[key]);
+      const count = Math.max(0, ...columns.map((column) => (column && typeof column !== "string" && column.length) || 0));
+      for (let i = 0; i < count; i += 1) {
+        lines.push([name, ...columns.map((column) => (column && typeof column !== "string" ? column[i] : ""))].map(quote).join(","));
+      }
+    });
+    return `${lines.join("\n")}\n`;
+  };
+
+  const fileName = (plot) => {
+    const title = (plot._fullLayout.title.text || "figure").replace(/<[^>]*>/g, " ");
+    return title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60).toLowerCase() || "figure";
+  };
+
+  const letters = (text) => ({
+    svg: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 34 16"><text x="1" y="13" font-size="13" font-weight="700" font-family="system-ui,sans-serif">${text}</text></svg>`,
+  });
+
+  // Every figure of the page offers the picture as PNG (plotly's own button), as SVG, and its data as CSV.
+  if (window.Plotly) {
+    window.Plotly.setPlotConfig({
+      modeBarButtonsToAdd: [
+        { name: "svg", title: "Save the figure as SVG", icon: letters("SVG"),
+          click: (plot) => window.Plotly.downloadImage(plot, { format: "svg", filename: fileName(plot) }) },
+        { name: "csv", title: "Save the data as CSV", icon: letters("CSV"),
+          click: (plot) => save(`${fileName(plot)}.csv`, "text/csv", rows(plot)) },
+      ],
+    });
+  }
+
+  // Bokeh says on the document when the server no longer answers.
+  document.addEventListener("DOMContentLoaded", () => {
+    const lost = document.querySelector(".lab-lost");
+    const watch = () => {
+      const views = window.Bokeh && window.Bokeh.documents ? window.Bokeh.documents : [];
+      if (!views.length) { setTimeout(watch, 200); return; }
+      views.forEach((item) => item.on_event && item.on_event("connection_lost", () => { lost.hidden = false; }));
+    };
+    watch();
+  });
+})();

@@ -1,0 +1,61 @@
+"""The frame around every served page: bar, theme, address, and the look of Panel's components in it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import panel as pn
+import plotly
+from bokeh.models.css import ImportedStyleSheet  # noqa: F401  (registers the model that the design uses)
+from panel.models.plotly import PlotlyPlot
+from panel.theme.base import DarkTheme, DefaultTheme, Design, Inherit
+from panel.viewable import Viewable
+
+from widgets.pages._state import theme
+
+ASSETS = Path(__file__).parents[1] / "assets"
+PLOTLY = Path(plotly.__file__).parent / "package_data"
+LINKS = ((".", "Studies"), ("runs", "Runs"), ("run", "New run"))
+STATIC = {"/assets": str(ASSETS), "/plotly": str(PLOTLY)}
+
+
+class LabDesign(Design):
+    """Panel's native components under the lab's stylesheet; nothing is fetched from elsewhere."""
+
+    modifiers = {Viewable: {"stylesheets": [Inherit, "assets/widgets.css"]}}  # noqa: RUF012
+    _themes = {"default": DefaultTheme, "dark": DarkTheme}  # noqa: RUF012
+
+
+def use_plotly_of_figures() -> None:
+    """Draw figures in the browser with the plotly.js that plotly's Python package ships and writes for.
+
+    Panel bundles an older major version, which draws newer traces wrongly without a word.
+    """
+    PlotlyPlot.__javascript__ = [f"/plotly/plotly.min.js?v={plotly.__version__}"]
+    PlotlyPlot.__javascript_raw__ = list(PlotlyPlot.__javascript__)
+    PlotlyPlot.__css__ = []
+    PlotlyPlot.__css_raw__ = []
+    PlotlyPlot.__js_skip__ = {}
+
+
+def frame(view: Viewable, title: str, active: str = "") -> pn.Template:
+    """``view`` inside the lab's bar and footer. ``active`` is the entry of the bar that is marked as present."""
+    shade = theme()
+    template = pn.Template(_template(), design=LabDesign, theme=DarkTheme if shade == "dark" else DefaultTheme, location=True)
+    template.add_panel("page", view)
+    variables = {
+        "shade": shade,
+        "heading": f"{title} · Objective Lab" if title else "Objective Lab",
+        "links": LINKS,
+        "active": active,
+        "mark": (ASSETS / "icon.svg").read_text(encoding="utf-8"),
+    }
+    for name, value in variables.items():
+        template.add_variable(name, value)
+    return template
+
+
+@cache
+def _template() -> str:
+    return (ASSETS / "frame.html").read_text(encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Plain HTTP beside the pages: health, and the reports of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+
+import lab
+from lab.report import Store
+
+_STARTED = time.monotonic()
+
+
+def sessions(settings_owner) -> int:
+    """Open browser sessions of the server process that answers."""
+    return sum(len(context.sessions) for context in settings_owner._applications.values())
+
+
+class Health(RequestHandler):
+    """``GET /health``: alive, how many sessions, since when; opens no session."""
+
+    def get(self):
+        self.set_header("Cache-Control", "no-store")
+        self.write(
+            {
+                "status": "ok",
+                "version": lab.__version__,
+                "sessions": sessions(self.application),
+                "seconds": round(time.monotonic() - _STARTED, 1),
+            }
+        )
+
+
+class Report(RequestHandler):
+    """``GET /report?run=ID``: renders the run's report where it is not there yet, and leads to it."""
+
+    async def get(self):
+        run = Store().get(self.get_query_argument("run", ""))
+        if run is None or run.folder.parent != Store().runs:
+            raise HTTPError(404, reason="No such run")
+        from lab.report.site import render_run
+
+        page = await asyncio.to_thread(render_run, run)
+        self.redirect(f"reports/{page.relative_to(Store().data / 'reports').as_posix()}")
+
+    class Files(StaticFileHandler):
+        """The files of the report site."""
+
+        def initialize(self):
+            super().initialize(path=str(Store().data / "reports"), default_filename="index.html")
+
+        def set_extra_headers(self, path):
+            self.set_header("Cache-Control", "no-cache")

@@ -1,0 +1,94 @@
+"""The one anatomy of a page: question, controls, figures and numbers, explanation, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+import panel as pn
+
+from lab import claims
+from lab.report.ledger import Row
+from widgets.pages import _studies
+from widgets.pages._anatomy import note
+from widgets.pages._glossary import mark
+
+STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "does not hold": "fails"}
+
+
+def layout(
+    title: str, question: str, controls, main, *, notice=None, method: str = "", explanation: str = ""
+) -> pn.Column:
+    """The page: a question on top, controls at the left (above on a phone), figures and numbers, explanation, claims.
+
+    Args:
+        title: the page's title.
+        question: one sentence, what the page answers.
+        controls: the widgets, a sequence or the mapping given to :func:`sync`; the main control comes first.
+        main: a viewable or a sequence of viewables (figures, numbers, :func:`row`).
+        notice: what :func:`react` returned; refusals appear there, above the figures.
+        method: the catalog id; its source and its claims, as last measured, are listed at the end.
+        explanation: Markdown, a few sentences on how to read the figures.
+    """
+    controls = list(controls.values()) if isinstance(controls, Mapping) else list(controls)
+    main = list(main) if isinstance(main, (list, tuple)) else [main]
+    for control in controls:
+        if isinstance(control, pn.widgets.Widget) and control.width in (None, 300):
+            control.param.update(sizing_mode="stretch_width", margin=(4, 0))
+    side = pn.Column(*controls, css_classes=["lab-controls"], margin=0, styles={"flex": "0 0 280px"})
+    middle = pn.Column(
+        *([notice] if notice is not None else []),
+        *main,
+        *([note(explanation)] if explanation else []),
+        css_classes=["lab-main"],
+        sizing_mode="stretch_width",
+        margin=0,
+        styles={"flex": "1 1 480px", "min-width": "0"},
+    )
+    items = [side, middle] if controls else [middle]
+    body = pn.FlexBox(*items, css_classes=["lab-body"], sizing_mode="stretch_width", gap="24px", margin=0)
+    foot = [claims_pane(method)] if method else []
+    return pn.Column(
+        head(title, question), body, *foot, css_classes=["lab-page"], sizing_mode="stretch_width", name=title, margin=0
+    )
+
+
+def head(title: str, question: str = "", kicker: str = "") -> pn.pane.HTML:
+    """Title and question of a page. ``kicker`` is HTML above the title."""
+    sentence = f"<p>{mark(question)}</p>" if question else ""
+    return html(f"<header>{kicker}<h1>{escape(title)}</h1>{sentence}</header>", "lab-head")
+
+
+def html(text: str, *classes: str, **parameters) -> pn.pane.HTML:
+    """Trusted HTML as wide as its place."""
+    return pn.pane.HTML(text, css_classes=list(classes), sizing_mode="stretch_width", margin=0, **parameters)
+
+
+def claims_pane(method_id: str, rows: Mapping[str, Row] | None = None) -> pn.pane.HTML:
+    """The claims of a method and their status: of ``rows`` ``{claim id: row}``, else as last measured on this machine."""
+    found = [method for method in claims.methods() if method.id == method_id]
+    if not found:
+        return html("", visible=False)
+    (method,) = found
+    if rows is None:
+        rows = _studies.index().rows
+    items = "".join(_claim_item(rows.get(claim.id) or Row(claim, "not run")) for claim in method.claims)
+    source = f'<p class="lab-source">{escape(method.source)}</p>'
+    return html(
+        f"<section><h2>What is claimed, and what was measured</h2>{source}<ul class='lab-claims'>{items}</ul></section>",
+        "lab-foot",
+    )
+
+
+def status_badge(status: str, text: str = "") -> str:
+    """A status of the ledger as a coloured word."""
+    return f'<span class="lab-status {STATUS_CLASS.get(status, "not-run")}">{escape(text or status)}</span>'
+
+
+def _claim_item(row: Row) -> str:
+    claim = row.claim
+    number = f'<span class="lab-claim-value">{escape(row.measured)}</span>' if row.measured else ""
+    reason = f"<small>{escape(claim.untestable)}</small>" if claim.untestable else ""
+    where = f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""
+    text = f"{status_badge(row.status)} {number}<span>{mark(claim.text)}</span> <code>{escape(claim.id)}</code>"
+    return f"<li>{text}{reason}{where}</li>"
