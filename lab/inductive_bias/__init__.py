@@ -1,1 +1,32 @@
+"""How many bits of prior knowledge a task demands of a space of hypotheses.
 
+    task = lab.inductive_bias.Task((x, y), (u, v))
+    law = lab.inductive_bias.KernelSpace(RBF()).loss_law(task)
+    lab.inductive_bias.required_bits(law, eps=0.02)
+
+Names are imported on first use.
+"""
+
+from importlib import import_module
+
+_PLACES = {
+    "task": ("Task",),
+    "covariances": ("RBF", "Matern", "Linear", "Polynomial", "Patch", "NNGP", "NTK", "Sum"),
+    "kernel_space": ("KernelSpace", "Posterior"),
+    "laws": ("GaussianQuadraticLaw", "DiscreteLaw", "SampleLaw", "EnergyLaw"),
+    "bits": ("Bits", "BitsCurve", "required_bits"),
+    "splitting": ("Splitting",),
+}
+_NAMES = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name):
+    if name in _NAMES:
+        return getattr(import_module(f"lab.inductive_bias.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'lab.inductive_bias' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return __all__

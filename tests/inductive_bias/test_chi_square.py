@@ -123,10 +123,16 @@ def test_thresholds_without_mass_have_probability_zero():
     assert (tail.log_survival == 0).all()
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (([1.0, 0.0], 0.0, 1.0, [1.0]), "weights"), (([1.0], -1.0, 1.0, [1.0]), "shifts"),
-    (([1.0], 0.0, 0.0, [1.0]), "dof"), (([1.0, 2.0], [1.0], 1.0, [1.0]), "shape"), (([math.nan], 0.0, 1.0, [1.0]), "weights"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (([1.0, 0.0], 0.0, 1.0, [1.0]), "weights"),
+        (([1.0], -1.0, 1.0, [1.0]), "shifts"),
+        (([1.0], 0.0, 0.0, [1.0]), "dof"),
+        (([1.0, 2.0], [1.0], 1.0, [1.0]), "shape"),
+        (([math.nan], 0.0, 1.0, [1.0]), "weights"),
+    ],
+)
 def test_bad_input_is_refused_by_name(arguments, word):
     with pytest.raises(ValueError, match=word):
         chi_square_tail(*arguments)
