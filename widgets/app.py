@@ -45,7 +45,7 @@ def applications(*, run: str | None = None, jobs: bool = True, max_sessions: int
         if page.route in routes:
             raise ValueError(f"page {page.name}: the ROUTE {page.route!r} belongs to the application")
         routes[page.route] = partial(_served, partial(_page_view, page), page.title, "")
-    return {f"/{route}": partial(_within, max_sessions, build) for route, build in routes.items()}
+    return {f"/{route}": _limited(max_sessions, build) for route, build in routes.items()}
 
 
 def serve(
@@ -132,11 +132,15 @@ def serve(
     )
 
 
-def _within(max_sessions, build):
-    if _sessions() > max_sessions:
-        view = html('<div role="alert">This server is full at the moment. Load the page again in a minute.</div>', "lab-notice")
-        return _frame.frame(pn.Column(head("Full"), view, sizing_mode="stretch_width"), "Full")
-    return build()
+def _limited(max_sessions, build):
+    def document():
+        if _sessions() > max_sessions:
+            words = "This server is full at the moment. Load the page again in a minute."
+            view = pn.Column(head("Full"), html(f'<div role="alert">{words}</div>', "lab-notice"))
+            return _frame.frame(view, "Full")
+        return build()
+
+    return document
 
 
 def _served(build, title, active, run=None):
