@@ -7,11 +7,11 @@ axis of an edge. Cell codes: a vertex is its voxel, an edge is ``2 * anchor + ty
 An edge of a planar grid either joins two components of the growing set (it ends a bar of dimension 0) or joins two
 components of the shrinking complement (it begins a bar of dimension 1), never both. Both merge forests are found alike:
 
-1. *Pointers.* The smallest edge at a voxel, where its value equals the voxel's, joins the voxel to its component in a bar
-   of length zero. The largest edge of a square does the same in the complement. One pass of comparisons finds both.
+1. *Pointers.* The smallest edge at a voxel, where its value equals the voxel's, joins the voxel to its component in a
+   bar of length zero. The largest edge of a square does the same in the complement. One pass of comparisons finds both.
 2. *Survivors.* Edges that no pointer uses; only these are sorted. Their number is about minima plus maxima.
-3. *Union-find* over basins (trees of pointers): survivors downwards over the squares give dimension 1, the survivors that
-   merged nothing there give dimension 0 upwards over the voxels (planar duality).
+3. *Union-find* over basins (trees of pointers): survivors downwards over the squares give dimension 1, the survivors
+   that merged nothing there give dimension 0 upwards over the voxels (planar duality).
 
 Contracting a pointer early is exact, ties included: at every level it concerns creators of that very level only, whose
 bars are empty. For image persistence a component also carries its extreme in a second order. Taken over whole basins
@@ -34,9 +34,9 @@ _WALK = 6  # a call may walk this many times the image before it starts again wi
 def match_images(predictions, labels):
     """Match every prediction ``(n, height, width)`` with its label, both float64 in sublevel form.
 
-    Returns ``cells`` and ``voxels``, int64 of shape ``(rows, 4)`` with columns prediction birth, prediction death, label
-    birth, label death (-1 where a side is absent), and ``counts`` of shape ``(n, 2, 3)``: rows by item, dimension and
-    kind (matched, only in the prediction, only in the label), in this order.
+    Returns ``cells`` and ``voxels``, int64 of shape ``(rows, 4)`` with columns prediction birth, prediction death,
+    label birth, label death (-1 where a side is absent), and ``counts`` of shape ``(n, 2, 3)``: rows by item, dimension
+    and kind (matched, only in the prediction, only in the label), in this order.
     """
     items, height, width = predictions.shape
     counts = np.zeros((items, 2, 3), np.int64)
@@ -75,7 +75,8 @@ def match_images(predictions, labels):
 
 @njit(cache=True, nogil=True)
 def barcode_images(images):
-    """Bars of positive length of every image ``(n, height, width)``: ``cells``, ``voxels`` ``(rows, 2)``, ``counts (n, 2)``."""
+    """Bars of positive length of every image ``(n, height, width)``: ``cells``, ``voxels`` ``(rows, 2)``, ``counts (n,
+    2)``."""
     items, height, width = images.shape
     counts = np.zeros((items, 2), np.int64)
     cells = np.empty((64, 2), np.int64)
@@ -286,7 +287,8 @@ def _point_voxels(f, x, out):
 
 @njit(cache=True, nogil=True)
 def _point_squares(top, bottom, out):
-    """The largest edge of each square: the bottom one, else the right one, else the top one, if it attains the maximum."""
+    """The largest edge of each square: the bottom one, else the right one, else the top one, if it attains the
+    maximum."""
     width = len(top)
     one, two, three = np.uint8(_BELOW), np.uint8(_BESIDE), np.uint8(_ABOVE)
     right_top, right_bottom = top[1:], bottom[1:]
@@ -380,7 +382,8 @@ def _find(parent, i):
 
 @njit(cache=True, nogil=True)
 def _voxel_basin(v, up, width, basin, roots, count):
-    """The basin of voxel ``v`` and the number of basins; labels are kept along the way. The root is its smallest voxel."""
+    """The basin of voxel ``v`` and the number of basins; labels are kept along the way. The root is its smallest
+    voxel."""
     u = v
     while basin[u] < 0:
         code = up[u]
@@ -505,10 +508,14 @@ def _match_components(fa, fb, fc, height, width, up, edges, bars_a, bars_b, cont
                     stack = np.empty(size, np.int64)
                 if loose_i:
                     walk += 1
-                    ai, bi, budget = _flood_voxels(fa, fb, fc, height, width, near, edge, value, seen, stack, walk, budget)
+                    ai, bi, budget = _flood_voxels(
+                        fa, fb, fc, height, width, near, edge, value, seen, stack, walk, budget
+                    )
                 if loose_j:
                     walk += 1
-                    aj, bj, budget = _flood_voxels(fa, fb, fc, height, width, far, edge, value, seen, stack, walk, budget)
+                    aj, bj, budget = _flood_voxels(
+                        fa, fb, fc, height, width, far, edge, value, seen, stack, walk, budget
+                    )
                 if budget < 0:
                     return False, mates[:0]
             a = bar_a[aj if _before(fa, ai, aj) else ai]
@@ -577,7 +584,8 @@ def _flood_voxels(fa, fb, fc, height, width, start, edge, value, seen, stack, st
 
 
 # --- squares: dimension 1 ---------------------------------------------------------------------------------------------
-# Arrays over squares have one row before the image; that row, the last row and the last column are the outside, basin 0.
+# Arrays over squares have one row before the image; that row, the last row and the last column are the outside, basin
+# 0.
 
 
 @njit(cache=True, nogil=True)
@@ -630,8 +638,8 @@ def _dual_pairs(f, height, width, across, edges, fc, ends, contract):
     """Bars of dimension 1 of positive length, rows (edge, square), the squares in which their image bars in c end, and
     the edges that merge nothing here.
 
-    ``fc`` and ``ends`` (squares that end a bar of c) are empty for a plain barcode. The last value is false where walking
-    became too dear.
+    ``fc`` and ``ends`` (squares that end a bar of c) are empty for a plain barcode. The last value is false where
+    walking became too dear.
     """
     image = len(fc) > 0
     size = height * width

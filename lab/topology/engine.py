@@ -1,0 +1,83 @@
+"""From stacks of sublevel arrays to rows of cells and voxels, over a bounded number of threads.
+
+``counts`` says how many rows belong to each item, dimension and kind, in the order in which the rows stand: a layout
+without nesting, from which losses take their gathers and pictures their bars. One, two and three axes share it.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lab import checks
+
+KINDS = ("matched", "prediction", "label")
+_ALONE = 1 << 14  # voxels below which a thread is not worth its start
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """``cells`` and ``voxels`` (rows, 4) or (rows, 2) with birth before death and prediction before label, -1 where a
+    side is absent; ``counts`` (items, dimensions, 3) or (items, dimensions)."""
+
+    cells: np.ndarray
+    voxels: np.ndarray
+    counts: np.ndarray
+
+
+def match_rows(predictions: np.ndarray, labels: np.ndarray, *, threads: int | None = None) -> Rows:
+    """Match each item of two float64 stacks (items, axes...) of one shape, in sublevel form."""
+    return _spread(_kernel(predictions.ndim - 1)[0], predictions.ndim - 1, (predictions, labels), threads)
+
+
+def barcode_rows(values: np.ndarray, *, threads: int | None = None) -> Rows:
+    """Barcode of each item of a float64 stack (items, axes...), in sublevel form."""
+    return _spread(_kernel(values.ndim - 1)[1], values.ndim - 1, (values,), threads)
+
+
+def join(parts: list[Rows]) -> Rows:
+    """Rows of several stacks as rows of one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("cells", "voxels", "counts")))
+
+
+def thread_count(threads: int | None) -> int:
+    """``threads``, or as many as this process may use."""
+    if threads is not None:
+        return checks.integer("threads", threads, low=1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=8)
+def pool(threads: int) -> ThreadPoolExecutor:
+    """The process's pool of ``threads`` workers; kernels hold no lock while they run."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="lab-topology")
+
+
+def _kernel(axes):
+    if axes == 3:
+        from lab.kernels.cubical import volumes
+
+        return volumes.match_volumes, volumes.barcode_volumes
+    from lab.kernels.cubical import cpu
+
+    return cpu.match_images, cpu.barcode_images
+
+
+def _spread(kernel, axes, stacks, threads) -> Rows:
+    items = len(stacks[0])
+    if axes == 1:
+        stacks = tuple(stack[:, None, :] for stack in stacks)
+    workers = 1 if stacks[0].size < _ALONE else min(thread_count(threads), items)
+    if workers == 1:
+        rows = Rows(*kernel(*stacks))
+    else:
+        bounds = np.linspace(0, items, min(items, 4 * workers) + 1).astype(int)
+        pieces = [tuple(stack[low:high] for stack in stacks) for low, high in zip(bounds, bounds[1:])]
+        rows = join([Rows(*part) for part in pool(workers).map(lambda piece: kernel(*piece), pieces)])
+    return Rows(rows.cells, rows.voxels, rows.counts[:, :1]) if axes == 1 else rows

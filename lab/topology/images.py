@@ -1,0 +1,96 @@
+"""From images to sublevel arrays: what level sets grow through, and what happens at the border.
+
+Everything is computed on sublevel sets in the V-construction: voxels are vertices, a cell enters with its last voxel.
+Foreground is connected through faces (4 neighbours in 2-D, 6 in 3-D), background through corners too (8, 26).
+
+- ``filtration="superlevel"`` (high values enter first; the right choice for probabilities) negates the image. It is
+  never ``1 - x``, which merges values that differ by less than the spacing of floating-point numbers near 1.
+- ``border=None``: the image ends where it ends. A foreground arc that touches the border twice encloses nothing.
+- ``border="foreground"``: a frame one voxel wide enters first, with the image's first value. Such an arc then closes a
+  loop, and components that touch the border are one. The frame copies the voxel with the first value: where a bar
+  begins or ends in the frame, that voxel is named and receives the gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lab import checks
+
+FILTRATIONS = ("superlevel", "sublevel")
+BORDERS = (None, "foreground")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A published code's choices.
+
+    Args:
+        filtration: ``"superlevel"`` or ``"sublevel"``.
+        border: ``None`` or ``"foreground"``.
+        essential: whether the bar that never ends counts, matched from image to image.
+    """
+
+    filtration: str = "superlevel"
+    border: str | None = None
+    essential: bool = False
+
+
+CONVENTIONS = {
+    "betti-matching-3d": Convention(),
+    "betti-matching-2d": Convention(border="foreground", essential=True),
+}
+"""Conventions by name: ``"betti-matching-3d"`` (the C++ code) and ``"betti-matching-2d"`` (the older Python code as its
+authors trained with it). Barcodes and losses against a binary label agree with that code; between two images without
+ties in common its cell order, and so its matching, is another one."""
+
+
+def convention(name: str) -> Convention:
+    """A convention by name, refused with the list of names."""
+    return CONVENTIONS[checks.choice("convention", name, CONVENTIONS)]
+
+
+def image(name: str, value, *, ndim=(1, 2, 3)) -> torch.Tensor:
+    """``value`` as a real tensor with ``ndim`` axes, not empty, finite; the refusal names ``name``."""
+    return checks.tensor(name, value, ndim=ndim)
+
+
+def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray:
+    """A fresh float64 C-ordered array of ``x`` in sublevel form, framed where asked; ``x`` is left as it is."""
+    values = x.detach().to("cpu", torch.float64).numpy()
+    values = np.subtract(0.0, values) if filtration == "superlevel" else np.add(values, 0.0)  # no -0.0 on either path
+    if border is not None:
+        values = np.pad(values, 1, constant_values=values.min())
+    return np.ascontiguousarray(values)
+
+
+def first_voxel(x: torch.Tensor, filtration: str) -> torch.Tensor:
+    """Flat index of the voxel that enters first, the lowest among equals, for every item of ``x (items, axes...)``."""
+    flat = x.detach().flatten(1)
+    value = flat.amax(1, keepdim=True) if filtration == "superlevel" else flat.amin(1, keepdim=True)
+    return (flat == value).to(torch.uint8).argmax(1)
+
+
+def unframed(index: torch.Tensor, shape: tuple[int, ...], border: str | None, first: torch.Tensor) -> torch.Tensor:
+    """Flat indices of a framed image as flat indices of the image; the frame becomes ``first``, and -1 stays -1."""
+    if border is None:
+        return index
+    result = torch.zeros_like(index)
+    rest, inside = index, index >= 0
+    stride = 1
+    for size in reversed(shape):
+        place = rest % (size + 2) - 1
+        rest = rest // (size + 2)
+        inside = inside & (place >= 0) & (place < size)
+        result += place * stride
+        stride *= size
+    return torch.where(index < 0, -1, torch.where(inside, result, first.to(index.device)))
+
+
+def check_options(filtration, border) -> None:
+    """Refuse an unknown filtration or border."""
+    checks.choice("filtration", filtration, FILTRATIONS)
+    checks.choice("border", border, BORDERS)
