@@ -130,20 +130,20 @@ def test_transform_is_the_excess_risk_of_two_classes(tau):
         assert t_tau(b, tau, 2).item() == pytest.approx(excess.item(), rel=1e-9, abs=1e-14)
 
 
-def test_conditional_risk_is_the_minimum_over_scores(generator):
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 1.6])
+def test_conditional_risk_is_the_minimum_over_scores(tau, generator):
     p = torch.softmax(torch.randn(4, generator=generator, dtype=torch.float64), 0)
-    for tau in (0.0, 0.5, 1.0, 1.6):
-        z = torch.zeros(1, 4, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([z], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
+    z = torch.zeros(1, 4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([z], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
 
-        def closure():
-            optimizer.zero_grad()
-            value = (p * comp_sum_loss(z.expand(4, 4), torch.arange(4), tau, reduction="none")).sum()
-            value.backward()
-            return value
+    def closure():
+        optimizer.zero_grad()
+        value = (p * comp_sum_loss(z.expand(4, 4), torch.arange(4), tau, reduction="none")).sum()
+        value.backward()
+        return value
 
-        optimizer.step(closure)
-        assert closure().item() == pytest.approx(conditional_risk(p, tau).item(), abs=1e-9)
+    optimizer.step(closure)
+    assert closure().item() == pytest.approx(conditional_risk(p, tau).item(), abs=1e-9)
 
 
 @given(st.floats(0, 1), st.sampled_from(TAUS), st.integers(2, 1000))

@@ -1,0 +1,265 @@
+"""One network under many classification losses, at an equal and stated tuning budget.
+
+Every loss gets the same learning rates on the same splits; its rate is the one of the best mean validation accuracy over
+the seeds (validation labels carry the same noise as the training labels), and the test labels are clean. All models, loss x
+rate x seed, are trained at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from lab import checks, training
+from lab.losses.registry import by_name
+
+if TYPE_CHECKING:
+    import pandas
+
+NOISES = ("uniform", "pairs", "next")
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Test results of every loss at its tuned learning rate.
+
+    ``accuracy``, ``calibration_error`` and ``train_accuracy`` map a loss to a tensor over ``seeds``; ``learning_rate`` to
+    the chosen rate; ``trials`` is the number of rates that each loss was tuned over.
+    """
+
+    accuracy: dict[str, torch.Tensor]
+    calibration_error: dict[str, torch.Tensor]
+    train_accuracy: dict[str, torch.Tensor]
+    learning_rate: dict[str, float]
+    seeds: tuple[int, ...]
+    trials: int
+    setting: dict[str, object]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row a loss, best first: mean test accuracy with its 95 % interval over seeds, calibration error, rate, trials."""
+        import pandas
+
+        rows = []
+        for name, values in self.accuracy.items():
+            mean, low, high = mean_interval(values)
+            rows.append({
+                "loss": name,
+                "accuracy": mean,
+                "low": low,
+                "high": high,
+                "calibration error": float(self.calibration_error[name].mean()),
+                "training accuracy": float(self.train_accuracy[name].mean()),
+                "learning rate": self.learning_rate[name],
+                "trials": self.trials,
+                "seeds": len(self.seeds),
+            })  # fmt: skip
+        return pandas.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
+
+    def difference(self, first: str, second: str) -> tuple[float, float, float]:
+        """Mean of accuracy(first) - accuracy(second) over paired seeds with its 95 % interval."""
+        for role, name in (("first", first), ("second", second)):
+            checks.choice(role, name, self.accuracy)
+        return mean_interval(self.accuracy[first] - self.accuracy[second])
+
+
+def compare(
+    losses: Sequence[str] | Mapping[str, nn.Module],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    noise: float = 0.0,
+    noise_kind: str = "uniform",
+    imbalance: float = 1.0,
+    shift: float = 0.0,
+    network: Callable[[int], nn.Module] | None = None,
+    seeds: int | Sequence[int] = 5,
+    learning_rates: Sequence[float] = LEARNING_RATES,
+    optimizer: str = "adam",
+    epochs: int = 40,
+    batch_size: int = 64,
+    weight_decay: float = 0.0,
+    clip: float | None = 5.0,
+    test_fraction: float = 0.3,
+    validation_fraction: float = 0.2,
+    progress=None,
+    cancel=None,
+) -> Comparison:
+    """Train one network under each loss and compare on clean test labels.
+
+    Args:
+        losses: names of :func:`lab.losses.names`, or ``{name: module}`` with modules of ``reduction="none"``.
+        x: inputs, shape (items, features...); standardized with the training part's statistics of each split.
+        y: labels in [0, classes), shape (items,).
+        noise: level of label noise in training and validation labels, see :func:`noisy_labels`.
+        imbalance: ratio of the largest to the smallest class in the training part, at least 1 (geometric over classes).
+        shift: standard deviation of Gaussian noise added to the standardized test inputs.
+        network: seed -> module; a ReLU MLP of width 128 on flattened inputs by default.
+        seeds: a number of seeds or which; each draws its own split, noise, weights and batch order.
+        learning_rates: the rates every loss is tuned over.
+        epochs, batch_size, optimizer, weight_decay, clip, progress, cancel: as :func:`lab.training.fit`.
+
+    Raises:
+        ValueError: unknown losses, fewer than two classes, fractions outside (0, 1), too few items for the batch size.
+    """
+    modules = _modules(losses)
+    x = checks.tensor("x", x)
+    y = checks.tensor("y", y, shape=(x.shape[0],)).long()
+    x = x.to(torch.float32).flatten(1) if network is None else x.to(torch.float32)
+    classes = int(y.max()) + 1
+    if classes < 2 or int(y.min()) < 0:
+        raise ValueError(f"y must hold at least two classes numbered from 0, got {int(y.min())} to {int(y.max())}")
+    checks.number("imbalance", imbalance, low=1.0)
+    checks.number("shift", shift, low=0.0)
+    for name, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
+        checks.number(name, fraction, low=0.01, high=0.9)
+    rates = [checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates]
+    seeds = tuple(range(checks.integer("seeds", seeds, low=1))) if isinstance(seeds, int) else tuple(seeds)
+    if network is None:
+        features = x.shape[1]
+
+        def network(seed):
+            return training.mlp(features, classes, widths=(128,), seed=seed)
+
+    splits = [
+        _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction) for seed in seeds
+    ]
+    common = min(len(split["train_y"]) for split in splits)  # thinned splits differ by a few items
+    for split in splits:
+        split["train_x"], split["train_y"] = split["train_x"][:common], split["train_y"][:common]
+    grid = [(name, rate, index) for name in modules for rate in rates for index in range(len(seeds))]
+    order = torch.tensor([index for _, _, index in grid])
+    stacked = {key: torch.stack([split[key] for split in splits]) for key in splits[0]}
+    fitted = training.fit(
+        [network(seeds[index]) for _, _, index in grid],
+        training.PerModel(stacked["train_x"][order]),
+        training.PerModel(stacked["train_y"][order]),
+        seeds=[seeds[index] for _, _, index in grid],
+        loss=[modules[name] for name, _, _ in grid],
+        optimizer=optimizer,
+        learning_rate=[rate for _, rate, _ in grid],
+        weight_decay=weight_decay,
+        schedule="cosine",
+        epochs=epochs,
+        batch_size=batch_size,
+        clip=clip,
+        progress=progress,
+        cancel=cancel,
+    )
+    with torch.no_grad():
+        outcome = {
+            part: fitted.predict(training.PerModel(stacked[f"{part}_x"][order])) for part in ("train", "validation", "test")
+        }
+    correct = {
+        part: (logits.argmax(-1) == stacked[f"{part}_y"][order]).float().mean(1) for part, logits in outcome.items()
+    }
+    shape = (len(modules), len(rates), len(seeds))
+    validation = torch.nan_to_num(correct["validation"].reshape(shape).mean(-1))
+    best = validation.argmax(1)
+    accuracy, train_accuracy, calibration, chosen = {}, {}, {}, {}
+    test_y = stacked["test_y"]
+    for row, name in enumerate(modules):
+        accuracy[name] = correct["test"].reshape(shape)[row, best[row]]
+        train_accuracy[name] = correct["train"].reshape(shape)[row, best[row]]
+        logits = outcome["test"].reshape(*shape, *outcome["test"].shape[1:])[row, best[row]]
+        calibration[name] = torch.tensor([
+            float(training.calibration_error(torch.softmax(one, -1), target)) for one, target in zip(logits, test_y)
+        ])  # fmt: skip
+        chosen[name] = rates[int(best[row])]
+    setting = {
+        "noise": noise, "noise kind": noise_kind, "imbalance": imbalance, "shift": shift, "epochs": epochs,
+        "items": int(stacked["train_x"].shape[1]), "learning rates": tuple(rates),
+    }  # fmt: skip
+    return Comparison(accuracy, calibration, train_accuracy, chosen, seeds, len(rates), setting)
+
+
+def noisy_labels(
+    y: torch.Tensor, level: float, *, kind: str = "uniform", classes: int | None = None, seed: int | torch.Generator = 0
+) -> torch.Tensor:
+    """Labels of which a part has been redrawn.
+
+    ``uniform``: each label is redrawn over all K classes with probability ``level`` (so (K - 1)/K of those change);
+    ``next``: it becomes the next class with that probability; ``pairs``: classes 2i and 2i + 1 are confused with it.
+    """
+    checks.choice("kind", kind, NOISES)
+    checks.number("level", level, low=0.0, high=1.0)
+    classes = int(y.max()) + 1 if classes is None else classes
+    generator = checks.generator(seed)
+    flip = torch.rand(y.shape, generator=generator) < level
+    if kind == "uniform":
+        other = torch.randint(classes, y.shape, generator=generator)
+    elif kind == "next":
+        other = (y + 1) % classes
+    else:
+        other = torch.where(y % 2 == 0, y + 1, y - 1)
+        other = torch.where(other < classes, other, y)
+    return torch.where(flip, other, y)
+
+
+def mean_interval(values: torch.Tensor, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and Student-t interval over seeds; both ends are infinite for a single seed."""
+    from scipy import stats
+
+    values = torch.as_tensor(values, dtype=torch.float64)
+    mean, count = float(values.mean()), values.numel()
+    if count < 2:
+        return mean, -float("inf"), float("inf")
+    half = float(values.std()) / count**0.5 * float(stats.t.ppf((1 + confidence) / 2, count - 1))
+    return mean, mean - half, mean + half
+
+
+def _modules(losses):
+    if isinstance(losses, Mapping):
+        modules = dict(losses)
+    else:
+        modules = {name: by_name(name, reduction="none") for name in losses}
+    if not modules:
+        raise ValueError("losses is empty; name at least one of lab.losses.names()")
+    for name, module in modules.items():
+        if getattr(module, "reduction", None) != "none":
+            raise ValueError(f"losses: {name!r} must have reduction='none', one value per row")
+    return modules
+
+
+def _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction):
+    generator = checks.generator(seed)
+    order = torch.randperm(len(x), generator=generator)
+    tests = round(test_fraction * len(x))
+    validations = round(validation_fraction * len(x))
+    if len(x) - tests - validations < 2 * classes:
+        raise ValueError(f"x has {len(x)} items, too few for {classes} classes after the test and validation parts")
+    test, validation, train = order.split([tests, validations, len(x) - tests - validations])
+    if imbalance > 1:
+        train = train[_imbalanced(y[train], classes, imbalance)]
+        train = train[torch.randperm(len(train), generator=generator)]
+    centre, scale = x[train].mean(0), x[train].std(0)
+    scale = torch.where(scale > 1e-6, scale, torch.ones_like(scale))
+
+    def standard(rows):
+        return (x[rows] - centre) / scale
+
+    test_x = standard(test)
+    if shift:
+        test_x = test_x + shift * torch.randn(test_x.shape, generator=generator)
+    return {
+        "train_x": standard(train),
+        "train_y": noisy_labels(y[train], noise, kind=noise_kind, classes=classes, seed=generator),
+        "validation_x": standard(validation),
+        "validation_y": noisy_labels(y[validation], noise, kind=noise_kind, classes=classes, seed=generator),
+        "test_x": test_x,
+        "test_y": y[test],
+    }
+
+
+def _imbalanced(y, classes, ratio):
+    """Rows with class k thinned to ratio^(-k/(K-1)) of the rarest class's share, the total equal over splits."""
+    counts = torch.bincount(y, minlength=classes)
+    kept = []
+    for k in range(classes):
+        size = max(1, int(counts.min() * ratio ** (-k / max(classes - 1, 1)) + 0.5))
+        kept.append(torch.nonzero(y == k)[:size, 0])
+    return torch.cat(kept)
