@@ -29,7 +29,17 @@ def list_studies(
     found = studies(room)
     if as_json:
         for study in found:
-            typer.echo(json.dumps({"method": study.method.id, "room": study.method.room, "title": study.method.title, "works": study.works, "missing": study.missing}))
+            typer.echo(
+                json.dumps(
+                    {
+                        "method": study.method.id,
+                        "room": study.method.room,
+                        "title": study.method.title,
+                        "works": study.works,
+                        "missing": study.missing,
+                    }
+                )
+            )
         return
     table = tables.plain("", "method", "room", "title", "notebook")
     for study in found:
@@ -41,7 +51,10 @@ def list_studies(
 
 def claims(
     room: Annotated[str | None, typer.Option(help="One room only.")] = None,
-    status: Annotated[str | None, typer.Option(help="holds, 'holds at small scale', 'does not hold', 'not testable here' or 'not run'.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="holds, 'holds at small scale', 'does not hold', 'not testable here' or 'not run'."),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="One method only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
@@ -67,8 +80,17 @@ def claims(
         return
     table = tables.plain("status", "claim", "kind", "setting", "measured", "statement")
     for row in found:
-        statement = escape(row.claim.text) + (f" [dim]({escape(row.claim.untestable)})[/]" if row.claim.untestable else "")
-        table.add_row(f"[{tables.COLOURS[row.status]}]{row.status}[/]", row.claim.id, row.claim.kind, row.claim.setting, escape(row.measured), statement)
+        statement = escape(row.claim.text) + (
+            f" [dim]({escape(row.claim.untestable)})[/]" if row.claim.untestable else ""
+        )
+        table.add_row(
+            f"[{tables.COLOURS[row.status]}]{row.status}[/]",
+            row.claim.id,
+            row.claim.kind,
+            row.claim.setting,
+            escape(row.measured),
+            statement,
+        )
     tables.console().print(table)
     counts = {name: sum(row.status == name for row in found) for name in STATUSES}
     typer.echo(f"{len(found)} statements: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
@@ -78,7 +100,9 @@ def claim(
     id: Annotated[str, typer.Argument(help="The id of a statement; `lab claims` lists them.")],
     data: Annotated[str | None, typer.Option(help="Own data: a file, a folder or the name of a data set.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds [default: the statement's].")] = None,
-    budget: Annotated[str, typer.Option(help="smoke (seconds), default (minutes) or full (the paper's scale).")] = "default",
+    budget: Annotated[
+        str, typer.Option(help="smoke (seconds), default (minutes) or full (the paper's scale).")
+    ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line.")] = False,
 ) -> None:
     """Measure one statement on this machine, with the built-in data or your own."""
@@ -96,7 +120,9 @@ def claim(
         typer.echo(statement.text)
         typer.secho(f"{measured.status}", fg=colour, bold=True, nl=False)
         unit = f" {statement.unit}" if statement.unit else ""
-        typer.echo(f": {measured.value:.6g}{unit} [{low:.6g}, {high:.6g}], margin {statement.margin:g}, {len(measured.seeds)} seeds, {measured.budget} budget, {measured.seconds:.1f} s")
+        typer.echo(
+            f": {measured.value:.6g}{unit} [{low:.6g}, {high:.6g}], margin {statement.margin:g}, {len(measured.seeds)} seeds, {measured.budget} budget, {measured.seconds:.1f} s"
+        )
         for name, value in measured.details.items():
             typer.echo(f"  {name}: {value}")
         typer.echo(f"  source: {statement.source}")

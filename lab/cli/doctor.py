@@ -57,7 +57,9 @@ def _packages():
         found = provenance.version_of(name)
         if found.split("+")[0] != version.split("+")[0]:
             wrong.append(f"{name} {found} instead of {version}")
-    main = ", ".join(f"{name} {provenance.version_of(name)}" for name in ("torch", "numba", "plotly", "panel", "papermill"))
+    main = ", ".join(
+        f"{name} {provenance.version_of(name)}" for name in ("torch", "numba", "plotly", "panel", "papermill")
+    )
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         return Check("broken", "packages", f"{'; '.join(wrong[:4])}{more}; make env installs the locked versions")
@@ -67,7 +69,9 @@ def _packages():
 def _machine():
     found = provenance.machine()
     free = shutil.disk_usage(project_root()).free / 2**30
-    return Check("ok", "machine", f"{found['cores']} cores, {found['memory_gib']:g} GiB memory, {free:.0f} GiB free on disk")
+    return Check(
+        "ok", "machine", f"{found['cores']} cores, {found['memory_gib']:g} GiB memory, {free:.0f} GiB free on disk"
+    )
 
 
 def _gpu():
@@ -90,7 +94,11 @@ def _chromium():
     path = chromium()
     if path:
         return Check("ok", "Chromium", f"{os.path.basename(path)}: browser tests, PDF and PNG of reports")
-    return Check("missing", "Chromium", "browser tests, PDF and PNG of reports need it: apt-get install chromium (Debian, Ubuntu)")
+    return Check(
+        "missing",
+        "Chromium",
+        "browser tests, PDF and PNG of reports need it: apt-get install chromium (Debian, Ubuntu)",
+    )
 
 
 def _extras():

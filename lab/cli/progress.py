@@ -12,7 +12,14 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-COLOURS = {"ok": "green", "failed": "red", "timeout": "yellow", "out of memory": "magenta", "kernel died": "red", "cancelled": "yellow"}
+COLOURS = {
+    "ok": "green",
+    "failed": "red",
+    "timeout": "yellow",
+    "out of memory": "magenta",
+    "kernel died": "red",
+    "cancelled": "yellow",
+}
 
 
 class Progress:
@@ -60,14 +67,23 @@ class Progress:
                 colour = COLOURS.get(event.text, "white")
                 self.console.print(
                     f"[{colour}]{event.text:>8}[/]  {escape(plan.notebook)}  [dim]{escape(_short(plan.given))}  {event.seconds:.1f} s  {event.run_id}[/]",
-                    highlight=False, soft_wrap=True,
+                    highlight=False,
+                    soft_wrap=True,
                 )
 
     def summary(self, runs) -> None:
         """One line on all runs, and each failure with its notebook, parameters, cell and cause."""
         if self.as_json:
             for run in runs:
-                self._line({"kind": "run", "run_id": run.id, "status": run.status, "notebook": run.notebook, "parameters": run.parameters})
+                self._line(
+                    {
+                        "kind": "run",
+                        "run_id": run.id,
+                        "status": run.status,
+                        "notebook": run.notebook,
+                        "parameters": run.parameters,
+                    }
+                )
             return
         for run in runs:
             if not run.ok:
@@ -81,7 +97,9 @@ class Progress:
     def result(self, run, page) -> None:
         """What one run gave."""
         if self.as_json:
-            self._line({"kind": "run", "run_id": run.id, "status": run.status, "metrics": run.metrics, "page": str(page or "")})
+            self._line(
+                {"kind": "run", "run_id": run.id, "status": run.status, "metrics": run.metrics, "page": str(page or "")}
+            )
             return
         if not run.ok:
             self._failure(run)
@@ -100,7 +118,11 @@ class Progress:
     def _failure(self, run):
         error = run.error or {}
         where = f"cell {error['cell']}" if error.get("cell") else "the kernel"
-        self.console.print(f"[red]{run.status}[/]: {escape(run.notebook)}, {where}: {escape(error.get('name', ''))}: {escape(error.get('message', ''))}", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"[red]{run.status}[/]: {escape(run.notebook)}, {where}: {escape(error.get('name', ''))}: {escape(error.get('message', ''))}",
+            highlight=False,
+            soft_wrap=True,
+        )
         self.console.print(f"  parameters: {escape(_short(run.parameters))}", highlight=False, soft_wrap=True)
         for line in error.get("source", "").splitlines()[:6]:
             self.console.print(f"  | {escape(line)}", highlight=False, soft_wrap=True)
@@ -115,7 +137,9 @@ class Progress:
         table.add_row(f"[bold]{finished}/{total}[/]", self._left(total - finished))
         for run_id, event in list(self.running.items()):
             place = f"cell {event.cell}/{event.cells}" if event.cell else "starting"
-            table.add_row(f"[dim]{place}[/]", f"{escape(self.names[run_id].notebook)} [dim]{escape(event.text[:60])}[/]")
+            table.add_row(
+                f"[dim]{place}[/]", f"{escape(self.names[run_id].notebook)} [dim]{escape(event.text[:60])}[/]"
+            )
         return table
 
     def _left(self, remaining):

@@ -11,7 +11,9 @@ import typer
 
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--parameter", "-p", metavar="NAME VALUE", help="A parameter of the notebook; may be given several times."),
+    typer.Option(
+        "--parameter", "-p", metavar="NAME VALUE", help="A parameter of the notebook; may be given several times."
+    ),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks at a time [default: one a core].")]
 Force = Annotated[bool, typer.Option("--force", help="Run again even if nothing has changed.")]
@@ -66,14 +68,18 @@ def render(
     what: Annotated[list[str] | None, typer.Argument(help="Notebooks or folders; all notebooks with --all.")] = None,
     front: Annotated[bool, typer.Option("--front", help="The notebooks of the front page, at profile smoke.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Every notebook.")] = False,
-    profile: Annotated[str | None, typer.Option(help="smoke, default or full, for notebooks that have a profile.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="smoke, default or full, for notebooks that have a profile.")
+    ] = None,
     jobs: Jobs = None,
     force: Force = False,
     timeout: Timeout = None,
     cell_timeout: CellTimeout = None,
     memory: Memory = None,
     cold: Annotated[bool, typer.Option("--cold", help="A fresh kernel for each notebook, never a warm one.")] = False,
-    site_only: Annotated[bool, typer.Option("--site-only", help="Write the site from the stored runs; run nothing.")] = False,
+    site_only: Annotated[
+        bool, typer.Option("--site-only", help="Write the site from the stored runs; run nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the site [default: data/reports].")] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -95,9 +101,17 @@ def render(
     else:
         wanted = notebooks_of(what or [], front=front, every=every)
         if not wanted:
-            raise ValueError("there is nothing to render: no notebook is marked as front" if front else "there is nothing to render; name notebooks or give --all")
+            raise ValueError(
+                "there is nothing to render: no notebook is marked as front"
+                if front
+                else "there is nothing to render; name notebooks or give --all"
+            )
         chosen = profile or ("smoke" if front else None)
-        plans = [plan(path, given, warm=not cold and len(wanted) > 2) for path in wanted for given in [_profile(path, chosen)]]
+        plans = [
+            plan(path, given, warm=not cold and len(wanted) > 2)
+            for path in wanted
+            for given in [_profile(path, chosen)]
+        ]
         batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
         with Progress(batch, quiet=quiet, as_json=as_json) as progress:
             found = batch.run(jobs=jobs, emit=progress.event)
@@ -109,12 +123,16 @@ def render(
     else:
         typer.echo(str(index))
         if front and not quiet:
-            typer.echo("More: make report-all (every notebook at the default profile), lab run NOTEBOOK -p name value, lab serve")
+            typer.echo(
+                "More: make report-all (every notebook at the default profile), lab run NOTEBOOK -p name value, lab serve"
+            )
     raise typer.Exit(1 if failures else 0)
 
 
 def show(
-    name: Annotated[str | None, typer.Argument(help="A run id, its beginning, or a notebook; all runs without it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A run id, its beginning, or a notebook; all runs without it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the stored runs, or one of them with its parameters, metrics, claims and error."""
@@ -133,7 +151,9 @@ def show(
 
 
 def serve(
-    name: Annotated[str | None, typer.Argument(metavar="RUN", help="A run: its page opens with the run's parameters and results.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run: its page opens with the run's parameters and results.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 5006,
     address: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is this machine only.")] = "127.0.0.1",
 ) -> None:
@@ -164,7 +184,14 @@ def jupyter(
     if notebook:
         known = Store().get(notebook)
         target = known.folder / "notebook.ipynb" if known else Path(find_notebook(notebook))
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--ip=127.0.0.1", f"--ServerApp.root_dir={project_root()}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+        f"--ServerApp.root_dir={project_root()}",
+    ]
     if target.is_relative_to(project_root()) and target.exists():
         command.append(f"--LabApp.default_url=/lab/tree/{target.relative_to(project_root()).as_posix()}")
     if not browser:
@@ -205,13 +232,18 @@ def find_notebook(name: str) -> str:
     root = project_root()
     if (root / path).is_file():
         return str(root / path)
-    known = {str(found.relative_to(root / "notebooks").with_suffix("")): found for found in (root / "notebooks").rglob("*.ipynb")}
+    known = {
+        str(found.relative_to(root / "notebooks").with_suffix("")): found
+        for found in (root / "notebooks").rglob("*.ipynb")
+    }
     wanted = name.removesuffix(".ipynb")
     matching = [found for key, found in known.items() if key == wanted or key.split("/")[-1] == wanted]
     if len(matching) == 1:
         return str(matching[0])
     if len(matching) > 1:
-        raise ValueError(f"{name!r} stands for {len(matching)} notebooks: {', '.join(str(found.relative_to(root)) for found in matching)}")
+        raise ValueError(
+            f"{name!r} stands for {len(matching)} notebooks: {', '.join(str(found.relative_to(root)) for found in matching)}"
+        )
     hint = checks.did_you_mean(wanted, [*known, *(key.split("/")[-1] for key in known)])
     raise ValueError(f"there is no notebook {name!r}{hint or '; `lab list` names the studies'}")
 
@@ -225,7 +257,9 @@ def free_port(address: str, port: int) -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            raise ValueError(f"port {port} on {address} cannot be used ({error.strerror}); choose another with --port") from None
+            raise ValueError(
+                f"port {port} on {address} cannot be used ({error.strerror}); choose another with --port"
+            ) from None
 
 
 def _profile(path, profile):

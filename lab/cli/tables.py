@@ -38,7 +38,17 @@ def runs(found, *, as_json: bool = False) -> None:
     """All runs, the newest first."""
     if as_json:
         for run in found:
-            print(json.dumps({"id": run.id, "status": run.status, "notebook": run.notebook, "parameters": run.parameters, "metrics": run.metrics}))
+            print(
+                json.dumps(
+                    {
+                        "id": run.id,
+                        "status": run.status,
+                        "notebook": run.notebook,
+                        "parameters": run.parameters,
+                        "metrics": run.metrics,
+                    }
+                )
+            )
         return
     if not found:
         print("There are no runs yet; `lab run NOTEBOOK` makes one.")
@@ -47,7 +57,14 @@ def runs(found, *, as_json: bool = False) -> None:
     for run in found:
         given = " ".join(f"{name}={value}" for name, value in run.info["given"].items())
         style = "green" if run.ok else "red"
-        table.add_row(f"[{style}]{run.status}[/]", run.id, escape(run.notebook), escape(given), f"{run.info['seconds']:.1f}", run.info["started"][:16].replace("T", " "))
+        table.add_row(
+            f"[{style}]{run.status}[/]",
+            run.id,
+            escape(run.notebook),
+            escape(given),
+            f"{run.info['seconds']:.1f}",
+            run.info["started"][:16].replace("T", " "),
+        )
     console().print(table)
 
 
@@ -57,14 +74,37 @@ def one_run(run) -> None:
     style = "green" if run.ok else "red"
     out.print(f"[bold]{escape(run.title)}[/]  [{style}]{run.status}[/]", highlight=False)
     info = run.info
-    out.print(f"[dim]{run.id} · {escape(run.notebook)} · {info['started']} · {info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s CPU, {info['peak_memory'] / 2**20:.0f} MiB · {info['kernel']} kernel[/]", highlight=False)
-    _section(out, "Parameters", [(name, f"{value!r}" + ("" if name in info["given"] else " [dim](default)[/]")) for name, value in run.parameters.items()])
+    out.print(
+        f"[dim]{run.id} · {escape(run.notebook)} · {info['started']} · {info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s CPU, {info['peak_memory'] / 2**20:.0f} MiB · {info['kernel']} kernel[/]",
+        highlight=False,
+    )
+    _section(
+        out,
+        "Parameters",
+        [
+            (name, f"{value!r}" + ("" if name in info["given"] else " [dim](default)[/]"))
+            for name, value in run.parameters.items()
+        ],
+    )
     units = {entry["name"]: entry["unit"] for entry in run.records if entry["kind"] == "metric"}
-    _section(out, "Metrics", [(name, f"{escape(str(value))} {escape(units[name])}") for name, value in run.metrics.items()])
-    _section(out, "Claims", [(name, f"[{COLOURS[entry['status']]}]{entry['status']}[/] {entry['value']} {entry['interval']}") for name, entry in run.claims.items()])
+    _section(
+        out, "Metrics", [(name, f"{escape(str(value))} {escape(units[name])}") for name, value in run.metrics.items()]
+    )
+    _section(
+        out,
+        "Claims",
+        [
+            (name, f"[{COLOURS[entry['status']]}]{entry['status']}[/] {entry['value']} {entry['interval']}")
+            for name, entry in run.claims.items()
+        ],
+    )
     if run.error:
         error = run.error
-        _section(out, "Error", [("cell", str(error["cell"] or "-")), ("cause", escape(f"{error['name']}: {error['message']}"))])
+        _section(
+            out,
+            "Error",
+            [("cell", str(error["cell"] or "-")), ("cause", escape(f"{error['name']}: {error['message']}"))],
+        )
         for text in (error["source"], error["traceback"], error.get("log", "")):
             if text.strip():
                 out.print(escape(text.rstrip()), highlight=False)
@@ -72,7 +112,18 @@ def one_run(run) -> None:
     git = info["provenance"]["git"]
     state = f"{git['commit'][:10]}{' with changes' if git.get('dirty') else ''}" if git else "no repository"
     origin = info["provenance"]
-    _section(out, "Provenance", [("commit", state), ("lock", origin["lock"] or "none"), ("python", origin["python"]), ("device", origin["device"]), ("threads", str(origin["threads"])), ("modules", str(len(info["observed"]["modules"])))])
+    _section(
+        out,
+        "Provenance",
+        [
+            ("commit", state),
+            ("lock", origin["lock"] or "none"),
+            ("python", origin["python"]),
+            ("device", origin["device"]),
+            ("threads", str(origin["threads"])),
+            ("modules", str(len(info["observed"]["modules"]))),
+        ],
+    )
     out.print(f"[dim]{escape(str(run.folder))}[/]", highlight=False, soft_wrap=True)
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-kernels = typer.Typer(help="The compiled kernels: compile and cache them, or explain what an operation would use.", no_args_is_help=True)
+kernels = typer.Typer(
+    help="The compiled kernels: compile and cache them, or explain what an operation would use.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,9 @@ class Batch:
     does not stop the rest. ``stop()`` ends the running ones, keeps their partial output and starts no others.
     """
 
-    def __init__(self, plans: Sequence[Plan], *, store: Store | None = None, limits: Limits | None = None, force: bool = False):
+    def __init__(
+        self, plans: Sequence[Plan], *, store: Store | None = None, limits: Limits | None = None, force: bool = False
+    ):
         self.store = store or Store()
         self.limits = limits or Limits.of()
         self.force = force

@@ -29,9 +29,15 @@ def cell_hashes(content: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def definition(content: Mapping[str, Any], parameters: Mapping[str, Any], files: Mapping[str, Path], threads: int) -> dict[str, Any]:
+def definition(
+    content: Mapping[str, Any], parameters: Mapping[str, Any], files: Mapping[str, Path], threads: int
+) -> dict[str, Any]:
     """Everything that defines a run before it starts, as plain values (``files``: path parameters that name a file)."""
-    code = [re.sub(r"^\s*[%!].*$", "", "".join(cell["source"]), flags=re.M) for cell in content["cells"] if cell["cell_type"] == "code"]
+    code = [
+        re.sub(r"^\s*[%!].*$", "", "".join(cell["source"]), flags=re.M)
+        for cell in content["cells"]
+        if cell["cell_type"] == "code"
+    ]
     modules = modules_of("\n".join(filter(_parses, code)))
     return {
         "cells": cell_hashes(content),
@@ -77,12 +83,26 @@ def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
     if had.get("cells") != wanted["cells"]:
         found.append(_cells_changed(had.get("cells", []), wanted["cells"]))
     before, now = had.get("parameters", {}), wanted["parameters"]
-    found += [f"parameter {name} was {before.get(name)!r}, now {now.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    found += [
+        f"parameter {name} was {before.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
     before, now = had.get("files", {}), wanted["files"]
-    found += [f"the file of parameter {name} changed" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    found += [
+        f"the file of parameter {name} changed" for name in sorted({*before, *now}) if before.get(name) != now.get(name)
+    ]
     before, now = had.get("modules", {}), wanted["modules"]
-    found += [f"module {name} {_how(before.get(name), now.get(name))}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    found += [f"{key} was {had.get(key)!r}, now {wanted[key]!r}" for key in ("lock", "device", "threads") if had.get(key) != wanted[key]]
+    found += [
+        f"module {name} {_how(before.get(name), now.get(name))}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    found += [
+        f"{key} was {had.get(key)!r}, now {wanted[key]!r}"
+        for key in ("lock", "device", "threads")
+        if had.get(key) != wanted[key]
+    ]
     seen = run.info.get("observed", {})
     known = set(before) | set(now)
     for name, value in seen.get("modules", {}).items():

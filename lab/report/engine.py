@@ -22,8 +22,8 @@ import nbformat
 import psutil
 from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.utils import nb_kernel_name
 from traitlets.config import Config
 
@@ -51,12 +51,20 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
     """Execute ``plan`` and write ``notebook.ipynb``, ``figures/``, ``records.jsonl`` and ``log.txt`` into ``folder``."""
     outcome = Outcome()
     notebook = injected(plan)
-    with warnings.catch_warnings(), open(folder / "log.txt", "wb") as log, tempfile.TemporaryDirectory(prefix="lab-") as connection:
+    with (
+        warnings.catch_warnings(),
+        open(folder / "log.txt", "wb") as log,
+        tempfile.TemporaryDirectory(prefix="lab-") as connection,
+    ):
         warnings.simplefilter("ignore")
         manager = NotebookExecutionManager(notebook, progress_bar=False, autosave_cell_every=0)
         manager.notebook_start()
         client = _Client(
-            manager, plan.run_id, emit, control, limits,
+            manager,
+            plan.run_id,
+            emit,
+            control,
+            limits,
             timeout=limits.cell_timeout,
             startup_timeout=120,
             kernel_name=nb_kernel_name(notebook),
@@ -98,11 +106,18 @@ def injected(plan) -> nbformat.NotebookNode:
         cell.metadata["papermill"] = {}
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    notebook.metadata["papermill"] = {"parameters": plan.given, "default_parameters": {}, "environment_variables": {}, "version": "lab"}
+    notebook.metadata["papermill"] = {
+        "parameters": plan.given,
+        "default_parameters": {},
+        "environment_variables": {},
+        "version": "lab",
+    }
     if plan.given:
         schema = read_parameters(plan.content)
         source = schema.source({name: plan.parameters[name] for name in plan.given}).rstrip()
-        cell = nbformat.v4.new_code_cell(source, id="injected-parameters", metadata={"tags": ["injected-parameters"], "papermill": {}})
+        cell = nbformat.v4.new_code_cell(
+            source, id="injected-parameters", metadata={"tags": ["injected-parameters"], "papermill": {}}
+        )
         notebook.cells.insert(schema.cell, cell)
     return notebook
 
@@ -111,10 +126,17 @@ class LabEngine(NBClientEngine):
     """The lab's execution as a papermill engine (``papermill --engine lab``): default timeouts, kernels over local sockets."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=120, execution_timeout=1800, **options):
+    def execute_managed_notebook(
+        cls, nb_man, kernel_name, log_output=False, start_timeout=120, execution_timeout=1800, **options
+    ):
         """Execute as papermill's own engine does, with a timeout for each cell unless one is given."""
         return super().execute_managed_notebook(
-            nb_man, kernel_name, log_output=log_output, start_timeout=start_timeout, execution_timeout=execution_timeout, **options
+            nb_man,
+            kernel_name,
+            log_output=log_output,
+            start_timeout=start_timeout,
+            execution_timeout=execution_timeout,
+            **options,
         )
 
 
@@ -124,7 +146,9 @@ class _Client(PapermillNotebookClient):
     def __init__(self, manager, run_id, emit, control, limits, **options):
         super().__init__(manager, **options)
         self.run_id, self.emit, self.control = run_id, emit, control
-        self.code = [index for index, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()]
+        self.code = [
+            index for index, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()
+        ]
         self.running: int | None = None
         self.failed: tuple[int, CellExecutionError] | None = None
         self.used: dict[str, Any] = {}
@@ -180,7 +204,9 @@ class _Client(PapermillNotebookClient):
             return ""
         finally:
             self.nb.cells = shown
-        return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout").strip()
+        return "".join(
+            output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stdout"
+        ).strip()
 
     async def _async_poll_kernel_alive(self):
         # the library looks once a second; a cancelled run should end sooner
@@ -330,7 +356,9 @@ def _cwd(plan):
 
 def _environment(plan, folder):
     threads = str(plan.definition["threads"])
-    added = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads)
+    added = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads
+    )
     added |= {"NUMBA_NUM_THREADS": os.environ.get("NUMBA_NUM_THREADS", threads)}
     added |= {
         "LAB_RUN_FOLDER": str(folder.resolve()),
@@ -348,7 +376,15 @@ def _transport(folder):
     """Kernels over sockets in a private folder: no port to race for. TCP where the system has no such sockets."""
     if sys.platform == "win32" or not hasattr(signal, "SIGKILL"):
         return Config()
-    return Config({"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "k"), "connection_file": os.path.join(folder, "kernel.json")}})
+    return Config(
+        {
+            "KernelManager": {
+                "transport": "ipc",
+                "ip": os.path.join(folder, "k"),
+                "connection_file": os.path.join(folder, "kernel.json"),
+            }
+        }
+    )
 
 
 def _write_figures(notebook, folder):
@@ -359,4 +395,6 @@ def _write_figures(notebook, folder):
             if figure is not None:
                 number += 1
                 name = f"{index + 1:03d}-{number}.json"
-                (folder / name).write_text(json.dumps(figure, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+                (folder / name).write_text(
+                    json.dumps(figure, ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+                )

@@ -192,7 +192,7 @@ def _in_thread(job, plan, store, limits, force):
     began = time.perf_counter()
     try:
         run = runs.execute(plan, store=store, limits=limits, force=force, emit=job._emit, control=job.control)
-    except BaseException as error:  # noqa: BLE001 - handed to the waiting thread whole
+    except BaseException as error:
         job._emit(Event("finished", job.id, text="failed", seconds=time.perf_counter() - began))
         job._finish(failure=error)
         return
@@ -225,6 +225,8 @@ def _in_process(job, plan, store, limits, force):
     if message or run is None:
         from lab.report.store import StoreError
 
-        job._finish(failure=StoreError(message or f"the driver of run {job.id} ended with exit code {process.returncode}"))
+        job._finish(
+            failure=StoreError(message or f"the driver of run {job.id} ended with exit code {process.returncode}")
+        )
     else:
         job._finish(run=run)

@@ -12,8 +12,22 @@ from typing import Any
 
 from lab import checks
 
-_SIMPLE = {"int": "integer", "float": "number", "str": "text", "bool": "boolean", "None": "none", "Path": "path", "Any": "any"}
-_WORDS = {"integer": "an integer", "number": "a finite number", "text": "text", "boolean": "true or false", "none": "none"}
+_SIMPLE = {
+    "int": "integer",
+    "float": "number",
+    "str": "text",
+    "bool": "boolean",
+    "None": "none",
+    "Path": "path",
+    "Any": "any",
+}
+_WORDS = {
+    "integer": "an integer",
+    "number": "a finite number",
+    "text": "text",
+    "boolean": "true or false",
+    "none": "none",
+}
 _WORDS |= {"path": "a path", "any": "any plain value", "real": "a finite number"}
 
 
@@ -198,7 +212,11 @@ def _accept_list(kind, value):
 def _accept_tuple(kind, value):
     if not isinstance(value, (list, tuple)) or (kind.items and len(value) != len(kind.items)):
         raise ValueError(value)
-    return tuple(item.accept(part) for item, part in zip(kind.items, value)) if kind.items else tuple(_accept_any(kind, v) for v in value)
+    return (
+        tuple(item.accept(part) for item, part in zip(kind.items, value))
+        if kind.items
+        else tuple(_accept_any(kind, v) for v in value)
+    )
 
 
 def _accept_dict(kind, value):
@@ -278,8 +296,14 @@ def _parse(kind, text):
                 return option
         raise ValueError(checks.did_you_mean(stripped, kind.options))
     if kind.name == "union":
-        for item in sorted(kind.items, key=lambda item: ("none", "choice", "enum", "boolean", "integer", "number").index(item.name)
-                           if item.name in ("none", "choice", "enum", "boolean", "integer", "number") else 9):
+        for item in sorted(
+            kind.items,
+            key=lambda item: (
+                ("none", "choice", "enum", "boolean", "integer", "number").index(item.name)
+                if item.name in ("none", "choice", "enum", "boolean", "integer", "number")
+                else 9
+            ),
+        ):
             try:
                 return _parse(item, text)
             except ValueError:

@@ -61,7 +61,12 @@ def keep(measured: Measured, *, own_data: bool, store: Store | None = None) -> N
     if own_data:
         return
     store = store or Store()
-    entry = {"kind": "claim", "name": measured.id, **jsonable(measured.to_dict()), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    entry = {
+        "kind": "claim",
+        "name": measured.id,
+        **jsonable(measured.to_dict()),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     path = store.data / "claims" / f"{measured.id}.{measured.budget}.json"
     write_atomically(path, json.dumps(entry, ensure_ascii=False))
 

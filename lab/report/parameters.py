@@ -103,9 +103,13 @@ class Schema:
         for name in given:
             if name not in self.parameters:
                 if not self.parameters:
-                    raise ParameterError(f"{self.notebook} has no parameters, got {name!r}; tag its first code cell 'parameters'")
+                    raise ParameterError(
+                        f"{self.notebook} has no parameters, got {name!r}; tag its first code cell 'parameters'"
+                    )
                 hint = checks.did_you_mean(name, self.parameters)
-                raise ParameterError(f"{self.notebook} has no parameter {name!r}{hint}; it takes {', '.join(self.parameters)}")
+                raise ParameterError(
+                    f"{self.notebook} has no parameter {name!r}{hint}; it takes {', '.join(self.parameters)}"
+                )
         return {
             name: parameter.accept(given[name], text=text) if name in given else parameter.default
             for name, parameter in self.parameters.items()
@@ -134,13 +138,17 @@ def read_parameters(notebook: str | Path | Mapping) -> Schema:
     if not tagged:
         return Schema(name)
     if len(tagged) > 1:
-        raise ValueError(f"{name} has {len(tagged)} cells tagged 'parameters' (cells {', '.join(str(n) for n, _ in tagged)}); one is wanted")
+        raise ValueError(
+            f"{name} has {len(tagged)} cells tagged 'parameters' (cells {', '.join(str(n) for n, _ in tagged)}); one is wanted"
+        )
     number, source = tagged[0]
     source = re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M)
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        raise ValueError(f"the parameters cell of {name} is not valid Python: {error.msg} (cell {number}, line {error.lineno})") from None
+        raise ValueError(
+            f"the parameters cell of {name} is not valid Python: {error.msg} (cell {number}, line {error.lineno})"
+        ) from None
     comments = _comments(source)
     enums = {node.name: _enum_members(node) for node in tree.body if isinstance(node, ast.ClassDef) and _is_enum(node)}
     found: dict[str, Parameter] = {}
@@ -154,11 +162,15 @@ def read_parameters(notebook: str | Path | Mapping) -> Schema:
         place = f"{name}, cell {number}, line {node.lineno}"
         if value is None:
             raise ValueError(f"parameter {target!r} has no default ({place})")
-        found[target] = _parameter(target, annotation, value, comments.get(node.end_lineno, ""), enums, place, number, node.lineno)
+        found[target] = _parameter(
+            target, annotation, value, comments.get(node.end_lineno, ""), enums, place, number, node.lineno
+        )
     return Schema(name, found, number)
 
 
-def resolve(notebook: str | Path | Mapping, given: Mapping[str, Any] | None = None, *, text: bool = False) -> dict[str, Any]:
+def resolve(
+    notebook: str | Path | Mapping, given: Mapping[str, Any] | None = None, *, text: bool = False
+) -> dict[str, Any]:
     """All parameters of ``notebook`` with their values, ``given`` checked (see :meth:`Schema.resolve`)."""
     return read_parameters(notebook).resolve(given or {}, text=text)
 
@@ -183,7 +195,9 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ValueError(f"there is no notebook {path}") from None
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise ValueError(f"{path.name} is not a notebook: it does not hold JSON; a .py or .md file can be converted with jupytext") from None
+        raise ValueError(
+            f"{path.name} is not a notebook: it does not hold JSON; a .py or .md file can be converted with jupytext"
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise ValueError(f"{path.name} is not a notebook of format 4: it has no list of cells")
     for cell in content["cells"]:
@@ -215,7 +229,9 @@ def _parameter(name, annotation, value, comment, enums, place, cell, line):
     try:
         accepted = parameter.accept(default)
     except ParameterError:
-        raise ValueError(f"the default of parameter {name!r} is {default!r}, but {parameter.describe()} is declared ({place})") from None
+        raise ValueError(
+            f"the default of parameter {name!r} is {default!r}, but {parameter.describe()} is declared ({place})"
+        ) from None
     return Parameter(name, kind, accepted, low, high, unit, text, cell, line)
 
 
@@ -225,7 +241,12 @@ def _literal(node, enums):
         return ast.literal_eval(node), True
     except ValueError:
         pass
-    if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords and ast.unparse(node.func).split(".")[-1] == "Path":
+    if (
+        isinstance(node, ast.Call)
+        and len(node.args) == 1
+        and not node.keywords
+        and ast.unparse(node.func).split(".")[-1] == "Path"
+    ):
         inner, literal = _literal(node.args[0], enums)
         return inner, literal and isinstance(inner, str)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in enums:
@@ -238,7 +259,11 @@ def _literal(node, enums):
         (left, first), (right, second) = _literal(node.left, enums), _literal(node.right, enums)
         if first and second and _is_number(left) and _is_number(right) and abs(right) <= 1024:
             operations = {ast.Add: lambda: left + right, ast.Sub: lambda: left - right, ast.Mult: lambda: left * right}
-            operations |= {ast.Pow: lambda: left**right, ast.Div: lambda: left / right, ast.FloorDiv: lambda: left // right}
+            operations |= {
+                ast.Pow: lambda: left**right,
+                ast.Div: lambda: left / right,
+                ast.FloorDiv: lambda: left // right,
+            }
             if type(node.op) in operations:
                 try:
                     return operations[type(node.op)](), True

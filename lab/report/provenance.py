@@ -18,8 +18,11 @@ from lab.report.store import project_root
 @lru_cache(maxsize=1)
 def git_state() -> dict[str, Any]:
     """The commit, whether tracked files differ from it, and a hash of the difference; empty outside a repository."""
+
     def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True, timeout=20).stdout
+        return subprocess.run(
+            ["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=True, timeout=20
+        ).stdout
 
     try:
         commit = git("rev-parse", "HEAD").strip()

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-
 if TYPE_CHECKING:
     from lab.claims import Measured
 
@@ -106,7 +105,9 @@ def _plain(name, value):
                 f"the value of {name!r} must be one number, got shape {tuple(value.shape)}; record its mean, or value.tolist()"
             )
         return _plain(name, value.item())
-    raise TypeError(f"the value of {name!r} must be a number, text, boolean or a list of these, got {type(value).__name__}")
+    raise TypeError(
+        f"the value of {name!r} must be a number, text, boolean or a list of these, got {type(value).__name__}"
+    )
 
 
 def jsonable(value: Any) -> Any:

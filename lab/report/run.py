@@ -27,12 +27,18 @@ class Limits:
     memory: float = 0.0
 
     @classmethod
-    def of(cls, *, timeout: float | None = None, cell_timeout: float | None = None, memory: float | None = None) -> Limits:
+    def of(
+        cls, *, timeout: float | None = None, cell_timeout: float | None = None, memory: float | None = None
+    ) -> Limits:
         """Checked limits; ``None`` is the default (an hour, half an hour a cell, 90 % of the machine's memory)."""
         import psutil
 
         timeout = cls.timeout if timeout is None else checks.number("timeout", timeout, low=0, open_low=True)
-        cell = min(cls.cell_timeout, timeout) if cell_timeout is None else checks.number("cell_timeout", cell_timeout, low=0, open_low=True)
+        cell = (
+            min(cls.cell_timeout, timeout)
+            if cell_timeout is None
+            else checks.number("cell_timeout", cell_timeout, low=0, open_low=True)
+        )
         most = 0.9 * psutil.virtual_memory().total
         return cls(timeout, cell, most if memory is None else checks.number("memory", memory, low=2**20))
 
@@ -57,7 +63,12 @@ class Plan:
 
 
 def plan(
-    notebook: str | Path, given: Mapping[str, Any] | None = None, *, text: bool = False, sweep: str = "", warm: bool = False,
+    notebook: str | Path,
+    given: Mapping[str, Any] | None = None,
+    *,
+    text: bool = False,
+    sweep: str = "",
+    warm: bool = False,
 ) -> Plan:
     """Check the parameters and work out the run's id, without starting anything.
 
@@ -78,7 +89,17 @@ def plan(
     path = path.resolve()
     root = project_root()
     shown = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
-    return Plan(cache.run_id(path.stem, {"notebook": shown, **wanted}), shown, str(path), values, kept, wanted, content, sweep, warm)
+    return Plan(
+        cache.run_id(path.stem, {"notebook": shown, **wanted}),
+        shown,
+        str(path),
+        values,
+        kept,
+        wanted,
+        content,
+        sweep,
+        warm,
+    )
 
 
 def execute(
@@ -111,7 +132,9 @@ def execute(
             return run
         with store.work(plan.run_id) as folder:
             began, clock = datetime.now(UTC), time.perf_counter()
-            emit(Event("started", plan.run_id, cells=sum(cell["cell_type"] == "code" for cell in plan.content["cells"])))
+            emit(
+                Event("started", plan.run_id, cells=sum(cell["cell_type"] == "code" for cell in plan.content["cells"]))
+            )
             outcome = run_notebook(plan, folder, limits, emit, control)
             info = {
                 "schema": SCHEMA,
@@ -130,9 +153,17 @@ def execute(
                 "kernel": outcome.kernel,
                 "definition": plan.definition,
                 "observed": cache.observed(
-                    outcome.used.get("modules", []), outcome.used.get("packages", []), outcome.used.get("data", []), bool(outcome.used)
+                    outcome.used.get("modules", []),
+                    outcome.used.get("packages", []),
+                    outcome.used.get("data", []),
+                    bool(outcome.used),
                 ),
-                "provenance": {**provenance.machine(), "git": provenance.git_state(), "lock": provenance.lock_hash(), "threads": plan.definition["threads"]},
+                "provenance": {
+                    **provenance.machine(),
+                    "git": provenance.git_state(),
+                    "lock": provenance.lock_hash(),
+                    "threads": plan.definition["threads"],
+                },
             }
             write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
             return store.publish(folder, plan.run_id)

@@ -151,11 +151,15 @@ class Store:
         matching = [run_id for run_id in ids if run_id.startswith(name)] if len(name) >= 4 else []
         if len(matching) == 1 and (run := self.get(matching[0])):
             return run
-        of_notebook = [run for run in self.all() if name in (run.notebook, Path(run.notebook).stem, Path(run.notebook).name)]
+        of_notebook = [
+            run for run in self.all() if name in (run.notebook, Path(run.notebook).stem, Path(run.notebook).name)
+        ]
         if of_notebook:
             return of_notebook[0]
         if len(matching) > 1:
-            raise StoreError(f"{len(matching)} runs begin with {name!r}: {', '.join(matching[:4])}{', ...' * (len(matching) > 4)}")
+            raise StoreError(
+                f"{len(matching)} runs begin with {name!r}: {', '.join(matching[:4])}{', ...' * (len(matching) > 4)}"
+            )
         hint = checks.did_you_mean(name, ids)
         raise StoreError(f"there is no run {name!r}{hint or '; `lab show` lists the runs'}")
 

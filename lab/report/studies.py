@@ -73,7 +73,8 @@ def _study(method):
     stem = method.module.split(".")[-1]
     parts = {
         "module": bool(module) and (module.with_suffix(".py").is_file() or (module / "__init__.py").is_file()),
-        "tests": tests.is_dir() and any(stem in path.name or stem in path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")),
+        "tests": tests.is_dir()
+        and any(stem in path.name or stem in path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")),
         "claims": _claims_measured(root / "lab" / method.room, method),
         "notebook": bool(method.notebook) and (root / method.notebook).is_file(),
         "page": bool(method.page) and _page(root / "widgets" / "pages", method.page),
@@ -93,4 +94,8 @@ def _claims_measured(folder, method):
 
 
 def _in(folder):
-    return sorted(path for path in folder.rglob("*.ipynb") if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(
+        path
+        for path in folder.rglob("*.ipynb")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

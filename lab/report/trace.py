@@ -19,9 +19,23 @@ _ignored: tuple[str, ...] = ()
 def start() -> None:
     """Begin to note the files that are opened for reading."""
     global _ignored
-    roots = {sys.prefix, sys.base_prefix, sys.exec_prefix, tempfile.gettempdir(), "/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/var"}
+    roots = {
+        sys.prefix,
+        sys.base_prefix,
+        sys.exec_prefix,
+        tempfile.gettempdir(),
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc",
+        "/usr",
+        "/lib",
+        "/var",
+    }
     home = os.path.expanduser("~")
-    roots |= {os.path.join(home, name) for name in (".ipython", ".jupyter", ".local", ".cache", ".config", ".matplotlib")}
+    roots |= {
+        os.path.join(home, name) for name in (".ipython", ".jupyter", ".local", ".cache", ".config", ".matplotlib")
+    }
     run = os.environ.get("LAB_RUN_FOLDER", "")
     if run:
         roots.add(os.path.dirname(os.path.dirname(run)))
@@ -35,8 +49,12 @@ def start() -> None:
 
 def finish() -> str:
     """What was used, as one line of JSON: modules, top-level packages, data files, CPU seconds and peak memory in bytes."""
-    modules = sorted(name for name in list(sys.modules) if name.split(".")[0] in ("lab", "widgets") and sys.modules[name] is not None)
-    top = sorted({name.split(".")[0] for name in list(sys.modules) if not name.startswith("_")} - set(sys.stdlib_module_names))
+    modules = sorted(
+        name for name in list(sys.modules) if name.split(".")[0] in ("lab", "widgets") and sys.modules[name] is not None
+    )
+    top = sorted(
+        {name.split(".")[0] for name in list(sys.modules) if not name.startswith("_")} - set(sys.stdlib_module_names)
+    )
     return json.dumps(
         {
             "modules": modules,
@@ -59,7 +77,10 @@ def _hook(event, arguments):
 def _is_data(path):
     if path.startswith(_ignored) or not os.path.isfile(path):
         return False
-    return not path.endswith((".py", ".pyc", ".pyi", ".nbi", ".nbc", ".so", ".toml", ".lock", ".pth")) and "__pycache__" not in path
+    return (
+        not path.endswith((".py", ".pyc", ".pyi", ".nbi", ".nbc", ".so", ".toml", ".lock", ".pth"))
+        and "__pycache__" not in path
+    )
 
 
 def _children():

@@ -34,7 +34,10 @@ def main() -> int:
     except StoreError as error:
         print(json.dumps({"failure": str(error)}), flush=True)
         return 2
-    print(json.dumps({"kind": "finished", "run_id": run.id, "text": run.status, "seconds": run.info["seconds"]}), flush=True)
+    print(
+        json.dumps({"kind": "finished", "run_id": run.id, "text": run.status, "seconds": run.info["seconds"]}),
+        flush=True,
+    )
     return 0 if run.ok else 1
 
 

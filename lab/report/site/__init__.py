@@ -1,0 +1,68 @@
+"""The report as an offline site: studies, claims, all runs and a page a run, with one shared plotly.js.
+
+Pages are plain files that work from ``file://``: data are inlined, nothing is fetched, formulas are MathML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.report import ledger
+from lab.report.site import frame, overview
+from lab.report.site.run_page import run_page
+from lab.report.store import Run, Store, data_folder
+
+
+def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, folder: str | Path | None = None) -> Path:
+    """Write the site and return the path of its index.
+
+    Args:
+        runs: the runs on the front page, in their order; the newest of each notebook by default. They and all runs that
+            measured a claim get pages; runs that have a page from before keep it.
+        store: the store whose runs are listed.
+        folder: where the site goes, ``data/reports`` by default.
+    """
+    store = store or Store()
+    target = Path(folder) if folder else _site(store)
+    everything = store.all()
+    newest: dict[str, Run] = {}
+    for run in everything:
+        newest.setdefault(run.notebook, run)
+    front = list(runs) if runs is not None else []
+    shown = {run.notebook for run in front}
+    front += [run for notebook, run in sorted(newest.items()) if notebook not in shown]
+    frame.copy_assets(target)
+    rows = ledger.rows(store=store)
+    wanted = {run.id: run for run in front}
+    wanted |= {row.run_id: run for row in rows if row.run_id and (run := store.get(row.run_id))}
+    for run in wanted.values():
+        _write_run(run, target)
+    pages = {
+        run.id: f"runs/{run.id}.html"
+        for run in everything
+        if run.id in wanted or (target / "runs" / f"{run.id}.html").exists()
+    }
+    frame.write(target / "claims.html", overview.claims_page(rows, pages))
+    frame.write(target / "runs.html", overview.runs_page(everything, pages))
+    return frame.write(target / "index.html", overview.index_page(front, rows))
+
+
+def render_run(run: Run, *, folder: str | Path | None = None) -> Path:
+    """Write the page of one run and return its path."""
+    target = Path(folder) if folder else data_folder() / "reports"
+    frame.copy_assets(target)
+    return _write_run(run, target, always=True)
+
+
+def _site(store):
+    return store.data / "reports"
+
+
+def _write_run(run, target, always=False):
+    """A page is written again only if its run or the code of the site is newer."""
+    path = target / "runs" / f"{run.id}.html"
+    code = max(source.stat().st_mtime for source in Path(__file__).parent.rglob("*.py"))
+    if not always and path.exists() and path.stat().st_mtime > max(code, (run.folder / "run.json").stat().st_mtime):
+        return path
+    return frame.write(path, run_page(run))

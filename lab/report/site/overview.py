@@ -1,0 +1,188 @@
+"""The pages that collect: studies as cards, the ledger of claims, the table of all runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from lab import claims
+from lab.report.ledger import Row
+from lab.report.site import frame
+from lab.report.site.notebook import text_as_html
+from lab.report.site.run_page import short, status_mark
+from lab.report.site.thumbnail import thumbnail
+from lab.report.store import Run
+
+_BAR = (
+    ("holds", "i-holds"),
+    ("holds at small scale", "i-small"),
+    ("does not hold", "i-fails"),
+    ("not testable here", "i-untestable"),
+    ("not run", "i-open"),
+)
+_DOT = dict(_BAR)
+
+
+def index_page(runs: Sequence[Run], rows: Sequence[Row], sweeps: Sequence[tuple[str, str, int]] = ()) -> str:
+    """Cards of the studies in ``runs``, the tally of the ledger, and links to sweeps ``(href, title, runs)``."""
+    methods = {method.notebook: method for method in claims.methods() if method.notebook}
+    cards = "".join(_card(run, methods.get(run.notebook)) for run in runs)
+    rooms = Counter(_room(run, methods.get(run.notebook)) for run in runs)
+    chips = "".join(_chip("room", room, f"{room} {count}") for room, count in sorted(rooms.items()))
+    compared = "".join(
+        f'<li><a href="{escape(href)}">{escape(title)}</a> <span class="small">{count} runs</span></li>'
+        for href, title, count in sweeps
+    )
+    html = (
+        "<h1>What an objective does to a model, measured</h1>"
+        '<p class="lead">Topology of segmentations, explanations as function approximation, inductive bias in bits. '
+        "Every statement of every paper is a row in one ledger, with the function that measures it.</p>"
+        f"{tally(rows)}"
+        f'<div class="filter"><input type="search" placeholder="Filter studies" aria-label="Filter studies">{chips}<span class="small" id="count"></span></div>'
+        f'<div class="cards">{cards}</div>' + (f"<h2>Sweeps</h2><ul>{compared}</ul>" if compared else "")
+    )
+    return frame.page("Studies", html, here="Studies")
+
+
+def claims_page(rows: Sequence[Row], pages: dict[str, str]) -> str:
+    """The ledger: all statements by method, with status, value and source; ``pages`` maps run ids to their pages."""
+    counts = Counter(row.status for row in rows)
+    chips = "".join(_chip("status", name, f"{name} {counts[name]}") for name, _ in _BAR if counts[name])
+    chips += "".join(_chip("room", room, room) for room in sorted({row.claim.room for row in rows}))
+    groups = []
+    for method in claims.methods():
+        own = [row for row in rows if row.claim.method == method.id and row.claim.room == method.room]
+        if own:
+            body = "".join(_claim_row(row, pages) for row in own)
+            groups.append(
+                f'<section data-group><div class="claim-group"><h3 id="{escape(method.id)}">{escape(method.title)}</h3><span class="room">{escape(_words(method.room))}</span></div>'
+                f'<p class="small">{escape(method.source)}</p><div class="wide"><table><tbody>{body}</tbody></table></div></section>'
+            )
+    html = (
+        '<h1>The ledger of claims</h1><p class="lead">What the papers state, and what was measured here. '
+        "A statement that holds at small scale was tested on smaller data or models than the paper's own.</p>"
+        f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter statements" aria-label="Filter statements">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
+    )
+    return frame.page("Claims", html, here="Claims")
+
+
+def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
+    """The table of all runs as data that the page's script pages through, so that ten thousand are no trouble."""
+    rows = [
+        {
+            "id": run.id,
+            "status": run.status,
+            "title": run.title,
+            "notebook": run.notebook,
+            "given": " ".join(f"{name}={short(value)}" for name, value in run.info["given"].items()),
+            "metrics": " ".join(f"{name}={short(value)}" for name, value in list(run.metrics.items())[:4]),
+            "seconds": run.info["seconds"],
+            "started": run.info["started"],
+            "page": pages.get(run.id, ""),
+        }
+        for run in runs
+    ]
+    data = json.dumps({"rows": rows}, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    statuses = "".join(f"<option>{escape(status)}</option>" for status in sorted({run.status for run in runs}))
+    heads = (
+        ("status", "Status"),
+        ("title", "Study"),
+        ("given", "Given"),
+        ("metrics", "Metrics"),
+        ("seconds", "Seconds"),
+        ("started", "Started"),
+        ("id", "Run"),
+    )
+    head = "".join(
+        f'<th data-sort="{key}"{" class=number" if key == "seconds" else ""}>{name}</th>' for key, name in heads
+    )
+    html = (
+        f'<h1>All runs</h1><p class="lead">{len(runs)} runs in the store, the newest first.</p>'
+        f'<div class="filter"><input type="search" placeholder="Filter runs" aria-label="Filter runs"><select aria-label="Status"><option value="">any status</option>{statuses}</select></div>'
+        f'<div class="wide"><table id="run-table"><thead><tr>{head}</tr></thead><tbody></tbody></table></div>'
+        '<div class="pager"><button type="button" data-step="-1">Back</button><span></span><button type="button" data-step="1">Next</button></div>'
+        f'<script type="application/json" id="run-data">{data}</script>'
+    )
+    return frame.page("Runs", html, here="Runs")
+
+
+def tally(rows: Sequence[Row]) -> str:
+    """The ledger in one bar."""
+    if not rows:
+        return ""
+    counts = Counter(row.status for row in rows)
+    bar = "".join(
+        f'<i class="{kind}" style="flex:{counts[name]}" title="{counts[name]} {name}"></i>'
+        for name, kind in _BAR
+        if counts[name]
+    )
+    legend = "".join(f"<span>{status_mark(name)} <b>{counts[name]}</b></span>" for name, _ in _BAR if counts[name])
+    return f'<div class="tally" role="img" aria-label="{len(rows)} statements by status">{bar}</div><div class="legend">{legend}<span class="small">of {len(rows)} statements</span></div>'
+
+
+def _card(run, method):
+    figures = run.figures()
+    picture = (
+        thumbnail(json.loads(figures[_main_figure(run, figures)].read_text(encoding="utf-8")))
+        if figures
+        else thumbnail({})
+    )
+    room = _room(run, method)
+    question = run.info.get("question") or (method.sentence if method else "")
+    dots = "".join(
+        f'<i class="{_DOT[entry["status"]]}" title="{escape(name)}: {entry["status"]}"></i>'
+        for name, entry in run.claims.items()
+    )
+    state = f'<span class="dots">{dots}</span>' if dots else "<span></span>"
+    if not run.ok:
+        state = f'<span class="status bad">{escape(run.status)}</span>'
+    words = escape(f"{run.title} {question} {room} {run.notebook} {run.status}".lower(), quote=True)
+    profile = run.parameters.get("profile", "")
+    return (
+        f'<a class="card" href="runs/{run.id}.html" data-words="{words}" data-room="{escape(room)}"><div class="picture">{picture}</div>'
+        f'<div class="text"><span class="room">{escape(room)}</span><h3>{text_as_html(run.title)}</h3><p>{text_as_html(question)}</p>'
+        f'<div class="foot">{state}<span>{escape(str(profile))}{" · " if profile else ""}{run.info["seconds"]:.0f} s</span></div></div></a>'
+    )
+
+
+def _main_figure(run, figures):
+    """The notebook's metadata may name its figure for the card (``{"lab": {"thumbnail": 2}}``, from 1); else the first."""
+    wanted = run.content().get("metadata", {}).get("lab", {}).get("thumbnail", 1)
+    return min(max(int(wanted), 1), len(figures)) - 1
+
+
+def _claim_row(row, pages):
+    claim = row.claim
+    words = escape(f"{claim.id} {claim.text} {claim.source} {row.status} {claim.room}".lower(), quote=True)
+    reason = f'<div class="small">{escape(claim.untestable)}</div>' if claim.untestable else ""
+    measured = escape(row.measured)
+    if row.run_id in pages:
+        measured = f'<a href="{pages[row.run_id]}">{measured}</a>'
+    budget = (
+        f'<div class="small">{escape(row.measurement["budget"])}, {len(row.measurement["seeds"])} seeds</div>'
+        if row.measurement
+        else ""
+    )
+    return (
+        f'<tr data-words="{words}" data-status="{escape(row.status)}" data-room="{escape(claim.room)}"><td>{status_mark(row.status)}</td>'
+        f"<td>{text_as_html(claim.text)}{reason}<div class=small>{escape(claim.id)} · {escape(claim.kind)} · {escape(claim.setting)} setting</div></td>"
+        f'<td class="number">{measured}{budget}</td></tr>'
+    )
+
+
+def _room(run, method):
+    if method:
+        return _words(method.room)
+    parts = Path(run.notebook).parts
+    return _words(parts[1]) if len(parts) > 2 else "notebooks"
+
+
+def _words(room):
+    return room.replace("_", " ")
+
+
+def _chip(key, value, text):
+    return f'<button type="button" class="chip" data-key="{key}" data-value="{escape(value, quote=True)}" aria-pressed="false">{escape(text)}</button>'
