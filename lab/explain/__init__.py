@@ -9,9 +9,11 @@ Source: T. Han, S. Srinivas, H. Lakkaraju, 'Which Explanation Should I Choose? A
 Characterizing Post Hoc Explanations', NeurIPS 2022.
 """
 
-from lab.explain.engine import explain
+from lab.explain.choice import QUESTIONS, Choice, choose
+from lab.explain.engine import explain, prepare
 from lab.explain.explanation import Diagnostics, Explanation, ExplanationWarning, load
 from lab.explain.frames import typical
+from lab.explain.metrics import deletion, infidelity, insertion, max_sensitivity, prediction_gap, recovery
 from lab.explain.neighbourhoods import (
     Categories,
     Exponential,
@@ -23,6 +25,7 @@ from lab.explain.neighbourhoods import (
     Shapley,
     Uniform,
 )
+from lab.explain.no_free_lunch import Adversary, Distance, adversary, distance
 from lab.explain.players import grid, superpixels
 from lab.explain.presets import (
     METHODS,
@@ -35,12 +38,19 @@ from lab.explain.presets import (
     occlusion,
     smoothgrad,
 )
+from lab.explain.relations import Relation, relations
+from lab.explain.risk import Comparison, Risk, compare, questions, recipes, risk
 from lab.explain.surrogate import Linear, Sobolev
 
 __all__ = [
     "METHODS",
+    "QUESTIONS",
+    "Adversary",
     "Categories",
+    "Choice",
+    "Comparison",
     "Diagnostics",
+    "Distance",
     "Explanation",
     "ExplanationWarning",
     "Exponential",
@@ -48,21 +58,38 @@ __all__ = [
     "LeaveOneOut",
     "Linear",
     "Masks",
+    "Relation",
+    "Risk",
     "Sampler",
     "Scaling",
     "Shapley",
     "Sobolev",
     "Uniform",
+    "adversary",
+    "choose",
     "clime",
+    "compare",
+    "deletion",
+    "distance",
     "explain",
     "gradient_x_input",
     "gradients",
     "grid",
+    "infidelity",
+    "insertion",
     "integrated_gradients",
     "kernelshap",
     "lime",
     "load",
+    "max_sensitivity",
     "occlusion",
+    "prediction_gap",
+    "prepare",
+    "questions",
+    "recipes",
+    "recovery",
+    "relations",
+    "risk",
     "smoothgrad",
     "superpixels",
     "typical",

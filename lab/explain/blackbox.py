@@ -158,6 +158,19 @@ class BlackBox:
             raise ValueError("f has gradients that are not finite at some perturbations")
         return self._linked(out), total
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether torch can differentiate ``f`` at the instances."""
+        if self.arrays or not self.players.x.is_floating_point():
+            return False
+        x = self.players.x[:1].to(self.device).clone().requires_grad_(True)
+        with torch.enable_grad():
+            try:
+                got = self.f(x.reshape(1, *self.players.shape))
+            except (RuntimeError, TypeError, ValueError):  # .numpy() on a tensor that requires grad
+                return False
+        return isinstance(got, torch.Tensor) and got.requires_grad
+
     def restricted(self, instances: torch.Tensor) -> BlackBox:
         """The same box for the given instances (repeats allowed), with its own count of rows."""
         other = copy.copy(self)

@@ -458,7 +458,7 @@ def nearest_rows(mover: Players, pool: int) -> torch.Tensor:
     x, donors = mover.x.double(), mover.donors.double()
     spread = donors.nan_to_num().std(0, correction=0).clamp_min(1e-12)
     gap = ((x[:, None] - donors[None]) / spread).nan_to_num(nan=1.0).abs()
-    return gap.sum(-1).argsort(1, stable=True)[:, :pool]
+    return gap.sum(-1).argsort(dim=1, stable=True)[:, :pool]
 
 
 def _missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
