@@ -167,7 +167,7 @@ LABELS = {
     "phantom": lambda grey, _: _levels(grey),
     "page": _dark_local(31, 0.06, 6),
     "text": _dark_local(41, 0.08, 12, 1.0),
-    "clock": _dark_local(61, 0.06, 60, 1.5),
+    "clock": lambda grey, _: _clean(grey > _otsu(grey), 200),
     "camera": _camera,
     "brick": _brick,
     "grass": _bright_local(41, 0.0, 60, 1.5),

@@ -153,7 +153,6 @@ def _flip_simple(current, allowed, value, count, texture) -> bool:
     parity = sum(np.asarray(g) % 2 * 2**axis for axis, g in enumerate(np.ogrid[tuple(map(slice, current.shape))]))
     interior = np.zeros_like(current)
     interior[(slice(1, -1),) * current.ndim] = True
-    simple_at = _simple_2d if current.ndim == 2 else _simple_3d
     neighbours = ndimage.generate_binary_structure(current.ndim, 1)
     order = np.random.default_rng(0)
     while count > 0:
@@ -164,7 +163,7 @@ def _flip_simple(current, allowed, value, count, texture) -> bool:
         cut = np.quantile(texture[rim], 0.6)
         for group in order.permutation(2**current.ndim):
             places = np.argwhere(rim & (parity == group) & (texture >= cut))
-            places = places[simple_at(current, places)]
+            places = places[_simple(current, places)]
             places = places[np.argsort(-texture[tuple(places.T)], kind="stable")[:count]]
             current[tuple(places.T)] = value
             count -= len(places)
@@ -175,49 +174,45 @@ def _flip_simple(current, allowed, value, count, texture) -> bool:
     return True
 
 
-_RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+def _simple(image, places):
+    """Which of ``places`` are simple points of ``image`` in both conventions; a neighbourhood is one word of 3^d bits."""
+    count = 3**image.ndim
+    word = np.zeros(len(places), dtype=np.int64)
+    for bit in range(count):
+        offset = np.array(np.unravel_index(bit, (3,) * image.ndim)) - 1
+        word |= image[tuple((places + offset).T)].astype(np.int64) << bit
+    reach = np.abs(np.array(np.unravel_index(np.arange(count), (3,) * image.ndim)) - 1).sum(axis=0)
+    around, faces = _bits(reach > 0), _bits(reach == 1)
+    near = around if image.ndim == 2 else _bits((reach > 0) & (reach < 3))
+    inside, outside = word & around, ~word & around
+    return (_one_component(inside & near, faces, image.ndim, False) & _one_component(outside, around, image.ndim, True)
+            & _one_component(outside & near, faces, image.ndim, False) & _one_component(inside, around, image.ndim, True))
 
 
-def _simple_2d(image, places):
-    code = sum(image[places[:, 0] + dy, places[:, 1] + dx].astype(np.int64) << bit for bit, (dy, dx) in enumerate(_RING))
-    return _table()[code]
+def _bits(chosen) -> int:
+    return sum(1 << int(bit) for bit in np.flatnonzero(chosen))
 
 
-def _table():
-    """Which of the 256 neighbourhoods make the middle pixel simple in both conventions."""
-    if not hasattr(_table, "values"):
-        values = np.zeros(256, dtype=bool)
-        for code in range(256):
-            block = np.zeros((3, 3), dtype=bool)
-            for bit, (dy, dx) in enumerate(_RING):
-                block[1 + dy, 1 + dx] = code >> bit & 1
-            values[code] = _simple_block(block)
-        _table.values = values
-    return _table.values
+def _one_component(part, adjacency, ndim, diagonal):
+    """Whether the bits of ``part`` that touch the centre lie in exactly one of its components: flood from the lowest."""
+    touching = part & adjacency
+    flood = touching & -touching
+    while True:
+        grown = part & _dilate(flood, ndim, diagonal)
+        if np.array_equal(grown, flood):
+            return (touching != 0) & (touching & ~flood == 0)
+        flood = grown
 
 
-def _simple_3d(image, places):
-    return np.array([_simple_block(image[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2]) for z, y, x in places], dtype=bool)
-
-
-def _simple_block(block) -> bool:
-    centre = (1,) * block.ndim
-    outside = np.ones(block.shape, dtype=bool)
-    outside[centre] = False
-    faces = ndimage.generate_binary_structure(block.ndim, 1)
-    full = ndimage.generate_binary_structure(block.ndim, block.ndim)
-    near = ndimage.generate_binary_structure(block.ndim, block.ndim - 1) if block.ndim == 3 else full
-    inside, background = block & outside, ~block & outside
-    return all(
-        _touching(a & near, faces, faces, outside) == 1 and _touching(b, full, full, outside) == 1
-        for a, b in ((inside, background), (background, inside))
-    )
-
-
-def _touching(part, structure, adjacency, outside) -> int:
-    """Components of ``part`` that touch the centre through ``adjacency``."""
-    labels, _ = ndimage.label(part, structure)
-    return len(np.unique(labels[adjacency & outside & part]))
+def _dilate(word, ndim, diagonal):
+    """``word`` and its neighbours along the axes (``diagonal``: in the whole box around each bit)."""
+    grown = word
+    place = np.array(np.unravel_index(np.arange(3**ndim), (3,) * ndim))
+    for axis in range(ndim):
+        step, source = 3 ** (ndim - 1 - axis), grown if diagonal else word
+        up, down = _bits(place[axis] < 2), _bits(place[axis] > 0)
+        grown = grown | (source & up) << step | (source & down) >> step
+    return grown
 
 
 def _smooth_noise(shape, sigma, draws):

@@ -1,0 +1,98 @@
+"""``load``: a data set by its name, or the user's own by a path."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from lab import checks
+from lab.datasets.catalog import describe, names
+from lab.datasets.sets import ImageSet, Points, Table
+
+_GENERATORS = {
+    "smooth_field": ("fields", "smooth_field", {"shape": (128, 128), "scale": 6.0}),
+    "smooth_field_3d": ("fields", "smooth_field", {"shape": (48, 48, 48), "scale": 4.0}),
+    "vessel_tree": ("vessels", "vessel_tree", {"shape": (192, 192)}),
+    "vessel_tree_3d": ("vessels", "vessel_tree", {"shape": (64, 64, 64), "radius": 3.0}),
+    "textures": ("textures", "textures", {"count": 3000, "size": 32}),
+    "noisy_circle": ("clouds", "noisy_circle", {"count": 200}),
+    "two_circles": ("clouds", "noisy_circle", {"count": 200, "circles": 2}),
+    "noisy_sphere": ("clouds", "noisy_circle", {"count": 300, "dimension": 3}),
+    "spirals": ("clouds", "spirals", {"count": 400}),
+    "moons": ("clouds", "moons", {"count": 400}),
+    "blobs": ("clouds", "blobs", {"count": 400}),
+    "clusters": ("clouds", "clusters", {"count": 600}),
+}
+
+
+def load(name_or_path: str | os.PathLike | ImageSet | Table | Points, *, seed: int | torch.Generator = 0,
+         max_bytes: int = 2**30) -> ImageSet | Table | Points:
+    """A data set by name, a user's file or folder by path; a loaded set passes through.
+
+    Args:
+        name_or_path: one of ``names()``; a file (PNG, JPEG, TIFF, NPY, NPZ, NIfTI, CSV, Parquet); or a folder that holds
+            ``image/``, ``label/`` and ``prediction/`` folders, or files ``<name>_image.*``, ``<name>_label.*``,
+            ``<name>_prediction.*``. A path with a separator or an ending is never taken for a name.
+        seed: draws the errors of predictions and everything that is generated.
+        max_bytes: refuse a file that would take more memory than this after decoding (for a folder: all its files together).
+
+    Returns:
+        ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets).
+
+    Raises:
+        ValueError: an unknown name (with the nearest known one); a file that is damaged, of unknown kind, too large when
+            decoded, or holding NaN; sizes that do not agree.
+        FileNotFoundError: a path at which nothing is.
+    """
+    if isinstance(name_or_path, (ImageSet, Table, Points)):
+        return name_or_path
+    max_bytes = checks.integer("max_bytes", max_bytes, low=1)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(f"name_or_path must be a name, a path or a loaded set, got {type(name_or_path).__name__}")
+    text = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and text in names():
+        if isinstance(seed, torch.Generator):
+            return _named(text, seed)
+        return _cached(text, checks.integer("seed", seed, low=0))
+    path = Path(text).expanduser()
+    if path.exists():
+        from lab.datasets.files import read
+        from lab.datasets.folders import read_folder
+
+        return read_folder(path, max_bytes) if path.is_dir() else read(path, max_bytes)
+    if os.sep in text or path.suffix:
+        raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
+    raise ValueError(f"name_or_path must be a data set or a path, got {text!r}{checks.did_you_mean(text, names())}"
+                     f"; the data sets are {', '.join(names())}")
+
+
+@lru_cache(maxsize=8)
+def _cached(name, seed):
+    return _named(name, seed)
+
+
+def _named(name, seed):
+    kind = describe(name).kind
+    if name in _GENERATORS:
+        from importlib import import_module
+
+        module, function, sizes = _GENERATORS[name]
+        return getattr(import_module(f"lab.datasets.{module}"), function)(**sizes, seed=seed)
+    if kind == "table":
+        from lab.datasets.tables import load_table
+
+        return load_table(name)
+    if name in ("digits", "faces"):
+        from lab.datasets import textures
+
+        return getattr(textures, name)()
+    if name.startswith("mni_"):
+        from lab.datasets.volumes import mni
+
+        return mni(name.removeprefix("mni_"), seed)
+    from lab.datasets.images import load_image
+
+    return load_image(name, seed)
