@@ -30,7 +30,22 @@ import torch
 from lab import checks
 
 
-class Rips:
+class Filtration:
+    """What all filtrations share: ``parameters``, ``size`` (points, vertices, pixels), ``source`` (the tensor that the
+    values come from), ``gather(axis, cells)``, ``vertices(cell)``."""
+
+    degrees = 2
+
+    def barcode(self, dimension: int | None = None) -> tuple:
+        """Barcodes of the degrees 0 to ``dimension`` (default: all that are computed without being asked for), a
+        :class:`lab.topology.Diagram` each; one parameter only."""
+        from lab.topology.bars import bars
+
+        highest = self.degrees - 1 if dimension is None else checks.integer("dimension", dimension, low=0)
+        return tuple(bars(self, degree) for degree in range(highest + 1))
+
+
+class Rips(Filtration):
     r"""Vietoris-Rips filtration of a point cloud: a simplex enters at the length of its longest edge.
 
     Args:
@@ -174,7 +189,7 @@ class FlagDelaunay(Rips):
         return self.dimension <= 2
 
 
-class Graph:
+class Graph(Filtration):
     """A graph filtered by vertex functions: an edge enters with the later of its ends, on every axis.
 
     Args:
@@ -230,7 +245,7 @@ class Graph:
         return f"Graph({self.size} vertices, {len(self.edges)} edges, {self.parameters} parameters)"
 
 
-class Image:
+class Image(Filtration):
     """Cubical filtration of an image, sublevel.
 
     Construction ``"V"``: pixels are vertices, a cell enters with its largest pixel (4- or 6-connected). Construction
@@ -260,6 +275,7 @@ class Image:
             self.shape = tuple(values.shape[1:])
         self.values = values
         self.size = math.prod(self.shape)
+        self.degrees = len(self.shape)
 
     @property
     def source(self):

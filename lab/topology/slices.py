@@ -1,0 +1,114 @@
+r"""One-parameter slices of a multifiltration: the fibered barcode, differentiable in the filtration.
+
+Along the line :math:`\ell(t) = c + t v` with :math:`v > 0` a cell enters at
+
+.. math:: f_\ell(\sigma) = \max_a \frac{f_a(\sigma) - c_a}{v_a},
+
+a one-parameter filtration with its own barcode. All of them together determine the rank invariant.
+
+Source: Michael Lesnick, Matthew Wright, 'Interactive visualization of 2-D persistence modules', 2015, section 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lab import checks
+from lab.topology import bars as bars_module
+from lab.topology import filtrations as fl
+
+
+class Slice(fl.Filtration):
+    """The filtration of a complex along one line: ``bars(Slice(filtration, base, direction))`` is its barcode.
+
+    Args:
+        filtration: a filtration with p >= 2 parameters (FunctionRips, FlagDelaunay with f, Graph, Image).
+        base: a point of the line (p,).
+        direction: its direction (p,), all entries positive; values are in units of this vector.
+    """
+
+    parameters = 1
+
+    def __init__(self, filtration, base, direction):
+        p = getattr(filtration, "parameters", None)
+        if p is None or isinstance(filtration, Slice):
+            raise TypeError(f"filtration must be one of lab.topology.filtrations, got {type(filtration).__name__}")
+        if p < 2:
+            raise ValueError("filtration must have at least two parameters; a one-parameter filtration has one barcode")
+        source = filtration.source
+        self.filtration = filtration
+        self.base = checks.tensor("base", base, shape=(p,)).to(source)
+        self.direction = checks.tensor("direction", direction, shape=(p,)).to(source)
+        if not bool((self.direction > 0).all()):
+            raise ValueError(f"direction must be positive on every axis, got {self.direction.tolist()}")
+        self.size = filtration.size
+        self.degrees = filtration.degrees
+
+    @property
+    def source(self):
+        return self.filtration.source
+
+    def gather(self, axis: int, cells: torch.Tensor) -> torch.Tensor:
+        """Line parameters (k,) at which ``cells`` (k,) enter, differentiable."""
+        checks.integer("axis", axis, low=0, high=0)
+        columns = [self.filtration.gather(a, cells) for a in range(self.filtration.parameters)]
+        return ((torch.stack(columns, 1) - self.base) / self.direction).amax(1)
+
+    def vertices(self, cell):
+        return self.filtration.vertices(cell)
+
+    def barcode_cells(self, degree):
+        for kind, function in _SLICES.items():
+            if isinstance(self.filtration, kind):
+                return function(self, self.filtration, degree)
+        raise TypeError(f"cannot slice {type(self.filtration).__name__}")
+
+    def at(self, values: np.ndarray) -> np.ndarray:
+        """Line parameters of grades (k, p) given as numpy values."""
+        base, direction = (part.detach().double().cpu().numpy() for part in (self.base, self.direction))
+        return ((values - base) / direction).max(-1)
+
+
+def _rips_slice(line, filtration, degree):
+    from lab.kernels.persistence import cpu
+
+    f = bars_module._values(filtration.f)
+    length = filtration.matrix()
+    matrix = line.at(np.stack([length, np.maximum(f[:, None], f)], -1))
+    births = line.at(np.stack([np.zeros_like(f), f], -1))
+    tree = None
+    if degree == 0:
+        *_, early, late = cpu.function_rips_components(np.zeros((0, 0)), matrix, True)
+        tree = np.stack([early, late], 1)
+    return bars_module.flag_bars(matrix, births, tree, degree)
+
+
+def _delaunay_slice(line, filtration, degree):
+    n, edges = filtration.size, filtration.edges
+    f = bars_module._values(filtration.f)
+    cells = torch.from_numpy(edges[:, 0] * n + edges[:, 1]).to(filtration.source.device)
+    value = bars_module._values(line.gather(0, cells))
+    births = line.at(np.stack([np.zeros_like(f), f], -1))
+    return bars_module.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
+
+
+def _graph_slice(line, graph, degree):
+    if degree > 1:
+        raise ValueError(f"degree must be 0 or 1 for a graph, got {degree}")
+    return bars_module.lower_star_bars(graph.edges, line.at(bars_module._values(graph.values)), degree)
+
+
+def _image_slice(line, image, degree):
+    if degree >= len(image.shape):
+        raise ValueError(f"degree must be below {len(image.shape)} for this image, got {degree}")
+    values = np.moveaxis(bars_module._values(image.values), 0, -1)
+    return bars_module.cubical_bars(line.at(values), degree, "V")
+
+
+_SLICES = {
+    fl.FlagDelaunay: _delaunay_slice,
+    fl.FunctionRips: _rips_slice,
+    fl.Graph: _graph_slice,
+    fl.Image: _image_slice,
+}
