@@ -15,6 +15,9 @@ _LOSSES: dict[str, tuple[str, str, dict]] = {
     "generalized-cross-entropy": ("comp_sum", "CompSumLoss", {"tau": 1.7}),
     "mean-absolute-error": ("comp_sum", "CompSumLoss", {"tau": 2.0}),
     "comp-sum": ("comp_sum", "CompSumLoss", {}),
+    "ldr-kl": ("ldr", "LDRKLLoss", {}),
+    "ldr-kl-small-temperature": ("ldr", "LDRKLLoss", {"temperature": 0.1}),
+    "aldr-kl": ("ldr", "ALDRKLLoss", {}),
 }
 
 

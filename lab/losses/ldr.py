@@ -1,0 +1,195 @@
+r"""Label-distributionally robust losses: the worst case over the label, penalized towards the uniform distribution.
+
+For scores f of K classes, label y, margin c_k = c for k != y and 0 for k = y, and temperature lambda
+
+.. math:: L_\lambda(f, y) = \max_{p \in \Delta} \sum_k p_k (f_k + c_k - f_y) - \lambda\,\mathrm{KL}(p \,\|\, \tfrac1K)
+          = \lambda \log \frac1K \sum_k \exp\frac{f_k + c_k - f_y}{\lambda}.
+
+lambda -> 0 is the Crammer-Singer support vector machine, lambda = 1 with c = 0 cross-entropy less log K, lambda -> infinity
+the mean margin, which is symmetric and robust to label noise. The adaptive form also maximizes over lambda, one for each row:
+
+.. math:: \max_{p, \lambda} \sum_k p_k (f_k + c_k - f_y) - \lambda\,\mathrm{KL}(p\,\|\,\tfrac1K)
+          - \frac{\alpha \log K}{2 \lambda_0}(\lambda - \lambda_0)^2, \qquad
+          \lambda^* = \lambda_0 - \frac{\lambda_0}{\alpha \log K}\,\mathrm{KL}(p^*\,\|\,\tfrac1K),
+
+so that an uncertain row (p near uniform) keeps a large temperature and a confident one a small one.
+
+Source: D. Zhu, Y. Ying, T. Yang, 'Label Distributionally Robust Losses for Multi-class Classification: Consistency,
+Robustness and Adaptivity', ICML 2023, equations (3), (5) and (11). The published code takes one step of the fixed point a
+visit, from the temperature that it stored for the row; here that is ``num_samples=N`` with ``index``, and without them the
+fixed point is solved on each visit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from lab import checks
+from lab.kernels import label_distributionally_robust
+from lab.losses.reduction import REDUCTIONS, row_losses
+
+NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
+
+
+def ldr_kl_loss(
+    logits: Float[torch.Tensor, "n classes *space"],
+    target: Int[torch.Tensor, "n *space"],
+    temperature: float | torch.Tensor = 10.0,
+    *,
+    margin: float = 0.1,
+    normalize: str = "none",
+    weight: torch.Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    """The label-distributionally robust loss with KL penalty: see the module's formula. Values can be negative.
+
+    Args:
+        logits, target, weight, ignore_index, reduction: as ``torch.nn.functional.cross_entropy``.
+        temperature: lambda > 0, one number or one per row.
+        margin: c >= 0.
+        normalize: of the scores before the loss, see :func:`normalize_scores`.
+
+    Raises:
+        ValueError: a temperature or margin outside its range, labels out of range, shapes that differ.
+    """
+    margin = checks.number("margin", margin, low=0.0)
+    return row_losses(
+        normalize_scores(logits, normalize), target, label_distributionally_robust(margin=margin), temperature=temperature,
+        weight=weight, ignore_index=ignore_index, reduction=reduction,
+    )  # fmt: skip
+
+
+def normalize_scores(logits: torch.Tensor, kind: str = "softplus-mean") -> torch.Tensor:
+    """Scores on a common scale: ``softplus-mean`` divides softplus(f) by its mean over classes, ``l1-mean`` divides f by the
+    mean of its absolute values (at least 1e-6), ``none`` leaves them."""
+    checks.choice("normalize", kind, NORMALIZATIONS)
+    if kind == "none":
+        return logits
+    scores = nn.functional.softplus(logits) if kind == "softplus-mean" else logits
+    return scores / scores.abs().mean(1, keepdim=True).clamp_min(1e-6)
+
+
+class LDRKLLoss(nn.Module):
+    """:func:`ldr_kl_loss` as a module.
+
+    Args:
+        temperature: lambda > 0; 1 with ``margin=0`` and ``normalize="none"`` is cross-entropy less log K.
+        margin: c >= 0.
+        normalize: of the scores, ``"softplus-mean"`` as in the paper's experiments. Scores of mean one give gradients about
+            ``temperature`` times smaller than cross-entropy: tune the learning rate on its own.
+        weight, ignore_index, reduction: as ``torch.nn.CrossEntropyLoss``.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 10.0,
+        margin: float = 0.1,
+        normalize: str = "softplus-mean",
+        *,
+        weight: torch.Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        self.temperature = checks.number("temperature", temperature, low=0.0, open_low=True)
+        self.margin = checks.number("margin", margin, low=0.0)
+        self.normalize = checks.choice("normalize", normalize, NORMALIZATIONS)
+        self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
+        self.ignore_index = checks.integer("ignore_index", ignore_index)
+        self.register_buffer("weight", None if weight is None else checks.tensor("weight", weight, ndim=1))
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return ldr_kl_loss(
+            logits, target, self.temperature, margin=self.margin, normalize=self.normalize, weight=self.weight,
+            ignore_index=self.ignore_index, reduction=self.reduction,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, margin={self.margin}, normalize={self.normalize!r}"
+
+
+class ALDRKLLoss(nn.Module):
+    """The adaptive loss: one temperature a row, from the maximization over both p and lambda.
+
+    Args:
+        num_samples: size of the training set; its temperatures then stand in the buffer ``temperatures`` and
+            ``forward(logits, target, index)`` takes one step of the fixed point from the stored value. ``None``: the fixed
+            point is solved on every visit and nothing is stored.
+        initial_temperature: lambda_0 > 0.
+        alpha: > 1; keeps the temperatures in [lambda_0 (1 - 1/alpha), lambda_0].
+        margin, normalize, reduction: as :class:`LDRKLLoss`.
+    """
+
+    def __init__(
+        self,
+        num_samples: int | None = None,
+        initial_temperature: float = 10.0,
+        alpha: float = 2.0,
+        margin: float = 0.1,
+        normalize: str = "l1-mean",
+        *,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        self.initial_temperature = checks.number("initial_temperature", initial_temperature, low=0.0, open_low=True)
+        self.alpha = checks.number("alpha", alpha, low=1.0, open_low=True)
+        self.margin = checks.number("margin", margin, low=0.0)
+        self.normalize = checks.choice("normalize", normalize, NORMALIZATIONS)
+        self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
+        if num_samples is None:
+            self.register_buffer("temperatures", None)
+        else:
+            samples = checks.integer("num_samples", num_samples, low=1)
+            self.register_buffer("temperatures", torch.full((samples,), self.initial_temperature))
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+        scores = normalize_scores(logits, self.normalize)
+        with torch.no_grad():
+            shifted = margin_scores(scores, target, self.margin)
+            if self.temperatures is None:
+                temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha)
+            else:
+                if index is None:
+                    raise ValueError("index is missing: the rows' places in the training set, since num_samples was given")
+                stored = self.temperatures[index].to(shifted)
+                temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha, start=stored, iterations=1)
+                self.temperatures[index] = temperature.to(self.temperatures)
+        values = ldr_kl_loss(scores, target, temperature, margin=self.margin, reduction="none")
+        scale = self.alpha * math.log(logits.shape[1]) / (2 * self.initial_temperature)
+        values = values - scale * (temperature - self.initial_temperature).square()
+        return values if self.reduction == "none" else values.mean() if self.reduction == "mean" else values.sum()
+
+    def extra_repr(self) -> str:
+        return f"initial_temperature={self.initial_temperature}, alpha={self.alpha}, margin={self.margin}"
+
+
+def margin_scores(logits: torch.Tensor, target: torch.Tensor, margin: float) -> torch.Tensor:
+    """f_k + c_k - f_y, shape of ``logits`` (N, K)."""
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter(1, target.unsqueeze(1), True)
+    return logits - logits.gather(1, target.unsqueeze(1)) + margin * (~own).to(logits.dtype)
+
+
+def adaptive_temperature(
+    scores: Float[torch.Tensor, "n classes"],
+    initial_temperature: float,
+    alpha: float,
+    *,
+    start: torch.Tensor | None = None,
+    iterations: int = 60,
+) -> Float[torch.Tensor, " n"]:
+    """The temperature of each row from the fixed point lambda = lambda_0 - lambda_0 KL(p_lambda || uniform)/(alpha log K).
+
+    One iteration from a stored value is the published update; ``iterations=60`` from lambda_0 solves the inner problem.
+    """
+    classes = scores.shape[1]
+    temperature = torch.full(scores.shape[:1], initial_temperature, dtype=scores.dtype) if start is None else start
+    for _ in range(iterations):
+        log_p = torch.log_softmax(scores / temperature[:, None], 1)
+        divergence = (log_p.exp() * (log_p + math.log(classes))).sum(1)
+        temperature = initial_temperature * (1 - divergence / (alpha * math.log(classes)))
+    return temperature
