@@ -37,7 +37,7 @@ NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
 
 def ldr_kl_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, "n *space"],
+    target: Int[torch.Tensor, n *space],
     temperature: float | torch.Tensor = 10.0,
     *,
     margin: float = 0.1,

@@ -149,9 +149,8 @@ def test_conditional_risk_is_the_minimum_over_scores(tau, generator):
 @given(st.floats(0, 1), st.sampled_from(TAUS), st.integers(2, 1000))
 @settings(max_examples=100, deadline=None)
 def test_gamma_inverts_t(beta, tau, classes):
-    value = t_tau(beta, tau, classes)
-    again = t_tau(gamma_tau(value, tau, classes), tau, classes)
-    assert again.item() == pytest.approx(value.item(), rel=1e-9, abs=1e-15)
+    again = gamma_tau(t_tau(beta, tau, classes), tau, classes)
+    assert again.item() == pytest.approx(beta, abs=1e-9)
 
 
 def test_gamma_of_an_infinite_excess_says_nothing():
