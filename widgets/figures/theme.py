@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from types import SimpleNamespace
 
 import plotly.graph_objects as go
@@ -16,24 +17,44 @@ COLOURS = {
     "series": ("#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#999999"),
 }
 _THEMED = {
-    "light": {"reference": "#000000", "text": "#1d2129", "muted": "#5c6370", "grid": "#e6e8ec", "background": "#ffffff"},
-    "dark": {"reference": "#E8E8E8", "text": "#e6e8ec", "muted": "#a0a7b4", "grid": "#343a46", "background": "#1b1e24"},
+    "light": {
+        "reference": "#000000",
+        "text": "#1d2129",
+        "muted": "#5c6370",
+        "grid": "#e6e8ec",
+        "background": "#ffffff",
+    },
+    "dark": {
+        "reference": "#E8E8E8",
+        "text": "#e6e8ec",
+        "muted": "#a0a7b4",
+        "grid": "#343a46",
+        "background": "#1b1e24",
+    },
 }
+TITLE_WIDTH = 48  # characters a line: two figures side by side on a laptop
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def colours(theme: str = "light") -> SimpleNamespace:
-    """Every named colour of the theme: ``matched``, ``prediction``, ``label``, ``reference``, ``extrapolated``, ``series``,
-    ``text``, ``muted``, ``grid``, ``background``; ``holds`` and ``fails`` are the same colours under their second meaning."""
+    """Every named colour of the theme.
+
+    ``matched``, ``prediction``, ``label``, ``reference``, ``extrapolated``, ``series``, ``text``, ``muted``, ``grid``,
+    ``background``; ``holds``, ``fails`` and ``not_run`` are the same colours under their second meaning.
+    """
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
     return SimpleNamespace(
-        **COLOURS, **_THEMED[theme], holds=COLOURS["matched"], fails=COLOURS["prediction"], not_run=COLOURS["extrapolated"]
+        **COLOURS,
+        **_THEMED[theme],
+        holds=COLOURS["matched"],
+        fails=COLOURS["prediction"],
+        not_run=COLOURS["extrapolated"],
     )
 
 
 def template(theme: str = "light") -> go.layout.Template:
-    """The plotly template of the lab: quiet axes, the palette above, titles set flush left."""
+    """The plotly template of the lab: quiet axes, the palette above, the title flush left on top, the legend below."""
     c = colours(theme)
     axis = {
         "gridcolor": c.grid,
@@ -44,19 +65,38 @@ def template(theme: str = "light") -> go.layout.Template:
         "tickfont": {"size": 11, "color": c.muted},
         "automargin": True,
     }
-    scene_axis = {key: axis[key] for key in ("gridcolor", "zerolinecolor", "linecolor")} | {"backgroundcolor": c.background}
+    scene_axis = {key: axis[key] for key in ("gridcolor", "zerolinecolor", "linecolor")}
+    scene_axis |= {"backgroundcolor": c.background}
     return go.layout.Template(
         layout={
             "font": {"family": FONT, "size": 13, "color": c.text},
-            "title": {"font": {"size": 16}, "x": 0, "xref": "paper", "xanchor": "left", "pad": {"b": 8}},
+            "title": {
+                "font": {"size": 14, "weight": 600},
+                "x": 0,
+                "xref": "container",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"t": 14, "l": 14},
+            },
             "paper_bgcolor": c.background,
             "plot_bgcolor": c.background,
             "colorway": list(c.series),
             "xaxis": axis,
             "yaxis": axis,
             "scene": {"xaxis": scene_axis, "yaxis": scene_axis, "zaxis": scene_axis},
-            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 12}},
-            "margin": {"l": 56, "r": 24, "t": 84, "b": 52},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xref": "paper",
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+                "font": {"size": 12},
+            },
+            "margin": {"l": 56, "r": 24, "t": 40, "b": 52},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": c.muted, "activecolor": c.text},
             "hoverlabel": {"font": {"family": FONT, "size": 12}},
             "colorscale": {"sequential": "Viridis", "diverging": "RdBu"},
         }
@@ -64,11 +104,20 @@ def template(theme: str = "light") -> go.layout.Template:
 
 
 def figure(*traces, theme: str = "light", title: str = "", x: str = "", y: str = "", **layout) -> go.Figure:
-    """A figure under the lab's template with a title and axis labels."""
+    """A figure under the lab's template with a title, set in lines, and axis labels."""
     result = go.Figure(data=list(traces))
-    result.update_layout(template=template(theme), title_text=title, **layout)
+    heading = lines(title)
+    top = 20 + 20 * (heading.count("<br>") + 1) if title else 24
+    result.update_layout(template=template(theme), title_text=heading, margin_t=top)
+    result.update_layout(**layout)
     if x:
         result.update_xaxes(title_text=x)
     if y:
         result.update_yaxes(title_text=y)
     return result
+
+
+def lines(text: str, width: int = TITLE_WIDTH) -> str:
+    """``text`` broken into lines of at most ``width`` characters with ``<br>``; breaks that it has are kept."""
+    parts = [part for line in text.split("<br>") for part in (textwrap.wrap(line, width) or [""])]
+    return "<br>".join(parts)

@@ -23,7 +23,6 @@ TERMS = {
     "hypothesis space": "All functions that a learner could return.",
     "interval": "The range in which the true value lies at the stated confidence, computed from the seeds of this run.",
     "seeds": "Independent repetitions, each with its own random numbers.",
-    "margin": "The smallest effect that counts as support for a claim.",
     "calibration": "Whether predicted probabilities equal observed frequencies.",
     "roofline": "The speed that memory bandwidth or arithmetic allows at best on this machine.",
 }
