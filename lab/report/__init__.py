@@ -18,8 +18,8 @@ Everything heavier than the standard library is imported on first use.
 from importlib import import_module
 
 _PUBLIC = {
-    "record": "lab.report.record",
-    "claim": "lab.report.record",
+    "record": "lab.report.records",
+    "claim": "lab.report.records",
     "submit": "lab.report.jobs",
     "Job": "lab.report.jobs",
     "Event": "lab.report.jobs",

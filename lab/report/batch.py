@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from lab.report.jobs import Control, Event
 from lab.report.run import Limits, Plan, answering, execute
 from lab.report.store import Run, Store
+from lab.report.zygote import SOCKET, Zygote, kernel_environment
 
 
 def cores() -> int:
@@ -51,7 +53,8 @@ class Batch:
         if self.waiting:
             self.store.prepare()
             self.store.sweep_leftovers()
-            with ThreadPoolExecutor(max_workers=max(1, jobs or cores()), thread_name_prefix="lab-driver") as pool:
+            warm = any(plan.warm for plan in self.waiting) and len(self.waiting) > 1
+            with self._zygote(warm), ThreadPoolExecutor(max_workers=max(1, jobs or cores()), thread_name_prefix="lab-driver") as pool:
                 futures = [pool.submit(self._one, plan, emit) for plan in self.waiting]
                 try:
                     for future in futures:
@@ -68,6 +71,20 @@ class Batch:
         self._stopped.set()
         for control in list(self._controls.values()):
             control.stop("interrupted")
+
+    @contextlib.contextmanager
+    def _zygote(self, warm):
+        """One zygote for the batch; without one every kernel starts cold."""
+        if not warm:
+            yield
+            return
+        with Zygote(kernel_environment(dict(os.environ), self.waiting[0].definition["threads"])) as zygote:
+            if zygote.available:
+                os.environ[SOCKET] = zygote.path
+            try:
+                yield
+            finally:
+                os.environ.pop(SOCKET, None)
 
     def _one(self, plan, emit):
         if self._stopped.is_set():

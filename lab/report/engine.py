@@ -29,7 +29,9 @@ from traitlets.config import Config
 
 from lab.report.jobs import Control, Event
 from lab.report.parameters import read_parameters
+from lab.report.provisioner import WarmKernelManager, register
 from lab.report.store import project_root
+from lab.report.zygote import kernel_environment
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _QUIET = logging.getLogger("lab.report.kernel")
@@ -50,6 +52,7 @@ class Outcome:
 def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], control: Control) -> Outcome:
     """Execute ``plan`` and write ``notebook.ipynb``, ``figures/``, ``records.jsonl`` and ``log.txt`` into ``folder``."""
     outcome = Outcome()
+    register()
     notebook = injected(plan)
     with (
         warnings.catch_warnings(),
@@ -68,7 +71,7 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
             timeout=limits.cell_timeout,
             startup_timeout=120,
             kernel_name=nb_kernel_name(notebook),
-            kernel_manager_class=AsyncKernelManager,
+            kernel_manager_class=WarmKernelManager if plan.warm else AsyncKernelManager,
             shutdown_kernel="immediate",
             config=_transport(connection),
             log=_QUIET,
@@ -355,21 +358,8 @@ def _cwd(plan):
 
 
 def _environment(plan, folder):
-    threads = str(plan.definition["threads"])
-    added = dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads
-    )
-    added |= {"NUMBA_NUM_THREADS": os.environ.get("NUMBA_NUM_THREADS", threads)}
-    added |= {
-        "LAB_RUN_FOLDER": str(folder.resolve()),
-        "LAB_RUN_ID": plan.run_id,
-        "PLOTLY_RENDERER": "plotly_mimetype",
-        "PYTHONHASHSEED": "0",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    if plan.warm and sys.platform.startswith("linux"):
-        added["JUPYTER_DEFAULT_PROVISIONER_NAME"] = "lab-warm"
-    return {**os.environ, **added}
+    found = kernel_environment(dict(os.environ), plan.definition["threads"])
+    return {**found, "LAB_RUN_FOLDER": str(folder.resolve()), "LAB_RUN_ID": plan.run_id}
 
 
 def _transport(folder):

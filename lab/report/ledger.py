@@ -9,7 +9,7 @@ from typing import Any
 
 from lab import claims
 from lab.claims import Claim, Measured
-from lab.report.record import jsonable, number
+from lab.report.records import jsonable, number
 from lab.report.store import Store, write_atomically
 
 _RANK = {budget: rank for rank, budget in enumerate(claims.BUDGETS)}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import checks
-from lab.report.record import recorded
+from lab.report.records import recorded
 
 SCHEMA = 1
 DONE = ("ok",)

@@ -7,7 +7,7 @@ import shlex
 from html import escape
 from pathlib import Path
 
-from lab.report.record import number
+from lab.report.records import number
 from lab.report.site import frame
 from lab.report.site.notebook import body, text_as_html
 from lab.report.store import Run, project_root
