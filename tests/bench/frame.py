@@ -22,7 +22,7 @@ FOLDER = ROOT / "data" / "benchmarks"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. ``ratio`` is the peer's CPU time over ours, median over rounds, with quartiles ``low``, ``high``."""
+    """One comparison; ``ratio`` is the peer's CPU time over ours, median over rounds; ``low``, ``high`` quartiles."""
 
     case: str
     peer: str
@@ -41,7 +41,9 @@ class Row:
     @property
     def verdict(self) -> str:
         """``target met``, ``floor met`` or ``below the floor``."""
-        return "target met" if self.ratio >= self.target else "floor met" if self.ratio >= self.floor else "below the floor"
+        if self.ratio >= self.target:
+            return "target met"
+        return "floor met" if self.ratio >= self.floor else "below the floor"
 
 
 def ratio(case: str, ours: Callable[[], object], theirs: Callable[[], object], *,

@@ -83,8 +83,8 @@ def uniforms_from_words(word: torch.Tensor) -> torch.Tensor:
 def normals_from_words(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Two independent float32 standard normals from two words."""
     radius = torch.sqrt(-2.0 * torch.log(uniforms_from_words(first)))
-    angle = second.to(torch.float32) * 2.0**-32 * TWO_PI
-    return radius * torch.cos(angle), radius * torch.sin(angle)
+    angle = (second.to(torch.float32) * 2.0**-32).double() * TWO_PI
+    return radius * torch.cos(angle).float(), radius * torch.sin(angle).float()
 
 
 def uniforms(seed: int, index: torch.Tensor, count: int, *, stream: int = 0) -> torch.Tensor:

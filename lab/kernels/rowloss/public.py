@@ -63,12 +63,13 @@ def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = N
     t, w = (x.reshape(y.shape) if x.ndim else x for x in (temperature, weight))
     choice = dispatch.choose("rowloss", z, work=z.numel(), small=SMALL)
     if choice.path == "reference":
-        result = reference.rowloss(z, y, t, w, loss)
+        half = z.dtype in (torch.float16, torch.bfloat16)
+        log_u = reference.log_others(z.float() if half else z, y, t, loss.margin)
     else:
         from lab.kernels.rowloss import op
 
-        result = op.rowloss(z, y, t, w, loss, choice.path)
-    return result.reshape(shape)
+        log_u = op.log_others(z, y, t, loss.margin)
+    return reference.value(log_u, t, w, loss, classes).to(logits.dtype).reshape(shape)
 
 
 def per_row(name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False) -> torch.Tensor:

@@ -9,27 +9,30 @@ import torch
 from lab.kernels.rowloss.family import RowLoss
 
 
-def rowloss(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor, weight: torch.Tensor,
-            loss: RowLoss) -> torch.Tensor:
-    """Losses (B, S) of ``logits`` (B, C, S), ``target`` (B, S) int64, ``temperature`` and ``weight`` (B, S) or scalar.
+def log_others(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor, margin: float) -> torch.Tensor:
+    """log u (B, S) of ``logits`` (B, C, S), ``target`` (B, S) int64, ``temperature`` (B, S) or scalar.
 
-    log u is a logsumexp over the wrong classes, so that v = log1p(u) keeps its relative accuracy where the softmax of
+    It is a logsumexp over the wrong classes alone, so that log(1 + u) keeps its relative accuracy where the softmax of
     the right class rounds to one.
     """
-    z = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    t = temperature.to(z.dtype)
     label = target.unsqueeze(1)
-    scores = (z - z.gather(1, label) + loss.margin) / (t.unsqueeze(1) if t.ndim else t)
-    log_u = torch.logsumexp(scores.scatter(1, label, -math.inf), dim=1)
+    t = temperature.unsqueeze(1) if temperature.ndim else temperature
+    scores = (logits - logits.gather(1, label) + margin) / t
+    return torch.logsumexp(scores.scatter(1, label, -math.inf), dim=1)
+
+
+def value(log_u: torch.Tensor, temperature: torch.Tensor, weight: torch.Tensor, loss: RowLoss,
+          classes: int) -> torch.Tensor:
+    """The loss of each row from its log u."""
     if loss.kind == "margin":
-        value = -t * log_u
+        result = -temperature * log_u
     else:
-        value = phi(torch.logaddexp(log_u, torch.zeros_like(log_u)), loss.tau)
+        result = phi(torch.logaddexp(log_u, torch.zeros_like(log_u)), loss.tau)
         if loss.centred:
-            value = value - math.log(logits.shape[1])
+            result = result - math.log(classes)
         if loss.scaled:
-            value = value * t
-    return (value * weight.to(z.dtype)).to(logits.dtype)
+            result = result * temperature
+    return result * weight
 
 
 def phi(v: torch.Tensor, tau: float) -> torch.Tensor:
