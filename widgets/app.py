@@ -17,6 +17,7 @@ and let the proxy hand on ``Upgrade`` and ``Connection`` headers; in nginx::
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -24,9 +25,11 @@ from functools import partial
 from html import escape
 
 import panel as pn
+from panel.io.server import get_server
+from tornado.process import task_id
 
 from lab.report import Run, Store
-from widgets import pages
+from widgets import pages, uploads
 from widgets.pages import _frame, _home, _jobs, _runs, _studies
 from widgets.pages._handlers import Health, Report
 from widgets.pages._layout import claims_pane, head, html
@@ -99,13 +102,7 @@ def serve(
     host = f"[{address}]" if ":" in address else address
     origins = [f"{name}:{port}" for name in dict.fromkeys([host, "127.0.0.1", "localhost"])]
     where = f"http://{'127.0.0.1' if address in ('0.0.0.0', '::') else host}:{port}{root}/{link}"
-    said = f"Run {run} is served at {where}" if run else f"The dashboards are served at {where}"
-    print(said, flush=True)
-    if show:
-        import webbrowser
-
-        webbrowser.open(where)
-    pn.serve(
+    server = get_server(
         applications(run=run, jobs=jobs, max_sessions=max_sessions),
         port=port,
         address=address,
@@ -113,7 +110,12 @@ def serve(
         prefix=root,
         use_xheaders=use_xheaders,
         static_dirs=_frame.STATIC,
-        extra_patterns=[(r"/health", Health), (r"/report", Report), (r"/reports/(.*)", Report.Files)],
+        extra_patterns=[
+            (r"/health", Health),
+            (r"/report", Report),
+            (r"/reports/(.*)", Report.Files),
+            (r"/upload", uploads.Handler),
+        ],
         basic_auth=basic_auth,
         oauth_provider=oauth_provider,
         oauth_key=oauth_key,
@@ -126,10 +128,17 @@ def serve(
         check_unused_sessions_milliseconds=5000,
         websocket_max_message_size=MESSAGE_BYTES,
         title="Objective Lab",
-        show=False,
-        verbose=False,
         location=True,
     )
+    server.start()
+    if not task_id():
+        print(f"Run {run} is served at {where}" if run else f"The dashboards are served at {where}", flush=True)
+        if show:
+            import webbrowser
+
+            webbrowser.open(where)
+    signal.signal(signal.SIGTERM, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
+    server.io_loop.start()
 
 
 def _limited(max_sessions, build):

@@ -87,6 +87,72 @@
     });
   }
 
+  // A visitor's file goes to the server by a plain post; the page then says what it is, or why it is refused.
+  const send = (input, file) => {
+    const label = input.closest("label");
+    const words = label.querySelector("span");
+    const rest = words.textContent;
+    const limit = Number(input.dataset.limit);
+    const say = (text) => { words.textContent = text; words.setAttribute("role", "status"); };
+    if (file.size > limit) {
+      say(`${file.name} has ${(file.size / 2 ** 20).toPrecision(3)} MB, more than the limit of ${limit / 2 ** 20} MB`);
+      label.classList.add("refused");
+      return;
+    }
+    label.classList.remove("refused");
+    const request = new XMLHttpRequest();
+    request.open("POST", `upload?token=${encodeURIComponent(input.dataset.labUpload)}`);
+    request.setRequestHeader("X-File-Name", encodeURIComponent(file.name));
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.onprogress = (event) => say(`Sending ${Math.round((100 * event.loaded) / event.total)} %`);
+    request.onloadend = () => { say(rest); input.value = ""; };
+    request.send(file);
+  };
+
+  const among = (event, key) => event.composedPath().find((node) => node.dataset && node.dataset[key] !== undefined);
+
+  document.addEventListener("input", (event) => {
+    const input = among(event, "labUpload");
+    if (input && input.files.length) send(input, input.files[0]);
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      const label = among(event, "labDrop");
+      if (!label) return;
+      event.preventDefault();
+      label.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) send(label.querySelector("input"), event.dataTransfer.files[0]);
+    });
+  }
+
+  // Names for what Panel and plotly leave without one: slider handles and figures.
+  const everyNode = function* (scope) {
+    for (const node of scope.querySelectorAll("*")) {
+      yield node;
+      if (node.shadowRoot) yield* everyNode(node.shadowRoot);
+    }
+  };
+  const name = () => {
+    for (const node of everyNode(document)) {
+      if (node.classList.contains("noUi-handle") && !node.hasAttribute("aria-label")) {
+        const title = node.getRootNode().querySelector(".bk-slider-title");
+        const text = title ? title.textContent.replace(/:[^:]*$/, "").trim() : "";
+        node.setAttribute("aria-label", text || "value");
+      } else if (node.classList.contains("js-plotly-plot") && node._fullLayout && !node.dataset.named) {
+        node.dataset.named = "yes";
+        const describe = () => {
+          node.setAttribute("role", "figure");
+          node.setAttribute("aria-label", (node._fullLayout.title.text || "figure").replace(/<[^>]*>/g, " "));
+        };
+        describe();
+        node.on("plotly_afterplot", describe);
+      }
+    }
+  };
+  for (const delay of [100, 300, 600, 1000, 1500, 2500, 4000, 8000]) setTimeout(name, delay);
+  setInterval(() => { if (!document.hidden) name(); }, 5000);
+  document.addEventListener("focusin", name);
+
   // Bokeh says on the document when the server no longer answers.
   document.addEventListener("DOMContentLoaded", () => {
     const lost = document.querySelector(".lab-lost");

@@ -1,0 +1,319 @@
+"""Files of a visitor: streamed to disk under a limit, read in a process of their own, refused in words.
+
+On a page::
+
+    prediction = uploads.Upload("Prediction", kinds=("image", "volume"))
+    ...
+    prediction.value            # None, or Uploaded(name, kind, data, spacing)
+
+``Upload`` is a control (put it among the page's controls) whose ``value`` follows the visitor's file; give it to
+:func:`widgets.pages.react` beside the widgets, as ``{"prediction": prediction, **widgets}``, and the page follows it too.
+
+What happens to a file: the browser posts it to ``upload?token=...``; the server counts bytes while it writes them to a
+private folder and stops at the limit. The name a visitor gave is shown and otherwise only its ending is used. A child
+process (:mod:`widgets.upload_worker`) with limits on memory, time and file size reads the headers, refuses what would
+decode to more than the limit, decodes, and hands plain arrays back. Nothing is unpickled anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import panel as pn
+import param
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from lab import checks
+from widgets.pages._state import in_session
+
+SUFFIXES = {
+    "image": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
+    "volume": (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".npz"),
+    "table": (".csv",),
+    "weights": (".safetensors", ".pt", ".pth"),
+}
+_POLL_MILLISECONDS = 250
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost: bytes on the wire and decoded, memory and seconds of the process that reads it."""
+
+    file_bytes: int = 64 * 2**20
+    decoded_bytes: int = 512 * 2**20
+    memory_bytes: int = 2 * 2**30
+    seconds: float = 30.0
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A file that was read.
+
+    ``data`` is a numpy array in the file's own values (image: two axes, volume: three), a ``DataFrame`` (table) or a
+    mapping from names to arrays (weights). ``spacing`` is one length an axis, of images and volumes.
+    """
+
+    name: str
+    kind: str
+    data: Any
+    spacing: tuple[float, ...] = ()
+    shape: tuple[int, ...] = field(default=(), compare=False)
+
+
+class Refused(ValueError):
+    """A file that is not taken, with the reason in words for the visitor."""
+
+
+def suffix_of(name: str, kinds: Sequence[str]) -> str:
+    """The known ending of a file name, ``".nii.gz"`` included; the rest of the name is never used.
+
+    Raises:
+        Refused: none of the endings that the kinds allow.
+    """
+    allowed = [suffix for kind in kinds for suffix in SUFFIXES[kind]]
+    lower = name.lower()
+    found = [suffix for suffix in sorted(set(allowed), key=len, reverse=True) if lower.endswith(suffix)]
+    if not found:
+        given = "." + lower.rpartition(".")[2][:12] if "." in lower else "no ending"
+        raise Refused(f"files of this kind are not read here ({given}); allowed: {', '.join(dict.fromkeys(allowed))}")
+    return found[0]
+
+
+async def read(path: Path, name: str, kinds: Sequence[str], limits: Limits = LIMITS) -> Uploaded:
+    """Read a file in a process of its own.
+
+    Args:
+        path: where the file lies; its ending is that of ``name``.
+        name: the visitor's name for it, for messages.
+        kinds: what is wanted: ``"image"``, ``"volume"``, ``"table"``, ``"weights"``.
+        limits: what it may cost.
+
+    Raises:
+        Refused: with the reason in words.
+    """
+    with tempfile.TemporaryDirectory(prefix="lab-read-") as folder:
+        request = {
+            "path": str(path), "kinds": list(kinds), "decoded_bytes": limits.decoded_bytes,
+            "memory_bytes": limits.memory_bytes, "seconds": limits.seconds, "out": folder,
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "widgets.upload_worker", stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=Path(__file__).parents[1],
+        )  # fmt: skip
+        try:
+            wait = process.communicate(json.dumps(request).encode())
+            answer, _ = await asyncio.wait_for(wait, limits.seconds + 30)
+        except TimeoutError:
+            raise Refused(f"reading it takes more than {limits.seconds:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        outcome = _outcome(answer, process.returncode, limits)
+        return await asyncio.to_thread(_collect, Path(folder), name, outcome)
+
+
+def _outcome(answer: bytes, status: int, limits: Limits) -> dict:
+    try:
+        outcome = json.loads(answer)
+    except ValueError:
+        if status in (-9, -24):
+            raise Refused(f"reading it takes more than {limits.seconds:g} s or too much memory") from None
+        raise Refused("it could not be read: the reading process ended early; the file is damaged or hostile") from None
+    if "refused" in outcome:
+        raise Refused(outcome["refused"])
+    return outcome
+
+
+def _collect(folder: Path, name: str, outcome: dict) -> Uploaded:
+    """The plain files that the worker left, as one result."""
+    kind = outcome["kind"]
+    if kind == "table":
+        import pandas as pd
+
+        data = pd.read_parquet(folder / "table.parquet")
+        shape = data.shape
+    elif kind == "weights":
+        arrays = [np.load(folder / f"{i}.npy", allow_pickle=False) for i in range(len(outcome["names"]))]
+        data = dict(zip(outcome["names"], arrays))
+        shape = (len(data),)
+    else:
+        data = np.load(folder / "array.npy", allow_pickle=False)
+        shape = data.shape
+    return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape)
+
+
+class Upload(pn.viewable.Viewer):
+    """The control. ``value`` is ``None`` or the last file that was read; ``message`` says what happened."""
+
+    value = param.Parameter(default=None, doc="Uploaded or None")
+    message = param.String(default="")
+
+    def __init__(self, label: str, kinds: Sequence[str] = ("image",), *, limits: Limits = LIMITS):
+        super().__init__()
+        for kind in kinds:
+            checks.choice("kinds", kind, SUFFIXES)
+        self.label, self.kinds, self.limits = label, tuple(kinds), limits
+        self.token = secrets.token_urlsafe(24)
+        self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, css_classes=["lab-upload-status"])
+        clear = pn.widgets.Button(name=f"Remove {label.lower()}", visible=False, margin=(4, 0), sizing_mode="stretch_width")
+        clear.on_click(lambda _: self.clear())
+        self._clear = clear
+        self._poll = None
+        picker = pn.pane.HTML(self._picker(), sizing_mode="stretch_width", margin=0, css_classes=["lab-upload"])
+        self._view = pn.Column(picker, self._status, clear, margin=(4, 0), sizing_mode="stretch_width")
+        if in_session():
+            folder = _folder(self.token)
+            folder.mkdir(mode=0o700)
+            (folder / "limits.json").write_text(json.dumps({"bytes": limits.file_bytes, "kinds": list(kinds)}))
+            self._poll = pn.state.add_periodic_callback(self._look, period=_POLL_MILLISECONDS)
+            pn.state.on_session_destroyed(lambda _: shutil.rmtree(folder, ignore_errors=True))
+
+    def __panel__(self):
+        return self._view
+
+    def clear(self) -> None:
+        """Forget the file."""
+        self.value = None
+        self._say("")
+
+    async def take(self, path: Path, name: str) -> None:
+        """Read a file and show it or its refusal; the file is deleted."""
+        self._say(f"Reading {name} …")
+        try:
+            found = await read(path, name, self.kinds, self.limits)
+        except Refused as refusal:
+            self._say(f"{name} is refused: {refusal}", refused=True)
+            return
+        finally:
+            path.unlink(missing_ok=True)
+        self.value = found
+        size = " × ".join(str(length) for length in found.shape)
+        self._say(f"{name}: {found.kind} of {size}")
+
+    def _say(self, text: str, *, refused: bool = False) -> None:
+        self.message = text
+        role = "alert" if refused else "status"
+        self._status.object = f'<div role="{role}" class="{"refused" if refused else ""}">{escape(text)}</div>' if text else ""
+        self._clear.visible = self.value is not None
+
+    async def _look(self):
+        """A file that the handler has finished, or its refusal."""
+        folder = _folder(self.token)
+        note = folder / "done.json"
+        if not note.exists():
+            return
+        done = json.loads(note.read_text(encoding="utf-8"))
+        note.unlink()
+        if "refused" in done:
+            self._say(f"{done['name']} is refused: {done['refused']}", refused=True)
+        else:
+            await self.take(folder / done["file"], done["name"])
+
+    def _picker(self) -> str:
+        suffixes = list(dict.fromkeys(suffix for kind in self.kinds for suffix in SUFFIXES[kind]))
+        shown = ", ".join(suffix.lstrip(".").upper() for suffix in suffixes)
+        name = f"lab-file-{self.token[:8]}"
+        return (
+            f'<label class="lab-drop" for="{name}" data-lab-drop="{name}"><b>{escape(self.label)}</b>'
+            f"<span>Choose a file or drop it here</span><small>{shown}; up to {self.limits.file_bytes // 2**20} MB</small>"
+            f'<input type="file" id="{name}" accept="{",".join(suffixes)}" data-lab-upload="{self.token}" '
+            f'data-limit="{self.limits.file_bytes}"></label>'
+        )
+
+
+@cache
+def _root() -> Path:
+    """The private folder of all uploads of this server; server processes that are forked from one share it."""
+    import atexit
+
+    root = Path(tempfile.mkdtemp(prefix="lab-uploads-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
+
+
+def _folder(token: str) -> Path:
+    return _root() / token
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """``POST /upload?token=...``: the body is the file, ``X-File-Name`` its name. Answers 204, or 4xx with words."""
+
+    def prepare(self):
+        token = self.get_query_argument("token", "")
+        self._folder = _folder(token)
+        well_formed = token and all(letter.isalnum() or letter in "-_" for letter in token)
+        if not well_formed or not (self._folder / "limits.json").is_file():
+            raise HTTPError(403, reason="No page of this server asks for a file under this token")
+        limits = json.loads((self._folder / "limits.json").read_text(encoding="utf-8"))
+        self._limit = int(limits["bytes"])
+        self.request.connection.set_max_body_size(self._limit + 1)
+        self._name = _shown_name(self.request.headers.get("X-File-Name", "file"))
+        self._count = 0
+        try:
+            length = int(self.request.headers.get("Content-Length", "0"))
+            if length > self._limit:
+                raise Refused(f"it has {_size(length)}, more than the limit of {_size(self._limit)}")
+            suffix = suffix_of(self._name, limits["kinds"])
+        except Refused as refusal:
+            self._refuse(str(refusal))
+            raise HTTPError(413, reason="Refused") from None
+        self._path = self._folder / f"{secrets.token_hex(8)}{suffix}"
+        self._file = self._path.open("xb")
+
+    def data_received(self, chunk: bytes):
+        self._count += len(chunk)
+        if self._count > self._limit:
+            self._refuse(f"it has more than the limit of {_size(self._limit)}")
+            raise HTTPError(413, reason="Refused")
+        self._file.write(chunk)
+
+    def post(self):
+        self._file.close()
+        self._note({"name": self._name, "file": self._path.name})
+        self.set_status(204)
+
+    def on_connection_close(self):
+        self._drop()
+
+    def _refuse(self, words: str) -> None:
+        self._drop()
+        self._note({"name": self._name, "refused": words})
+
+    def _note(self, content: dict) -> None:
+        part = self._folder / f"{secrets.token_hex(4)}.part"
+        part.write_text(json.dumps(content), encoding="utf-8")
+        part.replace(self._folder / "done.json")
+
+    def _drop(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+
+def _shown_name(header: str) -> str:
+    from urllib.parse import unquote
+
+    name = unquote(header).replace("\\", "/").rpartition("/")[2]
+    printable = "".join(letter for letter in name if letter.isprintable())
+    return printable[-120:] or "file"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.3g} MB"
