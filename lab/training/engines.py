@@ -1,0 +1,185 @@
+"""Forward and backward pass of all stacked models: hand-stacked for fully connected networks, mapped for the rest.
+
+The parameters of all models lie in one flat buffer, their gradients in another, so that one fused optimizer step serves all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from lab.training.stacks import Stack
+
+_ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Identity)
+
+
+class Flat:
+    """Stacked tensors (models, ...) as views of one flat parameter, and the views of its gradient."""
+
+    def __init__(self, tensors: list[torch.Tensor]):
+        self.shapes = [value.shape for value in tensors]
+        self.parameter = nn.Parameter(torch.cat([value.detach().reshape(-1) for value in tensors]))
+        self.parameter.grad = torch.zeros_like(self.parameter)
+        self.values = self.views(self.parameter.detach())
+        self.gradients = self.views(self.parameter.grad)
+
+    def views(self, buffer: torch.Tensor) -> list[torch.Tensor]:
+        """``buffer`` cut into the stacked shapes."""
+        pieces = buffer.split([shape.numel() for shape in self.shapes])
+        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes)]
+
+    def spread(self, values: torch.Tensor) -> torch.Tensor:
+        """One number per model (models,) repeated for each of its parameters, in the buffer's order."""
+        return torch.cat([values.view(-1, *[1] * (len(shape) - 1)).expand(shape).reshape(-1) for shape in self.shapes])
+
+    def norms(self) -> torch.Tensor:
+        """Euclidean norm of each model's gradient."""
+        return sum(gradient.flatten(1).square().sum(dim=1) for gradient in self.gradients).sqrt()
+
+
+def engine(stack: Stack, inputs_rank: int, objective) -> Dense | Mapped:
+    """The fastest engine for this architecture; ``inputs_rank`` is the rank of a batch of one model."""
+    layers = list(stack.template) if type(stack.template) is nn.Sequential else []
+    flatten = bool(layers) and isinstance(layers[0], nn.Flatten) and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
+    plain = all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in layers[flatten:])
+    if objective is None and plain and any(type(layer) is nn.Linear for layer in layers) and (inputs_rank == 2 or flatten):
+        return Dense(stack, layers[flatten:])
+    return Mapped(stack, objective)
+
+
+class Dense:
+    """Fully connected networks: batched matrix products with weights kept as (models, in, out), gradients written in place."""
+
+    def __init__(self, stack: Stack, layers: list[nn.Module]):
+        weights = stack.parameters_by_name()
+        first = len(stack.template) - len(layers)
+        tensors, self.names, self.plan = [], [], []
+        for index, layer in enumerate(layers):
+            if type(layer) is not nn.Linear:
+                self.plan.append((layer, None, None))
+                continue
+            places = []
+            for name in ("weight", "bias"):
+                full = f"{first + index}.{name}"
+                if full not in weights:
+                    places.append(None)
+                    continue
+                places.append(len(tensors))
+                self.names.append(full)
+                value = weights[full]
+                tensors.append(value.transpose(1, 2) if name == "weight" else value[:, None])
+            self.plan.append((None, *places))
+        self.flat = Flat(tensors)
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(models, batch, features...) -> (models, batch, outputs)."""
+        return self._forward(inputs, None)
+
+    def _forward(self, inputs, tape):
+        x = inputs.flatten(2)
+        for layer, weight, bias in self.plan:
+            before = x
+            if layer is None:
+                product = self.flat.values[weight]
+                x = torch.bmm(x, product) if bias is None else torch.baddbmm(self.flat.values[bias], x, product)
+            elif tape is not None and type(layer) not in _BACKWARD:
+                before = x.detach().requires_grad_()
+                with torch.enable_grad():
+                    x = layer(before)
+            else:
+                x = layer(x)
+            if tape is not None:
+                tape.append((before, x))
+                x = x.detach()
+        return x
+
+    @torch.no_grad()
+    def gradients(self, criterion, inputs, targets, weights) -> torch.Tensor:
+        """Write the gradients of every model's loss; returns the losses (models,)."""
+        tape: list[tuple[torch.Tensor, torch.Tensor]] = []
+        logits = self._forward(inputs, tape).requires_grad_()
+        with torch.enable_grad():
+            losses = criterion(logits, targets, weights)
+            (delta,) = torch.autograd.grad(losses.sum(), logits)
+        first = next(index for index, (layer, *_) in enumerate(self.plan) if layer is None)
+        for index in reversed(range(len(self.plan))):
+            layer, weight, bias = self.plan[index]
+            before, after = tape[index]
+            if layer is None:
+                torch.bmm(before.transpose(1, 2), delta, out=self.flat.gradients[weight])
+                if bias is not None:
+                    torch.sum(delta, dim=1, keepdim=True, out=self.flat.gradients[bias])
+                if index == first:
+                    break
+                delta = torch.bmm(delta, self.flat.values[weight].transpose(1, 2))
+            elif type(layer) in _BACKWARD:
+                delta = _BACKWARD[type(layer)](delta, after)
+            else:
+                (delta,) = torch.autograd.grad(after, before, delta)
+        return losses.detach()
+
+    @torch.no_grad()
+    def losses(self, criterion, inputs, targets) -> torch.Tensor:
+        """Each model's loss, without gradients."""
+        return criterion(self.logits(inputs), targets)
+
+    def write(self, stack: Stack, buffer: torch.Tensor) -> None:
+        """Copy the parameters in ``buffer`` into ``stack``."""
+        weights = stack.parameters_by_name()
+        with torch.no_grad():
+            for name, value in zip(self.names, self.flat.views(buffer)):
+                weights[name].copy_(value.transpose(1, 2) if name.endswith("weight") else value[:, 0])
+
+
+_BACKWARD = {
+    nn.ReLU: lambda delta, after: torch.ops.aten.threshold_backward(delta, after, 0.0),
+    nn.Tanh: lambda delta, after: torch.ops.aten.tanh_backward(delta, after),
+    nn.Sigmoid: lambda delta, after: torch.ops.aten.sigmoid_backward(delta, after),
+    nn.Identity: lambda delta, after: delta,
+}
+
+
+class Mapped:
+    """Any architecture: ``torch.func`` maps the single model over the stacked weights."""
+
+    def __init__(self, stack: Stack, objective):
+        self.template, self.names, self.objective = stack.template, stack.names, objective
+        self.flat = Flat(list(stack.weights))
+        self.leaves = [value.requires_grad_() for value in self.flat.values]
+        for leaf, gradient in zip(self.leaves, self.flat.gradients):
+            leaf.grad = gradient
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(models, batch, ...) -> (models, batch, outputs...)."""
+        call = lambda weights, x: functional_call(self.template, weights, (x,))  # noqa: E731
+        return vmap(call)(dict(zip(self.names, self.leaves)), inputs)
+
+    def _losses(self, criterion, inputs, targets, weights=None):
+        if self.objective is None:
+            return criterion(self.logits(inputs), targets, weights)
+
+        def single(parameters, x, y):
+            return self.objective(lambda z: functional_call(self.template, parameters, (z,)), x, y)
+
+        return vmap(single, in_dims=(0, 0, None if targets is None else 0))(dict(zip(self.names, self.leaves)), inputs, targets)
+
+    def gradients(self, criterion, inputs, targets, weights) -> torch.Tensor:
+        """Write the gradients of every model's loss; returns the losses (models,)."""
+        self.flat.parameter.grad.zero_()
+        losses = self._losses(criterion, inputs, targets, weights)
+        losses.sum().backward()
+        return losses.detach()
+
+    def losses(self, criterion, inputs, targets) -> torch.Tensor:
+        """Each model's loss, without gradients."""
+        if self.objective is None:
+            with torch.no_grad():
+                return self._losses(criterion, inputs, targets)
+        return self._losses(criterion, inputs, targets).detach()
+
+    def write(self, stack: Stack, buffer: torch.Tensor) -> None:
+        """Copy the parameters in ``buffer`` into ``stack``."""
+        with torch.no_grad():
+            for weight, value in zip(stack.weights, self.flat.views(buffer)):
+                weight.copy_(value)
