@@ -55,7 +55,7 @@ _PLACES = {
     "moons": "clouds",
     "blobs": "clouds",
     "clusters": "clouds",
-    "textures": "textures",
+    "textures": "patches",
 }
 
 __all__ = list(_PLACES)

@@ -17,7 +17,7 @@ _GENERATORS = {
     "smooth_field_3d": ("fields", "smooth_field", {"shape": (48, 48, 48), "scale": 4.0}),
     "vessel_tree": ("vessels", "vessel_tree", {"shape": (192, 192)}),
     "vessel_tree_3d": ("vessels", "vessel_tree", {"shape": (64, 64, 64), "radius": 3.0}),
-    "textures": ("textures", "textures", {"count": 3000, "size": 32}),
+    "textures": ("patches", "textures", {"count": 3000, "size": 32}),
     "noisy_circle": ("clouds", "noisy_circle", {"count": 200}),
     "two_circles": ("clouds", "noisy_circle", {"count": 200, "circles": 2}),
     "noisy_sphere": ("clouds", "noisy_circle", {"count": 300, "dimension": 3}),
@@ -86,9 +86,9 @@ def _named(name, seed):
 
         return load_table(name)
     if name in ("digits", "faces"):
-        from lab.datasets import textures
+        from lab.datasets import patches
 
-        return getattr(textures, name)()
+        return getattr(patches, name)()
     if name.startswith("mni_"):
         from lab.datasets.volumes import mni
 
