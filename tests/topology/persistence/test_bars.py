@@ -104,7 +104,8 @@ def test_flag_delaunay_of_points_in_space_has_voids():
 def sliced(kind, seed):
     r = np.random.default_rng(seed)
     if kind == "rips":
-        x, f = r.normal(size=(8, 2)), r.normal(size=8)
+        angle = 2 * np.pi * np.arange(8) / 8
+        x, f = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * r.normal(size=(8, 2)), 0.5 * r.normal(size=8)
         return (FunctionRips(torch.tensor(x), torch.tensor(f)), *oracle.function_rips(x, f, 2))
     if kind == "graph":
         edges = [(j, i) for i in range(7) for j in range(i) if r.random() < 0.5]
@@ -112,7 +113,8 @@ def sliced(kind, seed):
         cells = [{(v,): [] for v in range(7)}, {edge: [(edge[0],), (edge[1],)] for edge in edges}]
         return Graph(edges, torch.tensor(values)), cells, oracle.lower_star(cells, values)
     if kind == "image":
-        values = r.normal(size=(2, 3, 4))
+        values = r.normal(size=(2, 4, 4))
+        values[:, 1:3, 1:3] += 3
         return (Image(torch.tensor(values), parameters=2), *oracle.cubical(values))
     x, f = r.normal(size=(8, 2)), r.normal(size=8)
     filtration = FlagDelaunay(torch.tensor(x), torch.tensor(f))
