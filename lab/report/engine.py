@@ -20,7 +20,6 @@ from typing import Any
 
 import nbformat
 import psutil
-from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
@@ -29,7 +28,7 @@ from traitlets.config import Config
 
 from lab.report.jobs import Control, Event
 from lab.report.parameters import read_parameters
-from lab.report.provisioner import WarmKernelManager, register
+from lab.report.provisioner import LabKernelManager, WarmKernelManager, register
 from lab.report.store import project_root
 from lab.report.zygote import kernel_environment
 
@@ -71,7 +70,7 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
             timeout=limits.cell_timeout,
             startup_timeout=120,
             kernel_name=nb_kernel_name(notebook),
-            kernel_manager_class=WarmKernelManager if plan.warm else AsyncKernelManager,
+            kernel_manager_class=WarmKernelManager if plan.warm else LabKernelManager,
             shutdown_kernel="immediate",
             config=_transport(connection),
             log=_QUIET,

@@ -6,17 +6,20 @@ It is registered as ``lab-warm``. Any Jupyter front end uses it unchanged: ``JUP
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import time
 from importlib.metadata import EntryPoint
+from queue import Empty
 from typing import Any
 
-from jupyter_client import AsyncKernelManager
+from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from traitlets import DottedObjectName, Type
 
 from lab.report.zygote import SOCKET
 
@@ -46,8 +49,47 @@ class WarmProvisioner(LocalProvisioner):
         self.cwd = kwargs.get("cwd") or os.getcwd()
         return self.connection_info
 
+    async def wait(self) -> int | None:
+        """Wait for the end of the kernel; a forked one is looked at a hundred times a second."""
+        while self.kind == "warm" and self.process is not None and self.process.poll() is None:
+            await asyncio.sleep(0.01)
+        return await super().wait()
 
-class WarmKernelManager(AsyncKernelManager):
+
+class PromptClient(AsyncKernelClient):
+    """A kernel client that is ready as soon as the kernel's answer has come on both channels, without a pause after it."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Ask until the kernel answers on the shell channel and says on the other that it is idle again."""
+        deadline = time.monotonic() + (timeout or 60.0)
+        while True:
+            asked = self.kernel_info()
+            try:
+                reply = await self.get_shell_msg(timeout=1)
+                while reply["parent_header"].get("msg_id") != asked:
+                    reply = await self.get_shell_msg(timeout=1)
+                while True:
+                    message = await self.get_iopub_msg(timeout=0.2)
+                    own = message["parent_header"].get("msg_id") == asked
+                    if own and message["content"].get("execution_state") == "idle":
+                        self._handle_kernel_info_reply(reply)
+                        return
+            except Empty:
+                pass
+            if not await self.is_alive():
+                raise RuntimeError("the kernel died before it answered")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the kernel did not answer in {timeout:g} s")
+
+
+class LabKernelManager(AsyncKernelManager):
+    """A kernel manager with the prompt client."""
+
+    client_class = DottedObjectName("lab.report.provisioner.PromptClient")
+    client_factory = Type(klass="jupyter_client.asynchronous.AsyncKernelClient", default_value="lab.report.provisioner.PromptClient")
+
+
+class WarmKernelManager(LabKernelManager):
     """A kernel manager whose kernels come from :class:`WarmProvisioner`, whatever the kernel specification says."""
 
     @property

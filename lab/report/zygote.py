@@ -27,6 +27,10 @@ SOCKET = "LAB_ZYGOTE"
 PRELOAD = (
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
+    "ipykernel.ipkernel",
+    "ipykernel.debugger",
+    "debugpy.server.api",
+    "ipykernel.kernelbase",
     "IPython.core.completer",
     "numpy",
     "scipy.sparse",
