@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
+from pathlib import Path
 
 import panel as pn
 from panel.io.server import get_server
@@ -39,11 +40,13 @@ SESSION_SECONDS = 15.0  # a closed tab's session is dropped after this
 TOKEN_SECONDS = 600
 
 
-def applications(*, run: str | None = None, jobs: bool = True, max_sessions: int = 200) -> dict[str, Callable]:
+def applications(
+    *, run: str | None = None, jobs: bool = True, notebooks: Path | None = None, max_sessions: int = 200
+) -> dict[str, Callable]:
     """Every route of the application and the function that builds its document, in the form of ``panel.serve``."""
     routes = {"": partial(_served, _home_view, "Studies", ".", run=run), "runs": partial(_served, _runs.build, "Runs", "runs")}
     if jobs:
-        routes["run"] = partial(_served, _jobs.build, "New run", "run")
+        routes["run"] = partial(_served, partial(_jobs.build, folder=notebooks), "New run", "run")
     for page in pages.discover().values():
         if page.route in routes:
             raise ValueError(f"page {page.name}: the ROUTE {page.route!r} belongs to the application")
@@ -69,6 +72,7 @@ def serve(
     max_sessions: int = 200,
     session_seconds: float = SESSION_SECONDS,
     jobs: bool = True,
+    notebooks: str | Path | None = None,
     show: bool = False,
 ) -> None:
     """Serve the dashboards until interrupted.
@@ -85,12 +89,15 @@ def serve(
         num_procs: server processes.
         max_sessions: visitors at once; one more is told that the server is full.
         session_seconds: how long a session outlives its closed tab.
-        jobs: whether visitors may run notebooks.
+        jobs: whether visitors may run notebooks; whoever may is as powerful as the notebooks' typed parameters allow.
+        notebooks: a folder of notebooks that may be run, instead of the project's own.
         show: open a browser.
 
     Raises:
-        ValueError: the port is taken, no such run, authentication without a cookie secret.
+        ValueError: the port is taken, no such run or folder, authentication without a cookie secret.
     """
+    if notebooks is not None and not Path(notebooks).is_dir():
+        raise ValueError(f"notebooks must be a folder, got {str(notebooks)!r}")
     if (basic_auth or oauth_provider) and not cookie_secret:
         raise ValueError("authentication needs cookie_secret: any long random text that stays the same between starts")
     link = _link_of_run(run) if run else ""
@@ -103,7 +110,9 @@ def serve(
     origins = [f"{name}:{port}" for name in dict.fromkeys([host, "127.0.0.1", "localhost"])]
     where = f"http://{'127.0.0.1' if address in ('0.0.0.0', '::') else host}:{port}{root}/{link}"
     server = get_server(
-        applications(run=run, jobs=jobs, max_sessions=max_sessions),
+        applications(
+            run=run, jobs=jobs, notebooks=Path(notebooks) if notebooks else None, max_sessions=max_sessions
+        ),
         port=port,
         address=address,
         websocket_origin=[*origins, *allow_websocket_origin],
@@ -245,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--max-sessions", type=int, default=200, help="visitors at once (default 200)")
     add("--session-seconds", type=float, default=SESSION_SECONDS, help="how long a session outlives its closed tab")
     add("--no-jobs", dest="jobs", action="store_false", help="visitors may not run notebooks")
+    add("--notebooks", metavar="DIR", help="notebooks that may be run, instead of the project's own")
     add("--show", action="store_true", help="open a browser")
     given = vars(parser.parse_args(arguments))
     try:

@@ -99,7 +99,8 @@ class Tab:
     def figures(self, count: int | None = None) -> list[dict]:
         """Every figure drawn on the page: title, full trace types, number of points; waits for ``count`` of them."""
         if count is not None:
-            self.page.wait_for_function(f"() => ({_FIGURES})().length >= {count}")
+            drawn = f"({_FIGURES})().filter((figure) => figure.traces.length)"
+            self.page.wait_for_function(f"() => {drawn}.length >= {count}")
         return self.page.evaluate(_FIGURES)
 
     def assert_clean(self):

@@ -10,6 +10,7 @@ import panel as pn
 from lab import claims
 from widgets import pages
 from widgets.pages import _motifs, _studies
+from widgets.pages._glossary import mark
 from widgets.pages._layout import head, html, status_badge
 
 ROOMS = {
@@ -83,7 +84,7 @@ def _card(method, page, index) -> str:
         links.append(f'<a href="runs?search={escape(method.notebook)}">{len(runs)} run{"s" * (len(runs) > 1)}</a>')
     return (
         f'<article class="lab-card"><div class="thumb">{drawing}</div><div class="body"><h3>{title}</h3>'
-        f'<p>{escape(method.sentence)}</p><div class="tally">{badges}</div><div class="links">{"".join(links)}</div></div></article>'
+        f'<p>{mark(method.sentence)}</p><div class="tally">{badges}</div><div class="links">{"".join(links)}</div></div></article>'
     )
 
 

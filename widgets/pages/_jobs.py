@@ -27,27 +27,31 @@ _LOG_LINES = 60
 _JOBS: dict[str, Job] = {}
 
 
-def notebooks() -> dict[str, str]:
-    """Every notebook of the project by title and place: ``{"topology / betti_matching": "notebooks/topology/..."}``."""
-    root = project_root()
+def notebooks(folder: Path) -> dict[str, str]:
+    """Every notebook below ``folder`` by its place: ``{"topology / betti_matching": "notebooks/topology/..."}``."""
     found = {}
-    for path in sorted((root / "notebooks").rglob("*.ipynb")):
-        if not any(part.startswith(".") for part in path.relative_to(root).parts):
-            relative = path.relative_to(root)
-            found[" / ".join(relative.with_suffix("").parts[1:])] = relative.as_posix()
+    for path in sorted(folder.rglob("*.ipynb")):
+        relative = path.relative_to(folder)
+        if not any(part.startswith(".") for part in relative.parts):
+            found[" / ".join(relative.with_suffix("").parts)] = f"{folder.name}/{relative.as_posix()}"
     return found
 
 
-def build(state: dict) -> pn.Column:
-    """The page at ``{"notebook": path, "job": run id, <parameter>: value, ...}``."""
-    available = notebooks()
+def build(state: dict, folder: Path | None = None) -> pn.Column:
+    """The page at ``{"notebook": path, "job": run id, <parameter>: value, ...}``.
+
+    ``folder`` holds the notebooks that may be run, by default those of the project.
+    """
+    folder = Path(folder or project_root() / "notebooks").resolve()
+    available = notebooks(folder)
     if not available:
-        return pn.Column(head("New run"), html('<div class="lab-empty">There is no notebook in <code>notebooks/</code>.</div>'))
+        empty = f'<div class="lab-empty">There is no notebook in <code>{escape(folder.name)}</code>.</div>'
+        return pn.Column(head("New run"), html(empty), sizing_mode="stretch_width", margin=0)
     first = next(iter(available.values()))
     chosen = checks.choice("notebook", state.get("notebook", first), list(available.values()))
     given = {key: value for key, value in state.items() if key not in ("notebook", "job")}
     choose = pn.widgets.Select(name="Notebook", options=available, value=chosen, sizing_mode="stretch_width", margin=0)
-    form = Form(chosen, given)
+    form = Form(folder.parent / chosen, given)
     place = pn.Column(*form.widgets.values(), margin=0, sizing_mode="stretch_width")
     start = pn.widgets.Button(name="Run", button_type="primary", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
     again = pn.widgets.Checkbox(name="Run again even if nothing changed", margin=(4, 0))
@@ -61,7 +65,7 @@ def build(state: dict) -> pn.Column:
     def changed(event):
         notice.visible = False
         try:
-            current["form"] = Form(event.new, {})
+            current["form"] = Form(folder.parent / event.new, {})
         except ValueError as error:
             refuse(error)
             return
@@ -73,7 +77,7 @@ def build(state: dict) -> pn.Column:
         start.disabled = True
         try:
             values = current["form"].values()
-            job = await asyncio.to_thread(submit, project_root() / choose.value, values, force=again.value)
+            job = await asyncio.to_thread(submit, folder.parent / choose.value, values, force=again.value)
         except (ValueError, OSError) as error:
             refuse(error)
             return
@@ -100,8 +104,8 @@ def build(state: dict) -> pn.Column:
 class Form:
     """One widget a parameter; :meth:`values` refuses in the notebook's own words."""
 
-    def __init__(self, notebook: str, given: Mapping):
-        self.schema = read_parameters(project_root() / notebook)
+    def __init__(self, notebook: Path, given: Mapping):
+        self.schema = read_parameters(notebook)
         unknown = [name for name in given if name not in self.schema.parameters]
         if unknown:
             self.schema.resolve({unknown[0]: given[unknown[0]]})
