@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.report.jobs import Control, Event
-from lab.report.run import Limits, Plan, answering, execute
+from lab.report.run import Limits, Plan, answering
 from lab.report.store import Run, Store
 from lab.report.zygote import SOCKET, Zygote, kernel_environment
 
@@ -43,19 +43,32 @@ class Batch:
         self._stopped = threading.Event()
         self._controls: dict[str, Control] = {}
 
-    def run(self, *, jobs: int | None = None, emit: Callable[[Event], None] = lambda event: None) -> list[Run]:
+    def run(
+        self,
+        *,
+        jobs: int | None = None,
+        emit: Callable[[Event], None] = lambda event: None,
+        executor: str = "local",
+        scheduler: str | None = None,
+    ) -> list[Run]:
         """Execute what is waiting and return the runs of all plans, in the order of the plans; fewer after :meth:`stop`.
 
         Raises:
-            StoreError: the store cannot be written; what was finished before stays.
+            StoreError: the store cannot be written, or the cluster does not answer; what was finished before stays.
         """
+        from lab.report import executors
+
         found = dict(self.reused)
         if self.waiting:
             self.store.prepare()
             self.store.sweep_leftovers()
-            warm = any(plan.warm for plan in self.waiting) and len(self.waiting) > 1
-            with self._zygote(warm), ThreadPoolExecutor(max_workers=max(1, jobs or cores()), thread_name_prefix="lab-driver") as pool:
-                futures = [pool.submit(self._one, plan, emit) for plan in self.waiting]
+            jobs = min(len(self.waiting), max(1, jobs or cores()))
+            with contextlib.ExitStack() as stack:
+                execute, slots = stack.enter_context(executors.executor(executor, jobs=jobs, scheduler=scheduler))
+                if executor == "local":
+                    stack.enter_context(self._zygote())
+                pool = stack.enter_context(ThreadPoolExecutor(max_workers=slots, thread_name_prefix="lab-driver"))
+                futures = [pool.submit(self._one, plan, emit, execute) for plan in self.waiting]
                 try:
                     for future in futures:
                         run = future.result()
@@ -73,9 +86,9 @@ class Batch:
             control.stop("interrupted")
 
     @contextlib.contextmanager
-    def _zygote(self, warm):
-        """One zygote for the batch; without one every kernel starts cold."""
-        if not warm:
+    def _zygote(self):
+        """One zygote for the warm plans of the batch; without one every kernel starts cold."""
+        if len(self.waiting) < 2 or not any(plan.warm for plan in self.waiting):
             yield
             return
         with Zygote(kernel_environment(dict(os.environ), self.waiting[0].definition["threads"])) as zygote:
@@ -86,13 +99,15 @@ class Batch:
             finally:
                 os.environ.pop(SOCKET, None)
 
-    def _one(self, plan, emit):
+    def _one(self, plan, emit, execute):
         if self._stopped.is_set():
             return None
         control = self._controls[plan.run_id] = Control()
         try:
             run = execute(plan, store=self.store, limits=self.limits, force=self.force, emit=emit, control=control)
+        except InterruptedError:
+            return None
         finally:
-            del self._controls[plan.run_id]
+            self._controls.pop(plan.run_id, None)
         emit(Event("finished", plan.run_id, text=run.status, seconds=run.info["seconds"]))
         return run

@@ -101,7 +101,7 @@ class Job:
         position = 0
         while True:
             with self._condition:
-                if not self._condition.wait_for(lambda: len(self._events) > position or self._done, timeout):
+                if not self._condition.wait_for(lambda seen=position: len(self._events) > seen or self._done, timeout):
                     return
                 fresh = self._events[position:]
                 ended = self._done
@@ -181,52 +181,21 @@ def submit(
     store.prepare()
     job = Job(plan.run_id)
     job._emit(Event("queued", job.id))
-    work = _in_process if executor == "process" else _in_thread
-    threading.Thread(target=work, args=(job, plan, store, limits, force), daemon=True, name=f"lab-{job.id}").start()
+    threading.Thread(
+        target=_drive, args=(job, plan, store, limits, force, executor), daemon=True, name=f"lab-{job.id}"
+    ).start()
     return job
 
 
-def _in_thread(job, plan, store, limits, force):
-    from lab.report import run as runs
+def _drive(job, plan, store, limits, force, executor):
+    from lab.report.executors import EXECUTE
 
     began = time.perf_counter()
     try:
-        run = runs.execute(plan, store=store, limits=limits, force=force, emit=job._emit, control=job.control)
-    except BaseException as error:
+        run = EXECUTE[executor](plan, store=store, limits=limits, force=force, emit=job._emit, control=job.control)
+    except BaseException as error:  # handed whole to the thread that waits for the result
         job._emit(Event("finished", job.id, text="failed", seconds=time.perf_counter() - began))
         job._finish(failure=error)
         return
     job._emit(Event("finished", job.id, text=run.status, seconds=time.perf_counter() - began))
     job._finish(run=run)
-
-
-def _in_process(job, plan, store, limits, force):
-    import json
-    import os
-    import signal
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-m", "lab.report.worker", str(store.data)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    # the worker turns SIGTERM into an orderly stop that keeps the partial output
-    job.control.attach(lambda: process.poll() is None and os.kill(process.pid, signal.SIGTERM))
-    process.stdin.write(json.dumps({"plan": plan.to_dict(), "limits": asdict(limits), "force": force}))
-    process.stdin.close()
-    message = ""
-    for line in process.stdout:
-        entry = json.loads(line)
-        if "failure" in entry:
-            message = entry["failure"]
-        else:
-            job._emit(Event(**entry))
-    process.wait()
-    run = store.get(job.id)
-    if message or run is None:
-        from lab.report.store import StoreError
-
-        job._finish(
-            failure=StoreError(message or f"the driver of run {job.id} ended with exit code {process.returncode}")
-        )
-    else:
-        job._finish(run=run)

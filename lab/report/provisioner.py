@@ -86,7 +86,9 @@ class LabKernelManager(AsyncKernelManager):
     """A kernel manager with the prompt client."""
 
     client_class = DottedObjectName("lab.report.provisioner.PromptClient")
-    client_factory = Type(klass="jupyter_client.asynchronous.AsyncKernelClient", default_value="lab.report.provisioner.PromptClient")
+    client_factory = Type(
+        klass="jupyter_client.asynchronous.AsyncKernelClient", default_value="lab.report.provisioner.PromptClient"
+    )
 
 
 class WarmKernelManager(LabKernelManager):
@@ -105,7 +107,9 @@ def register() -> None:
     """Make the provisioner known where the package's entry points are not installed."""
     factory = KernelProvisionerFactory.instance()
     if NAME not in factory.provisioners:
-        factory.provisioners[NAME] = EntryPoint(NAME, "lab.report.provisioner:WarmProvisioner", KernelProvisionerFactory.GROUP_NAME)
+        factory.provisioners[NAME] = EntryPoint(
+            NAME, "lab.report.provisioner:WarmProvisioner", KernelProvisionerFactory.GROUP_NAME
+        )
 
 
 class _Forked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -140,6 +141,7 @@ def execute(
                 "schema": SCHEMA,
                 "id": plan.run_id,
                 "notebook": plan.notebook,
+                "path": plan.path,
                 **_heading(plan.content),
                 "status": outcome.status,
                 "error": outcome.error,
@@ -167,6 +169,23 @@ def execute(
             }
             write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
             return store.publish(folder, plan.run_id)
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan that makes ``run`` again now: its notebook as it stands, or the copy in the run where that is gone.
+
+    Raises:
+        ParameterError: the notebook no longer takes the run's parameters.
+    """
+    for path in (project_root() / run.notebook, Path(run.info.get("path", ""))):
+        if path.is_file():
+            return plan(path, run.info["given"])
+    with tempfile.TemporaryDirectory(prefix="lab-source-") as folder:
+        content = run.content()
+        content["cells"] = [cell for cell in content["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
+        path = Path(folder) / Path(run.notebook).name
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return plan(path, run.info["given"])
 
 
 def answering(plan: Plan, store: Store) -> Run | None:

@@ -70,14 +70,22 @@ class Zygote:
         if provenance.device().startswith("cuda"):
             self.reason = "on a machine with CUDA every kernel starts cold"
             return self
-        if any(self.environment.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")):
+        if any(
+            self.environment.get(name, "1") != "1"
+            for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        ):
             self.reason = "a run with several threads starts cold"
             return self
         self._folder = tempfile.TemporaryDirectory(prefix="lab-zygote-")
         self.path = str(Path(self._folder.name) / "socket")
         command = [sys.executable, "-m", "lab.report.zygote", self.path]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self.environment, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
+            start_new_session=True,
         )
         line = _line_within(self._process.stdout, timeout)
         self.available = line == b"ready\n"
@@ -186,7 +194,9 @@ class _Server:
 
     def _refusal(self, message):
         wanted = {name: value for name, value in message["env"].items() if name.startswith(_AT_IMPORT)}
-        different = sorted(name for name in {*wanted, *self.environment} if wanted.get(name) != self.environment.get(name))
+        different = sorted(
+            name for name in {*wanted, *self.environment} if wanted.get(name) != self.environment.get(name)
+        )
         if different:
             return f"the environment differs in {', '.join(different)}"
         if _sources() != self.sources:
@@ -206,7 +216,9 @@ class _Server:
             os.dup2(descriptor, target)
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
-        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w"), (2, "w"))
+        )
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         os.environ.clear()
         os.environ.update(message["env"], JPY_PARENT_PID=str(os.getppid()))

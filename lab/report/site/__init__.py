@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.report import ledger
+from lab.report import ledger, sweeps
 from lab.report.site import frame, overview
 from lab.report.site.run_page import run_page
+from lab.report.site.sweep_page import sweep_page
 from lab.report.store import Run, Store, data_folder
 
 
@@ -45,7 +46,24 @@ def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, fol
     }
     frame.write(target / "claims.html", overview.claims_page(rows, pages))
     frame.write(target / "runs.html", overview.runs_page(everything, pages))
-    return frame.write(target / "index.html", overview.index_page(front, rows))
+    listed = [sweep for sweep in sweeps.remembered(store) if (target / "sweeps" / f"{sweep['id']}.html").exists()]
+    links = [(f"sweeps/{sweep['id']}.html", sweep["id"], len(sweep["runs"])) for sweep in listed]
+    return frame.write(target / "index.html", overview.index_page(front, rows, links))
+
+
+def render_sweep(name: str, *, store: Store | None = None, folder: str | Path | None = None) -> Path:
+    """Write the page of a sweep and the pages of its runs; returns the path of the sweep's page.
+
+    Raises:
+        StoreError: no sweep has this name.
+    """
+    store = store or Store()
+    target = Path(folder) if folder else _site(store)
+    (sweep,) = sweeps.remembered(store, name)
+    frame.copy_assets(target)
+    for run in filter(None, map(store.get, sweep["runs"])):
+        _write_run(run, target)
+    return frame.write(target / "sweeps" / f"{sweep['id']}.html", sweep_page(sweep, store))
 
 
 def render_run(run: Run, *, folder: str | Path | None = None) -> Path:
