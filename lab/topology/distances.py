@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from lab import checks
-from lab.topology.bars import Diagram
+from lab.topology.diagrams import Diagram
 from lab.topology.signed_measures import SignedMeasure
 
 
@@ -235,7 +235,7 @@ def bottleneck(first: Diagram, second: Diagram) -> torch.Tensor:
 def _same_endless(first, second):
     for name, item in (("first", first), ("second", second)):
         if not isinstance(item, Diagram):
-            raise TypeError(f"{name} must be a barcode of lab.topology.bars, got {type(item).__name__}")
+            raise TypeError(f"{name} must be a barcode of lab.topology.diagrams, got {type(item).__name__}")
     if len(first.essential) != len(second.essential):
         raise ValueError(
             f"barcodes must have the same number of endless bars, got {len(first.essential)} and {len(second.essential)}"

@@ -2,7 +2,7 @@ r"""Filtrations of point clouds, graphs and images: integer cells and, for each 
 cell.
 
 A filtration of a complex K by p parameters is a map :math:`f: K \to \mathbb R^p` with :math:`f(\sigma) \le f(\tau)` for
-faces :math:`\sigma \subset \tau`. Descriptors (:mod:`lab.topology.signed_measures`, :mod:`lab.topology.bars`) only
+faces :math:`\sigma \subset \tau`. Descriptors (:mod:`lab.topology.signed_measures`, :mod:`lab.topology.diagrams`) only
 compare values; they return, for every coordinate of every atom, the *cell* whose value it is. :meth:`gather` turns
 these ids into a tensor: it is the only differentiable operation of the whole chain.
 
@@ -39,7 +39,7 @@ class Filtration:
     def barcode(self, dimension: int | None = None) -> tuple:
         """Barcodes of the degrees 0 to ``dimension`` (default: all that are computed without being asked for), a
         :class:`lab.topology.Diagram` each; one parameter only."""
-        from lab.topology.bars import bars
+        from lab.topology.diagrams import bars
 
         highest = self.degrees - 1 if dimension is None else checks.integer("dimension", dimension, low=0)
         return tuple(bars(self, degree) for degree in range(highest + 1))

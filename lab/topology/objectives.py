@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from lab import checks
-from lab.topology.bars import Diagram, bars
+from lab.topology.diagrams import Diagram, bars
 from lab.topology.signed_measures import SignedMeasure, hilbert
 
 
@@ -27,7 +27,7 @@ def total_persistence(
     ``weight`` maps the points (k, 2) to (k,); minimizing with weight 1 removes features, with -1 it enlarges them.
     """
     if not isinstance(diagram, Diagram):
-        raise TypeError(f"diagram must be a barcode of lab.topology.bars, got {type(diagram).__name__}")
+        raise TypeError(f"diagram must be a barcode of lab.topology.diagrams, got {type(diagram).__name__}")
     order = checks.number("order", order, low=0.0, open_low=True)
     length = diagram.lengths.pow(order)
     return length.sum() if weight is None else (weight(diagram.points) * length).sum()

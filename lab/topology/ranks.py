@@ -25,7 +25,7 @@ import torch
 
 from lab import checks
 from lab.topology import filtrations as fl
-from lab.topology.bars import bars
+from lab.topology.diagrams import bars
 from lab.topology.signed_measures import SignedMeasure, edge_cells, function_rips_components
 from lab.topology.slices import Slice
 

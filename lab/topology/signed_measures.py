@@ -321,7 +321,7 @@ def _delaunay_cells(filtration, degree):
 
 def _one_parameter_cells(filtration, degree):
     """Births (+1) and deaths (-1) of the barcode."""
-    from lab.topology.bars import barcode_cells
+    from lab.topology.diagrams import barcode_cells
 
     finite, essential = barcode_cells(filtration, degree)
     index = np.concatenate([finite[:, 0], essential, finite[:, 1]])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lab import checks
-from lab.topology import bars as bars_module
+from lab.topology import diagrams
 from lab.topology import filtrations as fl
 
 
@@ -73,7 +73,7 @@ class Slice(fl.Filtration):
 def _rips_slice(line, filtration, degree):
     from lab.kernels.persistence import cpu
 
-    f = bars_module._values(filtration.f)
+    f = diagrams._values(filtration.f)
     length = filtration.matrix()
     matrix = line.at(np.stack([length, np.maximum(f[:, None], f)], -1))
     births = line.at(np.stack([np.zeros_like(f), f], -1))
@@ -81,29 +81,29 @@ def _rips_slice(line, filtration, degree):
     if degree == 0:
         *_, early, late = cpu.function_rips_components(np.zeros((0, 0)), matrix, True)
         tree = np.stack([early, late], 1)
-    return bars_module.flag_bars(matrix, births, tree, degree)
+    return diagrams.flag_bars(matrix, births, tree, degree)
 
 
 def _delaunay_slice(line, filtration, degree):
     n, edges = filtration.size, filtration.edges
-    f = bars_module._values(filtration.f)
+    f = diagrams._values(filtration.f)
     cells = torch.from_numpy(edges[:, 0] * n + edges[:, 1]).to(filtration.source.device)
-    value = bars_module._values(line.gather(0, cells))
+    value = diagrams._values(line.gather(0, cells))
     births = line.at(np.stack([np.zeros_like(f), f], -1))
-    return bars_module.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
+    return diagrams.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
 
 
 def _graph_slice(line, graph, degree):
     if degree > 1:
         raise ValueError(f"degree must be 0 or 1 for a graph, got {degree}")
-    return bars_module.lower_star_bars(graph.edges, line.at(bars_module._values(graph.values)), degree)
+    return diagrams.lower_star_bars(graph.edges, line.at(diagrams._values(graph.values)), degree)
 
 
 def _image_slice(line, image, degree):
     if degree >= len(image.shape):
         raise ValueError(f"degree must be below {len(image.shape)} for this image, got {degree}")
-    values = np.moveaxis(bars_module._values(image.values), 0, -1)
-    return bars_module.cubical_bars(line.at(values), degree, "V")
+    values = np.moveaxis(diagrams._values(image.values), 0, -1)
+    return diagrams.cubical_bars(line.at(values), degree, "V")
 
 
 _SLICES = {

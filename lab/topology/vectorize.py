@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lab import checks
-from lab.topology.bars import Diagram
+from lab.topology.diagrams import Diagram
 from lab.topology.signed_measures import SignedMeasure
 
 
@@ -91,7 +91,7 @@ def _tents(diagram, positions):
 
 def _diagram(diagram):
     if not isinstance(diagram, Diagram):
-        raise TypeError(f"diagram must be a barcode of lab.topology.bars, got {type(diagram).__name__}")
+        raise TypeError(f"diagram must be a barcode of lab.topology.diagrams, got {type(diagram).__name__}")
     return diagram
 
 

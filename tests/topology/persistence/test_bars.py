@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.bars import Diagram, bars
+from lab.topology.diagrams import Diagram, bars
 from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image, Rips
 from lab.topology.signed_measures import hilbert
 from lab.topology.slices import Slice

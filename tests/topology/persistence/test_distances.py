@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.topology import distances, vectorize
-from lab.topology.bars import Diagram, bars
+from lab.topology.diagrams import Diagram, bars
 from lab.topology.filtrations import FunctionRips, Image, Rips
 from lab.topology.objectives import integral, lengths_between, total_persistence
 from lab.topology.signed_measures import SignedMeasure, hilbert

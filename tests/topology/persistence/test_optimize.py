@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.bars import bars
+from lab.topology.diagrams import bars
 from lab.topology.critical_sets import critical_cells
 from lab.topology.filtrations import FunctionRips, Graph, Image, Rips
 from lab.topology.objectives import Objective, total_persistence
