@@ -1,1 +1,36 @@
+"""Explorers for JupyterLab: ipywidgets beside plotly figures, offline, imported when first named.
 
+``explore(method)`` works for every method of the catalog; the others are made for their room::
+
+    from widgets.jupyter import explore
+    explore("betti")
+
+In a notebook that papermill executes an explorer leaves its static figures.
+"""
+
+from importlib import import_module
+
+_PLACES = {
+    "BettiExplorer": "widgets.jupyter.topology",
+    "PersistenceExplorer": "widgets.jupyter.persistence",
+    "ExplanationExplorer": "widgets.jupyter.explain",
+    "BiasExplorer": "widgets.jupyter.inductive_bias",
+    "KernelExplorer": "widgets.jupyter.kernels",
+    "Explorer": "widgets.jupyter.explore",
+    "explore": "widgets.jupyter.explore",
+}
+
+__all__ = list(_PLACES)
+
+
+def __getattr__(name):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'widgets.jupyter' has no attribute {name!r}; it has {', '.join(_PLACES)}")
+    found = getattr(import_module(_PLACES[name]), name)
+    # importing the module widgets.jupyter.explore puts the module under the function's name
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted(_PLACES)

@@ -170,7 +170,10 @@ class Watch:
         self.cancel = pn.widgets.Button(name="Cancel", button_type="danger", visible=False, margin=0)
         self.log = html("", visible=False)
         self.result = pn.Column(sizing_mode="stretch_width", margin=0)
-        self.view = pn.Column(self.status, self.cancel, self.log, self.result, sizing_mode="stretch_width", margin=0)
+        self.view = pn.Column(
+            self.status, self.cancel, self.log, self.result,
+            css_classes=["lab-watch"], sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
         self.cancel.on_click(self._cancel)
         self._job: Job | None = None
         self._poll = None
@@ -236,7 +239,7 @@ def _result(run: Run) -> list:
     parts = []
     if run.error:
         error = run.error
-        where = f" in cell {error['cell']}" if error.get("cell") else ""
+        where = f" in cell {error['cell']} of the notebook" if error.get("cell") else ""
         text = f"<b>{escape(run.status)}{where}</b>: {escape(str(error.get('name', '')))} {escape(str(error.get('message', '')))}"
         parts.append(html(f'<div role="alert">{text}</div>', "lab-notice"))
         if error.get("traceback"):

@@ -9,6 +9,7 @@ import math
 import urllib.parse
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from html import escape
 
 import panel as pn
@@ -21,6 +22,28 @@ _TEXT_LIMIT = 10_000
 # One computation at a time in the whole process: two cores stay responsive, and numba's threading layer, which on some
 # platforms may not be entered by two threads at once, is entered by one.
 _COMPUTE = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-compute")
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What :func:`react` ties together, for whoever shows a page elsewhere: widgets, the function, the panes it fills."""
+
+    widgets: dict
+    draw: Callable
+    panes: tuple
+
+    def call(self, values: Mapping, shade: str):
+        """``draw`` at the values, under the theme ``shade`` if it takes one."""
+        if "theme" in inspect.signature(self.draw).parameters:
+            return self.draw(**values, theme=shade)
+        return self.draw(**values)
+
+
+class Notice(pn.pane.HTML):
+    """Where the refusals of a page's ``draw`` appear."""
+
+    priority = None
+    reaction: Reaction | None = None
 
 
 def theme() -> str:
@@ -83,7 +106,7 @@ def values(widgets: Mapping[str, pn.widgets.Widget]) -> dict:
     return {key: _plain(widget, widget.value) for key, widget in widgets.items()}
 
 
-def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.viewable.Viewable) -> pn.pane.HTML:
+def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.viewable.Viewable) -> Notice:
     """Keep ``panes`` equal to ``draw(**values)``: now, and whenever a widget's value changes.
 
     ``draw`` takes the widgets' names as keywords, and ``theme`` if it has such an argument; it returns one object a pane (a
@@ -91,13 +114,13 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
     in a worker thread, and of many changes in a row the last one wins. A ``ValueError`` or ``TypeError`` appears in words in
     the returned notice, and the figures keep their last good state. In a notebook ``draw`` runs at once.
     """
-    notice = pn.pane.HTML("", css_classes=["lab-notice"], sizing_mode="stretch_width", margin=0, visible=False)
-    takes_theme = "theme" in inspect.signature(draw).parameters
+    notice = Notice("", css_classes=["lab-notice"], sizing_mode="stretch_width", margin=0, visible=False)
+    reaction = notice.reaction = Reaction(dict(widgets), draw, panes)
     shade = theme()
     status = {"running": False, "stale": False}
 
     def compute(arguments):
-        return draw(**arguments, theme=shade) if takes_theme else draw(**arguments)
+        return reaction.call(arguments, shade)
 
     def place(results):
         results = results if isinstance(results, tuple) else (results,)
