@@ -38,8 +38,15 @@ class Card:
 
     def markdown(self) -> str:
         """The card as a page of ``data/cards``."""
-        rows = [("Name", f"`{self.name}`"), ("Kind", self.kind), ("Shape", self.shape), ("Source", self.source),
-                ("Licence", self.licence), ("Reference label", self.label or "none"), ("Predictions", self.prediction or "none")]
+        rows = [
+            ("Name", f"`{self.name}`"),
+            ("Kind", self.kind),
+            ("Shape", self.shape),
+            ("Source", self.source),
+            ("Licence", self.licence),
+            ("Reference label", self.label or "none"),
+            ("Predictions", self.prediction or "none"),
+        ]
         if self.extra:
             rows.append(("Needs", f"the extra `{self.extra}`"))
         body = "\n".join(f"| {key} | {value} |" for key, value in rows)

@@ -10,8 +10,9 @@ from lab import checks
 from lab.datasets.sets import Points
 
 
-def noisy_circle(count: int = 200, *, noise: float = 0.08, circles: int = 1, dimension: int = 2,
-                 seed: int | torch.Generator = 0) -> Points:
+def noisy_circle(
+    count: int = 200, *, noise: float = 0.08, circles: int = 1, dimension: int = 2, seed: int | torch.Generator = 0
+) -> Points:
     """Points on unit circles (or spheres) side by side, with Gaussian noise; the label says which circle.
 
     ``dimension=2`` draws circles in the plane, 3 draws spheres; neighbouring centres are 3 apart.
@@ -26,7 +27,9 @@ def noisy_circle(count: int = 200, *, noise: float = 0.08, circles: int = 1, dim
     return Points(x, label, "noisy_circle", tuple(f"circle {index}" for index in range(circles)))
 
 
-def spirals(count: int = 400, *, classes: int = 2, turns: float = 1.5, noise: float = 0.04, seed: int | torch.Generator = 0) -> Points:
+def spirals(
+    count: int = 400, *, classes: int = 2, turns: float = 1.5, noise: float = 0.04, seed: int | torch.Generator = 0
+) -> Points:
     """Interleaved spiral arms ``t (cos(2 pi turns t + phase), sin(...))``, ``t`` uniform in [0.1, 1]; one class an arm."""
     count, classes = _count(count), checks.integer("classes", classes, low=1, high=20)
     turns, noise = checks.number("turns", turns, low=0.0), checks.number("noise", noise, low=0.0)
@@ -49,7 +52,9 @@ def moons(count: int = 400, *, noise: float = 0.1, seed: int | torch.Generator =
     return Points(x + noise * torch.randn(count, 2, generator=generator), label, "moons", ("upper", "lower"))
 
 
-def blobs(count: int = 400, *, classes: int = 4, dimension: int = 2, spread: float = 0.6, seed: int | torch.Generator = 0) -> Points:
+def blobs(
+    count: int = 400, *, classes: int = 4, dimension: int = 2, spread: float = 0.6, seed: int | torch.Generator = 0
+) -> Points:
     """Round Gaussian blobs of standard deviation ``spread`` around centres uniform in [-4, 4]^dimension."""
     count, classes = _count(count), checks.integer("classes", classes, low=1, high=1000)
     dimension, spread = checks.integer("dimension", dimension, low=1), checks.number("spread", spread, low=0.0)

@@ -13,8 +13,14 @@ from lab.datasets.images import labelled
 from lab.datasets.sets import ImageSet
 
 
-def smooth_field(shape: Sequence[int] = (128, 128), *, scale: float = 6.0, fraction: float = 0.4, noise: float = 0.15,
-                 seed: int | torch.Generator = 0) -> ImageSet:
+def smooth_field(
+    shape: Sequence[int] = (128, 128),
+    *,
+    scale: float = 6.0,
+    fraction: float = 0.4,
+    noise: float = 0.15,
+    seed: int | torch.Generator = 0,
+) -> ImageSet:
     """A Gaussian random field, the label where it is high, and the field seen through noise.
 
     ``label = f > quantile(f, 1 - fraction)`` for white noise ``f`` smoothed with a Gaussian of ``scale`` voxels (torus

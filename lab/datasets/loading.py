@@ -28,8 +28,12 @@ _GENERATORS = {
 }
 
 
-def load(name_or_path: str | os.PathLike | ImageSet | Table | Points, *, seed: int | torch.Generator = 0,
-         max_bytes: int = 2**30) -> ImageSet | Table | Points:
+def load(
+    name_or_path: str | os.PathLike | ImageSet | Table | Points,
+    *,
+    seed: int | torch.Generator = 0,
+    max_bytes: int = 2**30,
+) -> ImageSet | Table | Points:
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
     Args:
@@ -65,8 +69,10 @@ def load(name_or_path: str | os.PathLike | ImageSet | Table | Points, *, seed: i
         return read_folder(path, max_bytes) if path.is_dir() else read(path, max_bytes)
     if os.sep in text or path.suffix:
         raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
-    raise ValueError(f"name_or_path must be a data set or a path, got {text!r}{checks.did_you_mean(text, names())}"
-                     f"; the data sets are {', '.join(names())}")
+    raise ValueError(
+        f"name_or_path must be a data set or a path, got {text!r}{checks.did_you_mean(text, names())}"
+        f"; the data sets are {', '.join(names())}"
+    )
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,9 @@ from lab.datasets.sets import Points
 TEXTURES = ("brick", "grass", "gravel")
 
 
-def textures(count: int = 3000, *, size: int = 32, noise: float = 0.0, part: str = "all", seed: int | torch.Generator = 0) -> Points:
+def textures(
+    count: int = 3000, *, size: int = 32, noise: float = 0.0, part: str = "all", seed: int | torch.Generator = 0
+) -> Points:
     """Random patches of brick, grass and gravel, rotated by multiples of 90 degrees and mirrored.
 
     Patches are cut from the 512 x 512 photographs halved to 256 x 256; each patch is shifted and scaled to mean 0.5 and
@@ -76,4 +78,6 @@ def faces() -> Points:
     from skimage import data
 
     x = torch.from_numpy(data.lfw_subset().astype(np.float32))
-    return Points((x - x.min()).div(x.max() - x.min())[:, None], (torch.arange(200) < 100).long(), "faces", ("other", "face"))
+    return Points(
+        (x - x.min()).div(x.max() - x.min())[:, None], (torch.arange(200) < 100).long(), "faces", ("other", "face")
+    )

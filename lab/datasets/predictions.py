@@ -35,8 +35,9 @@ def dice(prediction, label) -> float:
     return 2 * int((prediction & label).sum()) / total if total else 1.0
 
 
-def equal_dice_predictions(label, *, dice: float = 0.9, softness: float = 2.0, variants=VARIANTS,
-                           seed: int | torch.Generator = 0) -> dict[str, torch.Tensor]:
+def equal_dice_predictions(
+    label, *, dice: float = 0.9, softness: float = 2.0, variants=VARIANTS, seed: int | torch.Generator = 0
+) -> dict[str, torch.Tensor]:
     """Probability maps that agree with ``label`` equally well by Dice and differ in topology.
 
     Args:
@@ -79,7 +80,9 @@ def _wrong(mask, budget, kinds, draws):
     removed = budget - int((mask & ~current).sum())
     added = budget - int((~mask & current).sum())
     keep = ndimage.binary_dilation(current != mask, iterations=3)
-    done = _flip_simple(current, mask & ~keep, False, removed, texture) and _flip_simple(current, ~mask & ~keep, True, added, -texture)
+    done = _flip_simple(current, mask & ~keep, False, removed, texture) and _flip_simple(
+        current, ~mask & ~keep, True, added, -texture
+    )
     return current if done else None
 
 
@@ -185,8 +188,12 @@ def _simple(image, places):
     around, faces = _bits(reach > 0), _bits(reach == 1)
     near = around if image.ndim == 2 else _bits((reach > 0) & (reach < 3))
     inside, outside = word & around, ~word & around
-    return (_one_component(inside & near, faces, image.ndim, False) & _one_component(outside, around, image.ndim, True)
-            & _one_component(outside & near, faces, image.ndim, False) & _one_component(inside, around, image.ndim, True))
+    return (
+        _one_component(inside & near, faces, image.ndim, False)
+        & _one_component(outside, around, image.ndim, True)
+        & _one_component(outside & near, faces, image.ndim, False)
+        & _one_component(inside, around, image.ndim, True)
+    )
 
 
 def _bits(chosen) -> int:

@@ -57,7 +57,9 @@ class ImageSet:
             object.__setattr__(self, "label", label)
         if self.prediction is not None:
             object.__setattr__(self, "prediction", _probabilities("prediction", self.prediction, image))
-        variants = {key: _probabilities(f"predictions[{key!r}]", value, image) for key, value in self.predictions.items()}
+        variants = {
+            key: _probabilities(f"predictions[{key!r}]", value, image) for key, value in self.predictions.items()
+        }
         object.__setattr__(self, "predictions", variants)
         spacing = tuple(float(length) for length in self.spacing) or (1.0,) * image.ndim
         if len(spacing) != image.ndim or not all(np.isfinite(length) and length > 0 for length in spacing):
@@ -107,8 +109,14 @@ class ImageSet:
         """Write a single image to an NPZ file that :meth:`load` reads (no pickles)."""
         if self.items:
             raise ValueError("save one image at a time: for item in data: item.save(...)")
-        fields = {"image": self.image, "label": self.label, "prediction": self.prediction, "colour": self.colour,
-                  "affine": self.affine, **{f"variant:{key}": value for key, value in self.predictions.items()}}
+        fields = {
+            "image": self.image,
+            "label": self.label,
+            "prediction": self.prediction,
+            "colour": self.colour,
+            "affine": self.affine,
+            **{f"variant:{key}": value for key, value in self.predictions.items()},
+        }
         arrays = {key: value.cpu().numpy() for key, value in fields.items() if value is not None}
         np.savez_compressed(path, spacing=np.asarray(self.spacing), name=np.asarray(self.name), **arrays)
 
@@ -117,10 +125,17 @@ class ImageSet:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        optional = {key: torch.from_numpy(arrays[key]) for key in ("label", "prediction", "colour", "affine") if key in arrays}
+        optional = {
+            key: torch.from_numpy(arrays[key]) for key in ("label", "prediction", "colour", "affine") if key in arrays
+        }
         variants = {key[8:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("variant:")}
-        return cls(torch.from_numpy(arrays["image"]), spacing=tuple(arrays["spacing"].tolist()), predictions=variants,
-                   name=str(arrays["name"]), **optional)
+        return cls(
+            torch.from_numpy(arrays["image"]),
+            spacing=tuple(arrays["spacing"].tolist()),
+            predictions=variants,
+            name=str(arrays["name"]),
+            **optional,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +180,9 @@ class Table:
         if self.target is not None:
             missing = max(missing, int(self.frame[self.target].isna().sum()))
         if missing:
-            raise ValueError(f"{self.name or 'the table'} has {missing} rows with missing values; drop or fill them first")
+            raise ValueError(
+                f"{self.name or 'the table'} has {missing} rows with missing values; drop or fill them first"
+            )
         x = torch.tensor(features.to_numpy(dtype=np.float32, copy=True))
         if self.target is None:
             return x, None, tuple(map(str, features.columns))
@@ -210,7 +227,10 @@ class Points:
             raise ValueError(f"test must leave items on both sides, got {test} of {len(self.x)} items")
         order = torch.randperm(len(self.x), generator=checks.generator(seed))
         label = self.label
-        parts = [replace(self, x=self.x[rows], label=None if label is None else label[rows]) for rows in (order[count:], order[:count])]
+        parts = [
+            replace(self, x=self.x[rows], label=None if label is None else label[rows])
+            for rows in (order[count:], order[:count])
+        ]
         return parts[0], parts[1]
 
 

@@ -14,8 +14,15 @@ from lab.datasets.images import labelled
 from lab.datasets.sets import ImageSet
 
 
-def vessel_tree(shape: Sequence[int] = (192, 192), *, radius: float = 4.0, generations: int = 6, loops: int = 3,
-                noise: float = 0.12, seed: int | torch.Generator = 0) -> ImageSet:
+def vessel_tree(
+    shape: Sequence[int] = (192, 192),
+    *,
+    radius: float = 4.0,
+    generations: int = 6,
+    loops: int = 3,
+    noise: float = 0.12,
+    seed: int | torch.Generator = 0,
+) -> ImageSet:
     """A tree of tubes grown from one side, its mask, and a noisy image with uneven background.
 
     A tube of radius ``r`` ends in two of radii ``r_1, r_2`` with ``r^3 = r_1^3 + r_2^3``, the power that costs least
@@ -54,14 +61,26 @@ def vessel_tree(shape: Sequence[int] = (192, 192), *, radius: float = 4.0, gener
             continue
         share = draws.uniform(0.3, 0.7)
         for part, side in ((share, 1), (1 - share, -1)):
-            queue.append((end, _turn(direction, side * draws.uniform(0.35, 0.8), draws), max(0.9, width * part ** (1 / 3)), depth + 1))
+            queue.append(
+                (
+                    end,
+                    _turn(direction, side * draws.uniform(0.35, 0.8), draws),
+                    max(0.9, width * part ** (1 / 3)),
+                    depth + 1,
+                )
+            )
     for index in draws.permutation(len(tips))[:loops]:
         others = [node for node in nodes if 12 < np.linalg.norm(node - tips[index]) < 0.4 * size.min()]
         if others:
             _tube(mask, tips[index], others[draws.integers(len(others))], 1.2)
     background = ndimage.gaussian_filter(draws.standard_normal(shape), min(shape) / 8, mode="wrap")
     background *= 0.08 / (background.std() + 1e-12)
-    image = 0.3 + background + 0.45 * ndimage.gaussian_filter(mask.astype(float), 0.8) + noise * draws.standard_normal(shape)
+    image = (
+        0.3
+        + background
+        + 0.45 * ndimage.gaussian_filter(mask.astype(float), 0.8)
+        + noise * draws.standard_normal(shape)
+    )
     return labelled("vessel_tree", np.clip(image, 0, 1), mask, generator)
 
 

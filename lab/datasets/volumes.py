@@ -17,7 +17,9 @@ def mni(tissue: str, seed) -> ImageSet:
     try:
         from nilearn import datasets
     except ImportError as error:
-        raise ModuleNotFoundError("the MNI maps come with nilearn, which is not installed; pip install 'objective-lab[data]'") from error
+        raise ModuleNotFoundError(
+            "the MNI maps come with nilearn, which is not installed; pip install 'objective-lab[data]'"
+        ) from error
     template = datasets.load_mni152_template(resolution=1)
     maps = {"grey": datasets.load_mni152_gm_template, "white": datasets.load_mni152_wm_template}[tissue](resolution=1)
     image, share = (_halve_volume(np.asarray(volume.dataobj, dtype=np.float32)) for volume in (template, maps))

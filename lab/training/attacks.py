@@ -22,23 +22,47 @@ NORMS = ("linf", "l2")
 LOSSES = ("cross_entropy", "dlr")
 
 
-def fgsm(model: Callable, inputs, targets, *, epsilon: float, norm: str = "linf", bounds: tuple[float, float] | None = (0.0, 1.0)) -> torch.Tensor:
+def fgsm(
+    model: Callable,
+    inputs,
+    targets,
+    *,
+    epsilon: float,
+    norm: str = "linf",
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+) -> torch.Tensor:
     """One step of size ``epsilon`` along the sign (linf) or the direction (l2) of the cross-entropy's gradient."""
     problem = _Problem(model, inputs, targets, epsilon, norm, bounds, "cross_entropy")
     _, _, gradient = problem.evaluate(problem.inputs)
     return problem.project(problem.inputs + problem.epsilon * problem.direction(gradient))
 
 
-def pgd(model: Callable, inputs, targets, *, epsilon: float, norm: str = "linf", steps: int = 40, step_size: float | None = None,
-        restarts: int = 1, random_start: bool = True, bounds: tuple[float, float] | None = (0.0, 1.0), loss: str = "cross_entropy",
-        seed: int | torch.Generator = 0) -> torch.Tensor:
+def pgd(
+    model: Callable,
+    inputs,
+    targets,
+    *,
+    epsilon: float,
+    norm: str = "linf",
+    steps: int = 40,
+    step_size: float | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    loss: str = "cross_entropy",
+    seed: int | torch.Generator = 0,
+) -> torch.Tensor:
     """Projected gradient ascent on the loss, from ``restarts`` starts uniform in the ball.
 
     ``x <- P(x + step_size * direction(grad))``; ``step_size`` defaults to ``2.5 epsilon / steps``.
     """
     problem = _Problem(model, inputs, targets, epsilon, norm, bounds, loss)
     steps, restarts = checks.integer("steps", steps, low=1), checks.integer("restarts", restarts, low=1)
-    step_size = 2.5 * problem.epsilon / steps if step_size is None else checks.number("step_size", step_size, low=0.0, open_low=True)
+    step_size = (
+        2.5 * problem.epsilon / steps
+        if step_size is None
+        else checks.number("step_size", step_size, low=0.0, open_low=True)
+    )
     generator = checks.generator(seed, problem.inputs.device)
     best = _Best(problem.inputs)
     for _ in range(restarts):
@@ -51,8 +75,19 @@ def pgd(model: Callable, inputs, targets, *, epsilon: float, norm: str = "linf",
     return best.inputs
 
 
-def apgd(model: Callable, inputs, targets, *, epsilon: float, norm: str = "linf", steps: int = 100, restarts: int = 1,
-         loss: str = "cross_entropy", bounds: tuple[float, float] | None = (0.0, 1.0), seed: int | torch.Generator = 0) -> torch.Tensor:
+def apgd(
+    model: Callable,
+    inputs,
+    targets,
+    *,
+    epsilon: float,
+    norm: str = "linf",
+    steps: int = 100,
+    restarts: int = 1,
+    loss: str = "cross_entropy",
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    seed: int | torch.Generator = 0,
+) -> torch.Tensor:
     """APGD: gradient ascent with momentum 0.75 whose step starts at ``2 epsilon`` and halves at checkpoints without progress.
 
     ``loss="dlr"``: ``-(z_y - max_{i != y} z_i) / (z_(1) - z_(3))`` of the ordered logits, at least three classes.
@@ -133,8 +168,14 @@ class _Problem:
         with torch.enable_grad():
             logits = self.model(x)
             if logits.ndim != 2 or len(logits) != len(x):
-                raise ValueError(f"model must return logits (items, classes), got shape {tuple(logits.shape)} for {len(x)} items")
-            values = F.cross_entropy(logits, self.targets, reduction="none") if self.loss == "cross_entropy" else _dlr(logits, self.targets)
+                raise ValueError(
+                    f"model must return logits (items, classes), got shape {tuple(logits.shape)} for {len(x)} items"
+                )
+            values = (
+                F.cross_entropy(logits, self.targets, reduction="none")
+                if self.loss == "cross_entropy"
+                else _dlr(logits, self.targets)
+            )
             (gradient,) = torch.autograd.grad(values.sum(), x)
         return values.detach(), logits.argmax(dim=1) != self.targets, gradient
 
@@ -161,7 +202,9 @@ class _Problem:
             offset = self.epsilon * (2 * torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype) - 1)
         else:
             offset = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (x.ndim > 1 and 1 / x[0].numel() or 1.0)
+            share = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype) ** (
+                x.ndim > 1 and 1 / x[0].numel() or 1.0
+            )
             length = offset.flatten(1).norm(dim=1).clamp(min=1e-12)
             offset = offset * (self.epsilon * share / length).view(-1, *[1] * (x.ndim - 1))
         return self.project(x + offset)

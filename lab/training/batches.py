@@ -19,12 +19,18 @@ class Batches:
 
     def __init__(self, tensors, shared, models, items):
         self.tensors, self.shared, self.models, self.items = tensors, shared, models, items
-        self.flat = [value if value is None or shared else value.flatten(0, 1) for value, shared in zip(tensors, shared)]
+        self.flat = [
+            value if value is None or shared else value.flatten(0, 1) for value, shared in zip(tensors, shared)
+        ]
         self.offset = torch.arange(models)[:, None] * items
 
     def full(self, rows=slice(None)):
-        return [None if value is None else (value[None, rows].expand(self.models, *value[rows].shape) if shared else value[:, rows])
-                for value, shared in zip(self.tensors, self.shared)]
+        return [
+            None
+            if value is None
+            else (value[None, rows].expand(self.models, *value[rows].shape) if shared else value[:, rows])
+            for value, shared in zip(self.tensors, self.shared)
+        ]
 
     def take(self, index: torch.Tensor):
         """The items ``index`` (models, batch) of each model."""

@@ -30,8 +30,12 @@ class Criterion:
             elif not callable(one):
                 raise TypeError(f"loss must be a name or callable (logits, targets), got {type(one).__name__}")
             elif weighted and getattr(one, "reduction", None) != "none":
-                raise ValueError("sample_weights need a loss of single items: a name, or a callable with reduction == 'none'")
-            same = next((rows for other, rows in groups if other is one or (isinstance(one, str) and other == one)), None)
+                raise ValueError(
+                    "sample_weights need a loss of single items: a name, or a callable with reduction == 'none'"
+                )
+            same = next(
+                (rows for other, rows in groups if other is one or (isinstance(one, str) and other == one)), None
+            )
             if same is None:
                 groups.append((one, [index]))
             else:
@@ -59,8 +63,10 @@ def _group(loss, logits, targets, weights):
     else:
         values = vmap(loss)(logits, targets)
         if values.ndim != 1:
-            raise ValueError(f"loss must return one number for a model's batch, got shape {tuple(values.shape[1:])}; "
-                             "give it an attribute reduction = 'none' if it returns one value per item")
+            raise ValueError(
+                f"loss must return one number for a model's batch, got shape {tuple(values.shape[1:])}; "
+                "give it an attribute reduction = 'none' if it returns one value per item"
+            )
         return values
     return (items if weights is None else items * weights).mean(dim=1)
 
@@ -75,7 +81,9 @@ def named(loss: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
         if logits.ndim == targets.ndim + 1 and logits.shape[2] == 1:
             targets = targets.unsqueeze(2)
         if logits.shape != targets.shape:
-            raise ValueError(f"targets must have the outputs' shape for {loss}, got {tuple(targets.shape[2:])} and {tuple(logits.shape[2:])} per item")
+            raise ValueError(
+                f"targets must have the outputs' shape for {loss}, got {tuple(targets.shape[2:])} and {tuple(logits.shape[2:])} per item"
+            )
         targets = targets.to(logits.dtype)
         function = F.binary_cross_entropy_with_logits if loss == "binary_cross_entropy" else F.mse_loss
         items = function(logits, targets, reduction="none")

@@ -43,7 +43,12 @@ def engine(stack: Stack, inputs_rank: int, objective) -> Dense | Mapped:
     layers = list(stack.template) if type(stack.template) is nn.Sequential else []
     flatten = bool(layers) and isinstance(layers[0], nn.Flatten) and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
     plain = all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in layers[flatten:])
-    if objective is None and plain and any(type(layer) is nn.Linear for layer in layers) and (inputs_rank == 2 or flatten):
+    if (
+        objective is None
+        and plain
+        and any(type(layer) is nn.Linear for layer in layers)
+        and (inputs_rank == 2 or flatten)
+    ):
         return Dense(stack, layers[flatten:])
     return Mapped(stack, objective)
 
@@ -162,7 +167,9 @@ class Mapped:
         def single(parameters, x, y):
             return self.objective(lambda z: functional_call(self.template, parameters, (z,)), x, y)
 
-        return vmap(single, in_dims=(0, 0, None if targets is None else 0))(dict(zip(self.names, self.leaves)), inputs, targets)
+        return vmap(single, in_dims=(0, 0, None if targets is None else 0))(
+            dict(zip(self.names, self.leaves)), inputs, targets
+        )
 
     def gradients(self, criterion, inputs, targets, weights) -> torch.Tensor:
         """Write the gradients of every model's loss; returns the losses (models,)."""

@@ -65,10 +65,14 @@ class Fitted:
 
         models, epochs = self.history.loss.shape
         model = torch.arange(models).repeat_interleave(epochs)
-        frame = pd.DataFrame({
-            "model": model.numpy(), "seed": [self.seeds[index] for index in model.tolist()],
-            "epoch": torch.arange(1, epochs + 1).repeat(models).numpy(), "loss": self.history.loss.flatten().cpu().numpy(),
-        })
+        frame = pd.DataFrame(
+            {
+                "model": model.numpy(),
+                "seed": [self.seeds[index] for index in model.tolist()],
+                "epoch": torch.arange(1, epochs + 1).repeat(models).numpy(),
+                "loss": self.history.loss.flatten().cpu().numpy(),
+            }
+        )
         if self.history.validation.numel():
             frame["validation"] = self.history.validation.flatten().cpu().numpy()
         return frame[frame["loss"].notna() | (frame["epoch"] == 1)].reset_index(drop=True)
@@ -78,10 +82,21 @@ class Fitted:
         from safetensors.torch import save_file
 
         path = Path(path)
-        tensors = {f"weights.{name}": value.detach().contiguous() for name, value in self.stack.parameters_by_name().items()}
-        tensors |= {"loss": self.history.loss.contiguous(), "validation": self.history.validation.contiguous(),
-                    "epochs": self.epochs, "stopped": self.stopped, "diverged": self.diverged}
-        facts = {"seeds": json.dumps(self.seeds), "cancelled": json.dumps(self.cancelled), "seconds": json.dumps(self.seconds)}
+        tensors = {
+            f"weights.{name}": value.detach().contiguous() for name, value in self.stack.parameters_by_name().items()
+        }
+        tensors |= {
+            "loss": self.history.loss.contiguous(),
+            "validation": self.history.validation.contiguous(),
+            "epochs": self.epochs,
+            "stopped": self.stopped,
+            "diverged": self.diverged,
+        }
+        facts = {
+            "seeds": json.dumps(self.seeds),
+            "cancelled": json.dumps(self.cancelled),
+            "seconds": json.dumps(self.seconds),
+        }
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             save_file(tensors, temporary, metadata=facts)
@@ -103,8 +118,18 @@ class Fitted:
             for name, weight in stack.parameters_by_name().items():
                 saved = tensors.get(f"weights.{name}")
                 if saved is None or saved.shape != weight.shape:
-                    raise ValueError(f"network does not fit the file: {name} has shape {tuple(weight.shape)} here and "
-                                     f"{'is missing' if saved is None else tuple(saved.shape)} there")
+                    raise ValueError(
+                        f"network does not fit the file: {name} has shape {tuple(weight.shape)} here and "
+                        f"{'is missing' if saved is None else tuple(saved.shape)} there"
+                    )
                 weight.copy_(saved)
-        return cls(stack, seeds, History(tensors["loss"], tensors["validation"]), tensors["epochs"], tensors["stopped"],
-                   tensors["diverged"], json.loads(facts["cancelled"]), json.loads(facts["seconds"]))
+        return cls(
+            stack,
+            seeds,
+            History(tensors["loss"], tensors["validation"]),
+            tensors["epochs"],
+            tensors["stopped"],
+            tensors["diverged"],
+            json.loads(facts["cancelled"]),
+            json.loads(facts["seconds"]),
+        )

@@ -18,9 +18,27 @@ from lab.training.fitted import Fitted, History
 from lab.training.recipe import Recipe, recipe, torch_optimizer
 
 
-def fit(network, inputs, targets=None, *, seeds=1, loss="cross_entropy", objective=None, optimizer="adam", learning_rate=1e-3,
-        weight_decay=0.0, schedule="constant", epochs=50, batch_size=32, sample_weights=None, clip=None, validation=None,
-        patience=None, progress=None, cancel=None) -> Fitted:
+def fit(
+    network,
+    inputs,
+    targets=None,
+    *,
+    seeds=1,
+    loss="cross_entropy",
+    objective=None,
+    optimizer="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    schedule="constant",
+    epochs=50,
+    batch_size=32,
+    sample_weights=None,
+    clip=None,
+    validation=None,
+    patience=None,
+    progress=None,
+    cancel=None,
+) -> Fitted:
     """Train one model per seed, all at once.
 
     Args:
@@ -52,9 +70,24 @@ def fit(network, inputs, targets=None, *, seeds=1, loss="cross_entropy", objecti
     Raises:
         ValueError, TypeError: arguments that do not fit together, before any training.
     """
-    run = recipe(network, inputs, targets, seeds=seeds, loss=loss, objective=objective, optimizer=optimizer,
-                 learning_rate=learning_rate, weight_decay=weight_decay, schedule=schedule, epochs=epochs, batch_size=batch_size,
-                 sample_weights=sample_weights, clip=clip, validation=validation, patience=patience)
+    run = recipe(
+        network,
+        inputs,
+        targets,
+        seeds=seeds,
+        loss=loss,
+        objective=objective,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        epochs=epochs,
+        batch_size=batch_size,
+        sample_weights=sample_weights,
+        clip=clip,
+        validation=validation,
+        patience=patience,
+    )
     return _train(run, _reporter(progress), cancel or (lambda: False))
 
 
@@ -111,8 +144,16 @@ def _train(run: Recipe, report, cancel) -> Fitted:
     columns = lambda rows: torch.stack(rows, dim=1).cpu() if rows else torch.empty(models, 0)  # noqa: E731
     if run.patience is None:
         lasted.clamp_(max=len(history))
-    return Fitted(run.stack.requires_grad_(False), run.seeds, History(columns(history), columns(validation)), lasted.cpu(), ~active.cpu(),
-                  diverged.cpu(), cancelled, time.perf_counter() - start)
+    return Fitted(
+        run.stack.requires_grad_(False),
+        run.seeds,
+        History(columns(history), columns(validation)),
+        lasted.cpu(),
+        ~active.cpu(),
+        diverged.cpu(),
+        cancelled,
+        time.perf_counter() - start,
+    )
 
 
 class _Stepper:
@@ -126,7 +167,9 @@ class _Stepper:
         self.rates = None if len(set(run.rates)) == 1 else flat.spread(tensor(run.rates) / self.largest)
         self.decays = None if same_decay else flat.spread(tensor(run.decays))
         self.decoupled = run.optimizer == "adamw"
-        self.optimizer = torch_optimizer(run.optimizer, [flat.parameter], self.largest, run.decays[0] if same_decay else 0.0)
+        self.optimizer = torch_optimizer(
+            run.optimizer, [flat.parameter], self.largest, run.decays[0] if same_decay else 0.0
+        )
         self.initial = [group["lr"] for group in self.optimizer.param_groups]
 
     @torch.no_grad()

@@ -40,7 +40,9 @@ def calibration_error(probabilities, targets, *, bins: int = 15, binning: str = 
     return CalibrationError(bins=bins, binning=binning, logits=logits).update(probabilities, targets).compute()
 
 
-def classwise_calibration_error(probabilities, targets, *, bins: int = 15, binning: str = "width", logits: bool = False) -> float:
+def classwise_calibration_error(
+    probabilities, targets, *, bins: int = 15, binning: str = "width", logits: bool = False
+) -> float:
     """Calibration error of every class's probability, averaged over the classes."""
     return ClasswiseCalibrationError(bins=bins, binning=binning, logits=logits).update(probabilities, targets).compute()
 
@@ -121,7 +123,11 @@ class CalibrationError:
     """See :func:`calibration_error`. Bins of equal width keep sums only; bins of equal mass keep every confidence."""
 
     def __init__(self, *, bins: int = 15, binning: str = "width", logits: bool = False):
-        self.bins, self.binning, self.logits = checks.integer("bins", bins, low=1), checks.choice("binning", binning, BINNINGS), logits
+        self.bins, self.binning, self.logits = (
+            checks.integer("bins", bins, low=1),
+            checks.choice("binning", binning, BINNINGS),
+            logits,
+        )
         self.reset()
 
     def reset(self):
@@ -154,8 +160,10 @@ class CalibrationError:
         if self.binning == "mass" and self.columns:
             confidence, hit = torch.cat(self.columns, dim=2)
             order = confidence.argsort(dim=1, stable=True)
-            parts = [torch.stack([torch.ones_like(part[0]), *part]).sum(dim=2)
-                     for part in zip(*(value.gather(1, order).tensor_split(self.bins, dim=1) for value in (confidence, hit)))]
+            parts = [
+                torch.stack([torch.ones_like(part[0]), *part]).sum(dim=2)
+                for part in zip(*(value.gather(1, order).tensor_split(self.bins, dim=1) for value in (confidence, hit)))
+            ]
             sums = torch.stack(parts, dim=2)
         elif self.sums is not None:
             sums = self.sums
@@ -206,7 +214,11 @@ class AreaUnderCurve:
             raise ValueError("targets must hold at least two classes for an area under the curve, got one")
         if scores.shape[1] <= 2:
             return float(roc_auc_score(targets.numpy(), scores[:, -1].numpy()))
-        present = [roc_auc_score((targets == k).numpy(), scores[:, k].numpy()) for k in range(scores.shape[1]) if 0 < int((targets == k).sum())]
+        present = [
+            roc_auc_score((targets == k).numpy(), scores[:, k].numpy())
+            for k in range(scores.shape[1])
+            if 0 < int((targets == k).sum())
+        ]
         return float(sum(present) / len(present))
 
 
@@ -253,7 +265,9 @@ def _scores(name, scores, targets):
     targets = targets.long().to(scores.device)
     classes = max(2, scores.shape[1])
     if int(targets.min()) < 0 or int(targets.max()) >= classes:
-        raise ValueError(f"targets must lie in 0..{classes - 1}, got values from {int(targets.min())} to {int(targets.max())}")
+        raise ValueError(
+            f"targets must lie in 0..{classes - 1}, got values from {int(targets.min())} to {int(targets.max())}"
+        )
     return scores, targets
 
 
@@ -263,11 +277,15 @@ def _classified(probabilities, targets, logits):
     if logits:
         values = values.sigmoid() if values.shape[1] == 1 else values.softmax(dim=1)
     elif float(values.min()) < 0 or float(values.max()) > 1 + 1e-6:
-        raise ValueError(f"probabilities must lie in [0, 1], got values from {float(values.min()):.4g} to {float(values.max()):.4g}; "
-                         "pass logits=True for logits")
+        raise ValueError(
+            f"probabilities must lie in [0, 1], got values from {float(values.min()):.4g} to {float(values.max()):.4g}; "
+            "pass logits=True for logits"
+        )
     if values.shape[1] == 1:
         return torch.cat([1 - values, values], dim=1), targets
     sums = values.sum(dim=1)
     if float((sums - 1).abs().max()) > 1e-3:
-        raise ValueError(f"probabilities of an item must sum to 1, got sums from {float(sums.min()):.4g} to {float(sums.max()):.4g}")
+        raise ValueError(
+            f"probabilities of an item must sum to 1, got sums from {float(sums.min()):.4g} to {float(sums.max()):.4g}"
+        )
     return values, targets

@@ -10,15 +10,32 @@ from torch import nn
 
 from lab import checks
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU,
-               "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "softplus": nn.Softplus, "identity": nn.Identity}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _AVERAGES = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-def mlp(inputs: int, outputs: int, *, widths: Sequence[int] = (64, 64), activation: str = "relu", bias: bool = True,
-        seed: int | torch.Generator = 0, dtype: torch.dtype = torch.float32) -> nn.Sequential:
+def mlp(
+    inputs: int,
+    outputs: int,
+    *,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "relu",
+    bias: bool = True,
+    seed: int | torch.Generator = 0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
     """Fully connected network ``(items, inputs) -> (items, outputs)`` with one hidden layer per width."""
     sizes = [checks.integer("inputs", inputs, low=1), *_widths(widths, 0), checks.integer("outputs", outputs, low=1)]
     layers: list[nn.Module] = []
@@ -29,9 +46,18 @@ def mlp(inputs: int, outputs: int, *, widths: Sequence[int] = (64, 64), activati
     return initialize(module.to_empty(device="cpu"), seed)
 
 
-def cnn(channels: int, outputs: int, *, widths: Sequence[int] = (16, 32), convolutions: int = 1, dimension: int = 2,
-        activation: str = "relu", normalization: str | None = None, seed: int | torch.Generator = 0,
-        dtype: torch.dtype = torch.float32) -> nn.Sequential:
+def cnn(
+    channels: int,
+    outputs: int,
+    *,
+    widths: Sequence[int] = (16, 32),
+    convolutions: int = 1,
+    dimension: int = 2,
+    activation: str = "relu",
+    normalization: str | None = None,
+    seed: int | torch.Generator = 0,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
     """Convolutional classifier ``(items, channels, size...) -> (items, outputs)``.
 
     For each width: ``convolutions`` 3-convolutions (each with normalization and activation), then maximum pooling by 2; at
@@ -43,10 +69,22 @@ def cnn(channels: int, outputs: int, *, widths: Sequence[int] = (16, 32), convol
     layers: list[nn.Module] = []
     with torch.device("meta"):
         for width in widths:
-            layers += _convolutions(channels, width, checks.integer("convolutions", convolutions, low=1), dimension, activation, normalization, dtype)
+            layers += _convolutions(
+                channels,
+                width,
+                checks.integer("convolutions", convolutions, low=1),
+                dimension,
+                activation,
+                normalization,
+                dtype,
+            )
             layers.append(_POOLS[dimension](2))
             channels = width
-        layers += [_AVERAGES[dimension](1), nn.Flatten(), nn.Linear(channels, checks.integer("outputs", outputs, low=1), dtype=dtype)]
+        layers += [
+            _AVERAGES[dimension](1),
+            nn.Flatten(),
+            nn.Linear(channels, checks.integer("outputs", outputs, low=1), dtype=dtype),
+        ]
         module = nn.Sequential(*layers)
     return initialize(module.to_empty(device="cpu"), seed)
 
@@ -61,7 +99,9 @@ class UNet(nn.Module):
     def __init__(self, channels, outputs, widths, dimension, activation, normalization, dtype):
         super().__init__()
         sizes = [channels, *widths]
-        build = lambda first, second: nn.Sequential(*_convolutions(first, second, 2, dimension, activation, normalization, dtype))  # noqa: E731
+        build = lambda first, second: nn.Sequential(
+            *_convolutions(first, second, 2, dimension, activation, normalization, dtype)
+        )  # noqa: E731
         self.down = nn.ModuleList(build(first, second) for first, second in zip(sizes[:-1], sizes[1:]))
         self.up = nn.ModuleList(build(deep + skip, skip) for skip, deep in zip(widths[:-1], widths[1:]))
         self.pool = _POOLS[dimension](2, ceil_mode=True)
@@ -79,8 +119,17 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def unet(channels: int, outputs: int, *, widths: Sequence[int] = (16, 32, 64), dimension: int = 2, activation: str = "relu",
-         normalization: str | None = "group", seed: int | torch.Generator = 0, dtype: torch.dtype = torch.float32) -> UNet:
+def unet(
+    channels: int,
+    outputs: int,
+    *,
+    widths: Sequence[int] = (16, 32, 64),
+    dimension: int = 2,
+    activation: str = "relu",
+    normalization: str | None = "group",
+    seed: int | torch.Generator = 0,
+    dtype: torch.dtype = torch.float32,
+) -> UNet:
     """A :class:`UNet` with one level per width, 2-D or 3-D; it returns logits of the input's size."""
     channels, outputs = checks.integer("channels", channels, low=1), checks.integer("outputs", outputs, low=1)
     dimension = checks.choice("dimension", dimension, (1, 2, 3))
@@ -111,7 +160,9 @@ def initialize(module: nn.Module, seed: int | torch.Generator) -> nn.Module:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif next(layer.parameters(recurse=False), None) is not None:
-            raise TypeError(f"module: no initial distribution is known for the layer {name or 'itself'} ({type(layer).__name__})")
+            raise TypeError(
+                f"module: no initial distribution is known for the layer {name or 'itself'} ({type(layer).__name__})"
+            )
     return module
 
 

@@ -44,8 +44,25 @@ class Recipe:
     patience: int | None
 
 
-def recipe(network, inputs, targets, *, seeds, loss, objective, optimizer, learning_rate, weight_decay, schedule, epochs,
-           batch_size, sample_weights, clip, validation, patience) -> Recipe:
+def recipe(
+    network,
+    inputs,
+    targets,
+    *,
+    seeds,
+    loss,
+    objective,
+    optimizer,
+    learning_rate,
+    weight_decay,
+    schedule,
+    epochs,
+    batch_size,
+    sample_weights,
+    clip,
+    validation,
+    patience,
+) -> Recipe:
     """Check everything and build the models."""
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         seeds = range(checks.integer("seeds", seeds, low=1))
@@ -75,7 +92,9 @@ def recipe(network, inputs, targets, *, seeds, loss, objective, optimizer, learn
     if data[2] is not None:
         weights = data[2]
         if weights.ndim != (1 if shared[2] else 2) or float(weights.min()) < 0:
-            raise ValueError(f"sample_weights must be one non-negative weight per item, got shape {tuple(weights.shape)}")
+            raise ValueError(
+                f"sample_weights must be one non-negative weight per item, got shape {tuple(weights.shape)}"
+            )
     if validation is not None:
         validation = tuple(zip(*_data(("validation inputs", "validation targets"), validation, count, like)))
     if patience is not None and validation is None:
@@ -92,12 +111,22 @@ def recipe(network, inputs, targets, *, seeds, loss, objective, optimizer, learn
     if callable(optimizer) and (len(set(rates)) > 1 or any(decays)):
         raise ValueError("learning_rate and weight_decay per model need a named optimizer; a callable one sets its own")
     return Recipe(
-        stack, seeds, data, shared, items, criterion, objective, optimizer, rates, decays,
+        stack,
+        seeds,
+        data,
+        shared,
+        items,
+        criterion,
+        objective,
+        optimizer,
+        rates,
+        decays,
         schedule if callable(schedule) else SCHEDULES[checks.choice("schedule", schedule, SCHEDULES)],
         checks.integer("epochs", epochs, low=1),
         None if batch_size is None or batch_size >= items else checks.integer("batch_size", batch_size, low=1),
         None if clip is None else checks.number("clip", clip, low=0.0, open_low=True),
-        validation, None if patience is None else checks.integer("patience", patience, low=1),
+        validation,
+        None if patience is None else checks.integer("patience", patience, low=1),
     )
 
 
@@ -112,7 +141,9 @@ def _data(names, values, count, like):
             continue
         value = checks.tensor(name, value.values if each else value)
         if value.ndim < 1 + each:
-            raise ValueError(f"{name} must have an axis of items{' after the axis of models' if each else ''}, got shape {tuple(value.shape)}")
+            raise ValueError(
+                f"{name} must have an axis of items{' after the axis of models' if each else ''}, got shape {tuple(value.shape)}"
+            )
         if each and len(value) != count:
             raise ValueError(f"{name} must have one entry for each of the {count} models, got {len(value)}")
         length = value.shape[int(each)]
@@ -139,7 +170,9 @@ def torch_optimizer(name: str | Callable, parameters, rate: float, decay: float)
     if callable(name):
         return name(parameters)
     if name in ("sgd", "momentum"):
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9 if name == "momentum" else 0.0, weight_decay=decay, fused=True)
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=0.9 if name == "momentum" else 0.0, weight_decay=decay, fused=True
+        )
     if name == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad}[name]

@@ -13,14 +13,47 @@ from lab.training.recipe import recipe, torch_optimizer
 from lab.training.stacks import Stack
 
 
-def fit_loop(network, inputs, targets=None, *, seeds=1, loss="cross_entropy", objective=None, optimizer="adam", learning_rate=1e-3,
-             weight_decay=0.0, schedule="constant", epochs=50, batch_size=32, sample_weights=None, clip=None, validation=None,
-             patience=None, progress=None, cancel=None) -> Fitted:
+def fit_loop(
+    network,
+    inputs,
+    targets=None,
+    *,
+    seeds=1,
+    loss="cross_entropy",
+    objective=None,
+    optimizer="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    schedule="constant",
+    epochs=50,
+    batch_size=32,
+    sample_weights=None,
+    clip=None,
+    validation=None,
+    patience=None,
+    progress=None,
+    cancel=None,
+) -> Fitted:
     """Train each model by itself; arguments and result as :func:`lab.training.fit`. ``progress`` counts models here."""
     start = time.perf_counter()
-    run = recipe(network, inputs, targets, seeds=seeds, loss=loss, objective=objective, optimizer=optimizer,
-                 learning_rate=learning_rate, weight_decay=weight_decay, schedule=schedule, epochs=epochs, batch_size=batch_size,
-                 sample_weights=sample_weights, clip=clip, validation=validation, patience=patience)
+    run = recipe(
+        network,
+        inputs,
+        targets,
+        seeds=seeds,
+        loss=loss,
+        objective=objective,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        epochs=epochs,
+        batch_size=batch_size,
+        sample_weights=sample_weights,
+        clip=clip,
+        validation=validation,
+        patience=patience,
+    )
     cancel = cancel or (lambda: False)
     models, losses, held, lasted, stopped = [], [], [], [], []
     for index in range(len(run.stack)):
@@ -33,9 +66,16 @@ def fit_loop(network, inputs, targets=None, *, seeds=1, loss="cross_entropy", ob
         if callable(progress):
             progress(index + 1, len(run.stack), curve[-1] if curve else float("nan"))
     loss_curves = _ragged(losses)
-    return Fitted(Stack(models).requires_grad_(False), run.seeds, History(loss_curves, _ragged(held)), torch.tensor(lasted), torch.tensor(stopped),
-                  loss_curves.isinf().any(dim=1) | torch.tensor([any(value != value for value in curve) for curve in losses]),
-                  bool(cancel()), time.perf_counter() - start)
+    return Fitted(
+        Stack(models).requires_grad_(False),
+        run.seeds,
+        History(loss_curves, _ragged(held)),
+        torch.tensor(lasted),
+        torch.tensor(stopped),
+        loss_curves.isinf().any(dim=1) | torch.tensor([any(value != value for value in curve) for curve in losses]),
+        bool(cancel()),
+        time.perf_counter() - start,
+    )
 
 
 def _train_one(run, index, cancel):
@@ -72,7 +112,11 @@ def _train_one(run, index, cancel):
             continue
         wait = 0 if valid[-1] < best else wait + 1
         if wait == 0:
-            best, lasted, kept = valid[-1], epoch + 1, {name: value.clone() for name, value in model.state_dict().items()}
+            best, lasted, kept = (
+                valid[-1],
+                epoch + 1,
+                {name: value.clone() for name, value in model.state_dict().items()},
+            )
         if wait >= run.patience:
             break
     if kept is not None:

@@ -40,21 +40,28 @@ class Stack(nn.Module):
         for model in models:
             if not isinstance(model, nn.Module):
                 raise TypeError(f"models must hold torch modules, got {type(model).__name__}")
-        shapes = [{name: (value.shape, value.dtype, value.device) for name, value in model.state_dict().items()} for model in models]
+        shapes = [
+            {name: (value.shape, value.dtype, value.device) for name, value in model.state_dict().items()}
+            for model in models
+        ]
         for index, shape in enumerate(shapes):
             if shape != shapes[0] or str(models[index]) != str(models[0]):
                 raise ValueError(f"models must share one architecture, but model {index} differs from model 0")
         refused = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
         for layer in models[0].modules():
             if isinstance(layer, refused) and not (isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p == 0):
-                raise TypeError(f"models hold {type(layer).__name__}, which keeps statistics or draws global random numbers; "
-                                "use group or layer normalization, and no dropout")
+                raise TypeError(
+                    f"models hold {type(layer).__name__}, which keeps statistics or draws global random numbers; "
+                    "use group or layer normalization, and no dropout"
+                )
         if not shapes[0]:
             raise ValueError("models have no parameters to train")
         self.count = len(models)
         self.names = tuple(name for name, _ in models[0].named_parameters())
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.stack([dict(model.named_parameters())[name].detach() for model in models])) for name in self.names)
+            nn.Parameter(torch.stack([dict(model.named_parameters())[name].detach() for model in models]))
+            for name in self.names
+        )
         object.__setattr__(self, "template", copy.deepcopy(models[0]).requires_grad_(False))
 
     def __len__(self) -> int:
