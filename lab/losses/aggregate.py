@@ -5,7 +5,7 @@ For bags a = 1..m of k items with mean response ybar_a and predictions f_i
 .. math:: L_{bag} = \frac1m \sum_a \ell\bigl(\bar y_a, \tfrac1k\textstyle\sum_{i \in a} f_i\bigr), \quad
           L_{ins} = \frac1{mk} \sum_a \sum_{i \in a} \ell(\bar y_a, f_i), \quad L_\rho = (1 - \rho) L_{bag} + \rho L_{ins}.
 
-For the squared loss L_ins = L_bag + mean over bags of the population variance of f within the bag: the instance loss is the bag loss
+For the squared loss L_ins = L_bag + mean over bags of the population variance of f within the bag: the instance loss is the bag
 with a penalty on the spread of predictions.
 
 Source: A. Javanmard, L. Chen, V. Mirrokni, A. Badanidiyuru, G. Fu, 'Learning from Aggregate Responses: Instance Level versus Bag

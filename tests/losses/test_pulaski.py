@@ -1,0 +1,88 @@
+import itertools
+
+import pytest
+import torch
+
+from lab.losses.pulaski import (
+    TinyProbUNet,
+    energy_set_distance,
+    focal_tversky_loss,
+    generalized_energy_distance,
+    set_loss,
+    sinkhorn_set_distance,
+)
+
+
+def test_energy_distance_of_single_masks_is_their_distance(generator):
+    s, y = torch.rand(3, 1, 4, 4, generator=generator), torch.rand(3, 1, 4, 4, generator=generator)
+    expected = (s - y).flatten(1).norm(dim=1)
+    torch.testing.assert_close(energy_set_distance(s, y, scale=False), expected)
+    torch.testing.assert_close(energy_set_distance(s, y), expected / 4)
+
+
+def test_equal_sets_have_distance_zero_in_any_order(generator):
+    s = torch.rand(2, 4, 5, 5, generator=generator, dtype=torch.float64)
+    shuffled = s[:, [2, 0, 3, 1]]
+    for distance in (energy_set_distance, sinkhorn_set_distance, generalized_energy_distance):
+        assert distance(s, shuffled).abs().max() < 1e-6
+
+
+def test_gradient_is_finite_where_samples_coincide():
+    s = torch.full((1, 3, 2, 2), 0.5, requires_grad=True)
+    energy_set_distance(s, torch.zeros(1, 2, 2, 2)).sum().backward()
+    assert torch.isfinite(s.grad).all()
+    assert s.grad.abs().sum() > 0
+
+
+def test_gradcheck(generator):
+    s = torch.rand(2, 3, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    y = torch.rand(2, 2, 2, 2, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda v: energy_set_distance(v, y), s)
+
+
+def test_sinkhorn_at_small_blur_is_the_best_assignment(generator):
+    s, y = (torch.rand(1, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    cost = 0.5 * torch.cdist(s, y).square()[0]
+    best = min(sum(cost[i, p[i]] for i in range(3)) for p in itertools.permutations(range(3))) / 3
+    assert sinkhorn_set_distance(s, y, 0.01, iterations=3000, scale=False).item() == pytest.approx(best.item(), rel=0.02)
+
+
+def test_generalized_energy_distance_by_hand():
+    full, empty = torch.ones(2, 2), torch.zeros(2, 2)
+    samples, raters = torch.stack([full, empty])[None], torch.stack([full, full])[None]
+    # E d(S, Y) = 1/2, E d(S, S') = 1/2, E d(Y, Y') = 0
+    assert generalized_energy_distance(samples, raters).item() == pytest.approx(0.5)
+    assert generalized_energy_distance(empty[None, None], empty[None, None]).item() == 0.0
+
+
+def test_focal_tversky_is_small_for_the_right_mask(generator):
+    target = (torch.rand(2, 8, 8, generator=generator) > 0.7).float()
+    assert focal_tversky_loss(target, target) < 1e-4 < focal_tversky_loss(1 - target, target)
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_network_samples_masks_of_the_image_size_reproducibly(dimension, generator):
+    model = TinyProbUNet(widths=(4, 8), dimension=dimension, seed=0)
+    x = torch.rand(2, 1, *[8] * dimension, generator=generator)
+    masks = model.sample(x, 3, seed=1)
+    assert masks.shape == (2, 3, *[8] * dimension)
+    assert torch.equal(masks, model.sample(x, 3, seed=1))
+    assert not torch.equal(masks[:, 0], masks[:, 1])
+
+
+@pytest.mark.parametrize("distance", ["energy", "sinkhorn", "cross-entropy", "focal-tversky"])
+def test_training_loss_reaches_every_part_of_the_network(distance, generator):
+    model = TinyProbUNet(widths=(4, 8), seed=0)
+    x = torch.rand(2, 1, 8, 8, generator=generator)
+    raters = (torch.rand(2, 4, 8, 8, generator=generator) > 0.5).float()
+    set_loss(model, x, raters, distance=distance, seed=0).backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="must share batch and space"):
+        energy_set_distance(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 5, 5))
+    with pytest.raises(ValueError, match="samples must be finite"):
+        energy_set_distance(torch.full((1, 1, 2, 2), torch.nan), torch.ones(1, 1, 2, 2))
