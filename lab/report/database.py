@@ -86,7 +86,10 @@ def update(store: Store) -> Path:
 
 
 def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true") -> list[dict[str, Any]]:
-    """Mean of a metric over seeds for each combination of the parameters ``by``: n, mean, standard error, 95 % t interval."""
+    """Mean of a metric over seeds for each combination of the parameters ``by``, as texts in ``at``.
+
+    Each entry has ``count``, ``mean``, ``standard_error`` and the 95 % Student interval ``low`` to ``high`` (``None`` for one seed).
+    """
     from scipy.stats import t
 
     columns = "".join(f', max(p.text) filter (p.name = {_quoted(name)}) as "{name}"' for name in by)

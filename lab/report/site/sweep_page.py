@@ -32,9 +32,10 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
     ]
     plots = []
     if good and metrics and axes:
-        plots = [_curve(metric, axes, sweep, store, place) for place, metric in enumerate(metrics[:6])]
+        main = _main_axis(axes, good)
+        plots = [_curve(metric, main, axes, sweep, store, place) for place, metric in enumerate(metrics[:6])]
         parts.append(
-            f'<h2 id="curves">Metrics over {escape(_main_axis(axes))}</h2><div class="grid-2">{"".join(plots)}</div>'
+            f'<h2 id="curves">Metrics over {escape(main)}</h2><div class="grid-2">{"".join(plots)}</div>'
         )
         parts.append(f'<h2 id="parallel">All runs at once</h2>{_parallel(good, axes, metrics)}')
     parts += [_pictures(good, axes), _table(runs, axes, metrics), _side_by_side(runs)]
@@ -46,26 +47,30 @@ def _metrics(runs):
     return list(names)
 
 
-def _main_axis(axes):
-    rest = [axis for axis in axes if axis != "seed"]
-    return rest[0] if rest else axes[0]
+def _main_axis(axes, runs):
+    """The axis with the most values, numbers before words; seeds are averaged over, not drawn along."""
+
+    def rank(axis):
+        values = {short(run.parameters.get(axis)) for run in runs}
+        return all(number(run.parameters.get(axis)) is not None for run in runs), len(values)
+
+    return max([axis for axis in axes if axis != "seed"] or axes, key=rank)
 
 
-def _curve(metric, axes, sweep, store, place):
+def _curve(metric, main, axes, sweep, store, place):
     """Mean over seeds with its 95 % interval against the first axis; further axes are series."""
-    main = _main_axis(axes)
     others = [axis for axis in axes if axis not in (main, "seed")]
     listed = ", ".join(database._quoted(run_id) for run_id in sweep["runs"])
     rows = database.seed_statistics(store, metric, [main, *others], f"r.id in ({listed}) and r.status = 'ok'")
     groups: dict[tuple, list] = {}
     for row in rows:
-        groups.setdefault(tuple(row[axis] for axis in others), []).append(row)
+        groups.setdefault(tuple(row["at"][axis] for axis in others), []).append(row)
     traces = []
     for index, (key, found) in enumerate(list(groups.items())[:12]):
         colour = _SERIES[index % len(_SERIES)]
         label = ", ".join(f"{axis} {value}" for axis, value in zip(others, key)) or metric
         errors = [0 if row["high"] is None else row["high"] - row["mean"] for row in found]
-        x = [_plain(row[main]) for row in found]
+        x = [_plain(row["at"][main]) for row in found]
         traces.append(
             {
                 "type": "scatter",
@@ -78,9 +83,9 @@ def _curve(metric, axes, sweep, store, place):
                 "marker": {"color": colour},
             }
         )
-    seeds = max((row["n"] for row in rows), default=1)
+    seeds = max((row["count"] for row in rows), default=1)
     best = max(rows, key=lambda row: row["mean"], default=None)
-    title = f"{metric}: highest at {main} = {short(_plain(best[main]))}" if best else metric
+    title = f"{metric}: highest at {main} = {short(_plain(best['at'][main]))}" if best else metric
     note = f" (mean and 95 % interval of {seeds} seeds)" if seeds > 1 else ""
     layout = _layout(title, main, metric + note) | {"showlegend": len(traces) > 1, "height": 340}
     return figure({"data": traces, "layout": layout}, f"curve-{place}", escape(f"{metric} over {main}"))
@@ -199,6 +204,6 @@ def _layout(title, x, y):
         "plot_bgcolor": "#ffffff",
         "xaxis": axis | {"title": {"text": x, "font": {"color": "#5c6370"}}},
         "yaxis": axis | {"title": {"text": y, "font": {"color": "#5c6370"}}},
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
-        "margin": {"l": 60, "r": 24, "t": 84, "b": 52},
+        "legend": {"orientation": "v", "x": 1.02, "y": 1},
+        "margin": {"l": 60, "r": 24, "t": 64, "b": 52},
     }

@@ -71,7 +71,7 @@
   }
 
   function watchFilters() {
-    const bar = document.querySelector(".filter");
+    const found = document.querySelector(".filter input[type='search']"), bar = found && found.closest(".filter");
     if (!bar || document.getElementById("run-table")) return;
     const input = bar.querySelector("input"), chips = [...bar.querySelectorAll(".chip")], items = [...document.querySelectorAll("[data-words]")];
     const apply = () => {
