@@ -47,7 +47,10 @@ _PLACES = {
     "MatchingError": "metric",
     "BettiMatchingMetric": "metric",
     "cycle": "cycles",
-    "companions": "companions",
+    "Companions": "comparison",
+    "placement": "comparison",
+    "WassersteinMatchingLoss": "wasserstein",
+    "wasserstein_pairs": "wasserstein",
     # persistence as an objective
     "Rips": "filtrations",
     "FunctionRips": "filtrations",
