@@ -16,6 +16,23 @@ _PLACES = {
     "laws": ("GaussianQuadraticLaw", "DiscreteLaw", "SampleLaw", "EnergyLaw"),
     "bits": ("Bits", "BitsCurve", "required_bits"),
     "splitting": ("Splitting",),
+    "networks": ("WeightPriorSpace", "FiniteSpace"),
+    "trained": ("TrainedSpace",),
+    "ranking": (
+        "compare",
+        "rank_own_table",
+        "standard_spaces",
+        "Absolute",
+        "Share",
+        "Reaches",
+        "bits_over_n_test",
+        "bits_over_n_train",
+        "bits_over_dimension",
+        "cosine_task",
+    ),
+    "edits": ("AddDimensions", "RotateImages", "ShuffleFeatures", "LabelNoise", "FewerLabels", "price", "hardest"),
+    "bitmap": ("BitMap", "bit_map"),
+    "neighbours": ("bound_2023", "prequential_bits", "leave_one_out_loss"),
 }
 _NAMES = {name: module for module, names in _PLACES.items() for name in names}
 

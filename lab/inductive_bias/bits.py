@@ -49,14 +49,16 @@ class Bits:
 
     @property
     def verdict(self) -> str:
-        """``valid``, ``extrapolated`` or ``unreachable``."""
+        """``valid``, ``extrapolated``, ``unreachable``, or ``not reached`` (splitting found no such hypothesis)."""
         if not self.reachable:
-            return "unreachable"
+            return "not reached" if self.method == "splitting" else "unreachable"
         return "valid" if self.valid else "extrapolated"
 
     def sentence(self) -> str:
         """The number and its reason in words."""
         reason = "; ".join(self.reasons)
+        if self.verdict == "not reached":
+            return f"No such hypothesis was found: {reason}."
         if not self.reachable:
             return f"No amount of prior knowledge is enough: {reason}."
         low, high = self.interval
@@ -69,7 +71,9 @@ class Bits:
     def _repr_html_(self) -> str:
         from html import escape
 
-        colour = {"valid": "#009E73", "extrapolated": "#999999", "unreachable": "#D55E00"}[self.verdict]
+        colour = {"valid": "#009E73", "extrapolated": "#999999", "unreachable": "#D55E00", "not reached": "#D55E00"}[
+            self.verdict
+        ]
         return (
             f'<div style="border-left:4px solid {colour};padding:.3em .8em"><b style="color:{colour}">'
             f"{self.verdict}</b> {escape(self.sentence())}</div>"

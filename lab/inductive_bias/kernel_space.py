@@ -69,6 +69,30 @@ class KernelSpace:
         posterior = self.condition(task)
         return posterior.quadratic_law() if task.metric == "mse" else posterior.energy_law()
 
+    def prior_law(self, task: Task) -> GaussianQuadraticLaw:
+        """The law of the mean squared error on the *training* set under the unconditioned prior.
+
+        ``required_bits(law, tolerance)`` is the information in the training labels at that tolerance: what the data
+        give.
+        """
+        covariance = self.covariance
+        if hasattr(covariance, "resolved"):
+            covariance = covariance.resolved(task.train_inputs)
+        amplitude = self.condition(task).meta["amplitude"] if self.amplitude == "marglik" else self.amplitude
+        x = task.train_inputs
+        matrix = amplitude * covariance(x, x)
+        meta = {"space": self.label, "n_train": task.n_train, "amplitude": float(amplitude)}
+        return Posterior(
+            task,
+            torch.zeros_like(task.train_targets),
+            matrix,
+            float(matrix.diagonal().sum()),
+            True,
+            meta,
+            None,
+            task.train_targets,
+        ).quadratic_law(modes=False)
+
     def class_law(self, task: Task, features: torch.Tensor) -> GaussianQuadraticLaw:
         """The law of the mean squared distance, over the test points, to the linear model class of ``features``.
 

@@ -125,7 +125,7 @@ def test_impossible_events_stop_and_report():
     assert not found.valid
     assert "no lower loss" in found.sentence()
     constant = EnergyLaw(lambda z: torch.ones(len(z), dtype=torch.float64), 3)
-    assert required_bits(constant, 0.5).verdict == "unreachable"
+    assert required_bits(constant, 0.5).verdict == "not reached"
     assert required_bits(constant, 1.0).bits == pytest.approx(0)
 
 
