@@ -133,5 +133,10 @@ def datasets() -> None:
     """List the data sets that `lab.datasets.load` knows by name."""
     from lab import datasets as data
 
-    for line in data.listing():
-        typer.echo(line)
+    cards = data.cards()
+    width = max(len(card.name) for card in cards)
+    for kind in dict.fromkeys(card.kind for card in cards):
+        typer.secho(kind, bold=True)
+        for card in (card for card in cards if card.kind == kind):
+            needs = f" (needs the extra '{card.extra}')" if card.extra else ""
+            typer.echo(f"  {card.name:{width}}  {card.title}, {card.shape}{needs}")
