@@ -105,11 +105,10 @@ def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true
         *keys, count, mean, deviation = row
         error = deviation / count**0.5 if count > 1 and deviation is not None else None
         half = t.ppf(0.975, count - 1) * error if error is not None else None
-        entry = {**dict(zip(by, keys)), "n": count, "mean": mean, "standard_error": error}
-        found.append(
-            {**entry, "low": None if half is None else mean - half, "high": None if half is None else mean + half}
-        )
-    return sorted(found, key=lambda entry: [_natural(entry[name]) for name in by])
+        ends = (None, None) if half is None else (mean - half, mean + half)
+        entry = {"at": dict(zip(by, keys)), "count": count, "mean": mean, "standard_error": error}
+        found.append({**entry, "low": ends[0], "high": ends[1]})
+    return sorted(found, key=lambda entry: [_natural(entry["at"][name]) for name in by])
 
 
 def _natural(text):

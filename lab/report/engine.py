@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
             emit,
             control,
             limits,
-            timeout=limits.cell_timeout,
+            timeout=math.ceil(limits.cell_timeout),
             startup_timeout=120,
             kernel_name=nb_kernel_name(notebook),
             kernel_manager_class=WarmKernelManager if plan.warm else LabKernelManager,
@@ -93,7 +94,7 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
         outcome.error["log"] = _tail(folder / "log.txt")
     notebook.metadata.papermill["input_path"] = plan.notebook
     notebook.metadata.papermill["output_path"] = "notebook.ipynb"
-    (folder / "notebook.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
+    (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
     _write_figures(notebook, folder / "figures")
     return outcome
 
