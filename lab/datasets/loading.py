@@ -58,9 +58,9 @@ def load(
         raise TypeError(f"name_or_path must be a name, a path or a loaded set, got {type(name_or_path).__name__}")
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and text in names():
-        if isinstance(seed, torch.Generator):
-            return _named(text, seed)
-        return _cached(text, checks.integer("seed", seed, low=0))
+        if isinstance(seed, torch.Generator) or describe(text).kind not in ("image", "volume"):
+            return _named(text, seed if isinstance(seed, torch.Generator) else checks.integer("seed", seed, low=0))
+        return _cached(text, checks.integer("seed", seed, low=0)).clone()
     path = Path(text).expanduser()
     if path.exists():
         from lab.datasets.files import read
@@ -75,7 +75,7 @@ def load(
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _cached(name, seed):
     return _named(name, seed)
 

@@ -99,6 +99,14 @@ class ImageSet:
             raise ValueError(f"{self.name or 'this set'} has {'several images' if self.items else 'no label'}")
         return self.label > 0
 
+    def clone(self) -> ImageSet:
+        """A copy of a single image that shares no memory with it."""
+        copy = lambda value: value.clone() if isinstance(value, torch.Tensor) else value  # noqa: E731
+        variants = {key: value.clone() for key, value in self.predictions.items()}
+        fields = {name: copy(getattr(self, name)) for name in ("image", "label", "prediction", "colour", "affine")}
+        fields["prediction"] = variants.get("mixed", fields["prediction"])
+        return replace(self, **fields, predictions=variants)
+
     def variant(self, name: str) -> ImageSet:
         """The same set with the prediction of that variant."""
         if self.items:
