@@ -47,10 +47,11 @@ _PLACES = {
     "MatchingError": "metric",
     "BettiMatchingMetric": "metric",
     "cycle": "cycles",
+    "companions": "comparison",
     "Companions": "comparison",
     "placement": "comparison",
-    "WassersteinMatchingLoss": "wasserstein",
-    "wasserstein_pairs": "wasserstein",
+    "WassersteinMatchingLoss": "pairing",
+    "wasserstein_pairs": "pairing",
     # persistence as an objective
     "Rips": "filtrations",
     "FunctionRips": "filtrations",

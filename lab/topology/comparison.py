@@ -5,7 +5,7 @@ r"""Betti matching beside the measures it is compared with, in one row.
   the prediction (Suprosanna Shit et al., 'clDice: a Novel Topology-Preserving Loss Function for Tubular Structure
   Segmentation', CVPR 2021, equation 1).
 - Betti number error and Betti matching error (:mod:`lab.topology.metric`), summed over dimensions.
-- Wasserstein: twice the squared 2-Wasserstein distance of the barcodes (:mod:`lab.topology.wasserstein`).
+- Wasserstein: twice the squared 2-Wasserstein distance of the barcodes (:mod:`lab.topology.pairing`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lab.topology import images
 from lab.topology.barcodes import barcode
 from lab.topology.matching import match
 from lab.topology.metric import matching_error
-from lab.topology.wasserstein import wasserstein_cost, wasserstein_pairs
+from lab.topology.pairing import wasserstein_cost, wasserstein_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
