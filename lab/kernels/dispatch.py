@@ -10,7 +10,6 @@ built of torch operations alone.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -24,6 +23,19 @@ from lab import checks
 
 WORDS = ("auto", "reference", "cpu", "triton")
 FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+# Looked up once: code that torch compiles must not ask the file system. Neither package is imported here.
+HAS_NUMBA, HAS_TRITON = _installed("numba"), _installed("triton")
+FORMS = {folder.parent.name: frozenset(file.stem for file in folder.parent.glob("*.py"))
+         for folder in Path(__file__).parent.glob("*/spec.py")}
 _WORD: ContextVar[str | None] = ContextVar("lab_kernels_backend", default=None)
 
 
@@ -86,7 +98,7 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
         raise ValueError(f"backend 'cpu' of {op} needs tensors on the CPU, got device {device!r}")
     if word == "triton" and device != "cuda" and not interpreting():
         raise ValueError(f"backend 'triton' of {op} needs tensors on a CUDA device, got device {device!r}")
-    if word == "triton" and not has_triton():
+    if word == "triton" and not HAS_TRITON:
         raise ValueError(f"backend 'triton' of {op} needs the package triton; pip install 'objective-lab[kernels]'")
     if refused:
         return Choice(op, "reference", refused)
@@ -98,13 +110,13 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
     if word == "auto" and work < small:
         return Choice(op, "reference", f"small input: {work} elements of work, the fast form pays from {small}")
     if device == "cuda" or word == "triton":
-        if has_triton() and has_form(op, "triton"):
+        if HAS_TRITON and "triton" in FORMS[op]:
             return Choice(op, "triton", "CUDA device" if device == "cuda" else "Triton interpreter")
         return Choice(op, "reference", "the package triton is not installed; torch runs on the GPU")
     if device == "cpu":
-        if not has_form(op, "cpu"):
+        if "cpu" not in FORMS[op]:
             return Choice(op, "reference", "torch's own operations are its fast form on the CPU")
-        if has_numba():
+        if HAS_NUMBA:
             return Choice(op, "cpu", "asked for" if word == "cpu" else "numba form on the CPU")
         return Choice(op, "reference", "the package numba is not installed")
     return Choice(op, "reference", f"no fast form for device {device!r}")
@@ -113,31 +125,6 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
 def interpreting() -> bool:
     """Whether Triton kernels run in Triton's interpreter (``TRITON_INTERPRET=1``), which takes tensors on the CPU."""
     return os.environ.get("TRITON_INTERPRET", "") == "1"
-
-
-@functools.cache
-def has_form(op: str, form: str) -> bool:
-    """Whether the folder of ``op`` holds this form."""
-    return (Path(__file__).parent / op / f"{form}.py").exists()
-
-
-@functools.cache
-def has_triton() -> bool:
-    """Whether the package triton is installed; it is not imported."""
-    return _installed("triton")
-
-
-@functools.cache
-def has_numba() -> bool:
-    """Whether the package numba is installed; it is not imported."""
-    return _installed("numba")
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def eager() -> bool:

@@ -29,6 +29,35 @@ def as_float(typingctx, x):
     return types.float32(types.int32), lambda context, builder, sig, args: builder.bitcast(args[0], ir.FloatType())
 
 
+@intrinsic
+def wide(typingctx):
+    """Ask for the widest vectors of the processor in the function that calls this; the compiler's default is half of it
+    on processors with 512-bit vectors."""
+
+    def codegen(context, builder, sig, arguments):
+        # The set of attributes that llvmlite knows by name lacks this one; it is printed as it stands.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@njit(inline="always")
+def exp2(x):
+    """2^x for x <= 0; 2^-126 below."""
+    y = max(x, f32(-126.0))
+    k = np.rint(y)
+    r = y - k
+    p = f32(1.5403530393381608e-4)
+    p = p * r + f32(1.3333558146428443e-3)
+    p = p * r + f32(9.618129107628477e-3)
+    p = p * r + f32(5.550410866482158e-2)
+    p = p * r + f32(2.402265069591007e-1)
+    p = p * r + f32(6.931471805599453e-1)
+    p = p * r + f32(1.0)
+    return p * as_float(np.int32((np.int32(k) + np.int32(127)) << np.int32(23)))
+
+
 @njit(inline="always")
 def exp(x):
     """e^x; below -87 it is 0 and above 88 it stays at e^88."""

@@ -92,10 +92,10 @@ def perturb_gram(perturbations: Perturbations | torch.Tensor, outputs: torch.Ten
     f = checks.tensor("outputs", outputs, ndim=(1, 2), floating=True, finite=eager)
     f = f[None] if f.ndim == 1 else f
     count = f.shape[1]
+    seed = checks.integer("seed", seed, low=0, high=2**64 - 1)
+    start = checks.integer("start", start, low=0, high=2**63 - 1 - count)
     if isinstance(perturbations, Perturbations):
         law, dimension = perturbations, perturbations.dimension
-        seed = checks.integer("seed", seed, low=0, high=2**64 - 1)
-        start = checks.integer("start", start, low=0, high=2**63 - 1 - count)
     else:
         law = None
         xi = checks.tensor("perturbations", perturbations, shape=(count, None), finite=eager).to(f.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.elementary import FAST, cos_sin_turn, f32, log
+from lab.kernels.elementary import FAST, cos_sin_turn, f32, log, wide
 
 u64 = np.uint64
 MASK, SHIFT = u64(0xFFFFFFFF), u64(32)
@@ -17,6 +17,7 @@ WORD, HALF = f32(2.0**-32), f32(2.0**-33)
 @njit(cache=True, nogil=True, fastmath=FAST)
 def fill_words(seed, index, stream, blocks, out):
     """Words of blocks 0 .. blocks - 1 of item ``index`` into ``out`` (4, >= blocks) uint32."""
+    wide()
     low, high, third = index & MASK, index >> SHIFT, u64(stream)
     for b in range(blocks):
         c0, c1, c2, c3 = low, high, u64(b), third
@@ -48,6 +49,7 @@ def fill_uniforms(words, blocks, out):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def fill_normals(words, blocks, out):
     """Standard normal numbers from words (4, >= blocks) into ``out`` (>= 4 blocks,)."""
+    wide()
     for b in range(blocks):
         first = np.sqrt(f32(-2.0) * log(f32(words[0, b]) * WORD + HALF))
         c, s = cos_sin_turn(f32(words[1, b]) * WORD)

@@ -94,11 +94,10 @@ class RandomNetwork:
         return found
 
     def scales(self) -> list[tuple[float, float]]:
-        """(scale of W, scale of b) of each layer, rounded to float32 as the fast forms use them."""
+        """(scale of W, scale of b) of each layer."""
         uniform = self.law == "uniform"
-        pairs = [(self.weight_scale / math.sqrt(fan_in), self.bias_scale / (math.sqrt(fan_in) if uniform else 1.0))
-                 for fan_in, _ in self.layers]
-        return [tuple(torch.tensor(pair, dtype=torch.float32).tolist()) for pair in pairs]
+        return [(self.weight_scale / math.sqrt(fan_in), self.bias_scale / (math.sqrt(fan_in) if uniform else 1.0))
+                for fan_in, _ in self.layers]
 
     def evaluate(self, x: torch.Tensor, seed: int, index: int | torch.Tensor) -> torch.Tensor:
         """Outputs of network ``index`` at x (n, features): (n, outputs); (k, n, outputs) for a tensor of k indices."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.elementary import FAST, exp, f32, largest, log
+from lab.kernels.elementary import FAST, exp, f32, largest, log, wide
 
 TILE = 2048  # scores a step: two passes over a step stay in the first cache
 PIXELS = 512
@@ -17,6 +17,7 @@ PIXELS = 512
 @njit(cache=True, nogil=True, fastmath=FAST)
 def rows_forward(z, y, t, margin, out, start, stop):
     """out[i] = log sum_{j != y} exp((z_ij - z_iy + margin)/t_i) of rows start .. stop - 1 of z (rows, classes)."""
+    wide()
     classes, lanes = z.shape[1], np.empty(64, f32)
     for i in range(start, stop):
         row, label = z[i], y[i]
@@ -41,6 +42,7 @@ def rows_forward(z, y, t, margin, out, start, stop):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def rows_backward(z, y, t, margin, log_u, gradient, dz, dt, start, stop):
     """dz and dt for the gradient of log_u; dz[i, y] is minus the sum of the others."""
+    wide()
     classes = z.shape[1]
     for i in range(start, stop):
         row, label, result = z[i], y[i], dz[i]
@@ -66,6 +68,7 @@ def rows_backward(z, y, t, margin, log_u, gradient, dz, dt, start, stop):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def planes_forward(z, y, t, margin, out, start, stop):
     """The same for z (batch, classes, pixels), y, t, out (batch, pixels); images start .. stop - 1."""
+    wide()
     classes, pixels = z.shape[1], z.shape[2]
     top, total = np.empty(PIXELS, f32), np.empty(PIXELS, f32)
     shift, inverse = np.empty(PIXELS, f32), np.empty(PIXELS, f32)
@@ -97,6 +100,7 @@ def planes_forward(z, y, t, margin, out, start, stop):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def planes_backward(z, y, t, margin, log_u, gradient, dz, dt, start, stop):
     """The same for z, dz (batch, classes, pixels) and the rest (batch, pixels)."""
+    wide()
     classes, pixels = z.shape[1], z.shape[2]
     shift, inverse, moment = np.empty(PIXELS, f32), np.empty(PIXELS, f32), np.empty(PIXELS, f32)
     for b in range(start, stop):
