@@ -8,8 +8,8 @@ from torch import nn
 
 from lab import checks
 
-# name -> (module, class, arguments that make this member)
-_LOSSES: dict[str, tuple[str, str, dict]] = {
+# name -> (module, or None for torch.nn; class; arguments that make this member)
+_LOSSES: dict[str, tuple[str | None, str, dict]] = {
     "cross-entropy": ("comp_sum", "CompSumLoss", {"tau": 1.0}),
     "sum-exponential": ("comp_sum", "CompSumLoss", {"tau": 0.0}),
     "generalized-cross-entropy": ("comp_sum", "CompSumLoss", {"tau": 1.7}),
@@ -17,7 +17,11 @@ _LOSSES: dict[str, tuple[str, str, dict]] = {
     "comp-sum": ("comp_sum", "CompSumLoss", {}),
     "ldr-kl": ("ldr", "LDRKLLoss", {}),
     "ldr-kl-small-temperature": ("ldr", "LDRKLLoss", {"temperature": 0.1}),
-    "aldr-kl": ("ldr", "ALDRKLLoss", {}),
+    "aldr-kl": ("ldr", "ALDRKLLoss", {"initial_temperature": 1.0}),
+    "symmetric-cross-entropy": ("baselines", "SymmetricCrossEntropyLoss", {}),
+    "focal": ("baselines", "FocalLoss", {}),
+    "label-smoothing": (None, "CrossEntropyLoss", {"label_smoothing": 0.1}),
+    "multi-margin": (None, "MultiMarginLoss", {}),
 }
 
 
@@ -35,4 +39,5 @@ def by_name(name: str, **arguments) -> nn.Module:
     """
     checks.choice("name", name, _LOSSES)
     module, kind, preset = _LOSSES[name]
-    return getattr(import_module(f"lab.losses.{module}"), kind)(**{**preset, **arguments})
+    place = nn if module is None else import_module(f"lab.losses.{module}")
+    return getattr(place, kind)(**{**preset, **arguments})

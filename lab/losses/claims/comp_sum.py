@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import torch
 
-from lab import datasets, training
+from lab import training
 from lab.claims import Measured, measures
+from lab.losses.claims.studies import scale, shown, table
 from lab.losses.comp_sum import SmoothAdversarialCompSum, comp_sum_loss, conditional_risk, gamma_tau, t_tau
 from lab.losses.comparison import compare, mean_interval
 
@@ -156,23 +157,6 @@ def classes_above_one(data, seeds, budget):
     return Measured(below, (below, below), below <= 1e-9 < min(change[1.01], change[1.5]), {"relative change": change})
 
 
-def table(data):
-    """Features and labels of a classification table, the digits by default."""
-    chosen = datasets.load("digits") if data is None else data
-    if isinstance(chosen, datasets.Points):
-        return chosen.x.flatten(1), chosen.label
-    x, y, _ = chosen.numeric()
-    _, labels = torch.as_tensor(y).unique(return_inverse=True)
-    return x, labels
-
-
-def scale(budget, seeds):
-    """Seeds, epochs and learning rates of a training study."""
-    if budget == "smoke":
-        return {"seeds": seeds[:2], "epochs": 6, "learning_rates": (3e-3, 1e-2)}
-    return {"seeds": seeds, "epochs": 40 if budget == "default" else 100, "learning_rates": (3e-4, 1e-3, 3e-3, 1e-2)}
-
-
 @measures("comp-sum.cross-entropy-beats-both-ends")
 def beats_both_ends(data, seeds, budget):
     x, y = table(data)
@@ -180,8 +164,7 @@ def beats_both_ends(data, seeds, budget):
     result = compare(names, x, y, **scale(budget, seeds))
     ends = {name: result.difference("cross-entropy", name) for name in names if name != "cross-entropy"}
     mean, low, high = min(ends.values())
-    details = {"table": result.to_frame().to_dict("records"), "setting": result.setting}
-    return Measured(mean, (low, high), low > 0 and mean >= 0.004, details)
+    return Measured(mean, (low, high), low > 0 and mean >= 0.004, shown(result))
 
 
 @measures("comp-sum.label-noise-favours-bounded-losses")
@@ -190,8 +173,7 @@ def label_noise(data, seeds, budget):
     names = ("cross-entropy", "generalized-cross-entropy")
     result = compare(names, x, y, noise=0.4, **scale(budget, seeds))
     mean, low, high = result.difference("generalized-cross-entropy", "cross-entropy")
-    details = {"table": result.to_frame().to_dict("records"), "setting": result.setting}
-    return Measured(mean, (low, high), low > 0 and mean >= 0.003, details)
+    return Measured(mean, (low, high), low > 0 and mean >= 0.003, shown(result))
 
 
 @measures("comp-sum.adversarial-bound")

@@ -1,0 +1,53 @@
+"""What the measurements of the room share: data, budgets, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from lab import datasets
+from lab.claims import Measured
+from lab.losses.comparison import Comparison, mean_interval
+
+
+def table(data, default: str = "digits") -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (items, features) and labels of a classification set; ``default`` where the user passes none."""
+    chosen = datasets.load(default) if data is None else data
+    if isinstance(chosen, datasets.Points):
+        if chosen.label is None:
+            raise ValueError(f"data {chosen.name!r} has no labels; a classification set is needed")
+        return chosen.x.flatten(1), chosen.label.long()
+    if not isinstance(chosen, datasets.Table) or chosen.target is None:
+        raise ValueError("data must be a table with a target column or a classification set")
+    x, y, _ = chosen.numeric()
+    _, labels = torch.as_tensor(y).unique(return_inverse=True)
+    return x, labels
+
+
+def scale(budget: str, seeds: Sequence[int]) -> dict:
+    """Seeds, epochs and learning rates of a study that trains networks on a table."""
+    if budget == "smoke":
+        return {"seeds": tuple(seeds)[:2], "epochs": 6, "learning_rates": (3e-3, 1e-2)}
+    epochs = 40 if budget == "default" else 100
+    return {"seeds": tuple(seeds), "epochs": epochs, "learning_rates": (3e-4, 1e-3, 3e-3, 1e-2)}
+
+
+def exact(value: float, holds: bool, details: dict | None = None) -> Measured:
+    """A measurement without sampling error."""
+    return Measured(value, (value, value), holds, details or {})
+
+
+def sampled(values, margin: float, details: dict | None = None, *, at_most: bool = False) -> Measured:
+    """Mean over seeds with its 95 % interval; holds if the whole interval is above 0 and the mean reaches ``margin``.
+
+    ``at_most``: holds if the upper end of the interval is at most ``margin`` instead.
+    """
+    mean, low, high = mean_interval(values)
+    holds = high <= margin if at_most else low > 0 and mean >= margin
+    return Measured(mean, (low, high), holds, details or {})
+
+
+def shown(result: Comparison) -> dict:
+    """The table and the setting of a comparison, for the details of a measurement."""
+    return {"table": result.to_frame().round(4).to_dict("records"), "setting": result.setting}
