@@ -62,7 +62,7 @@ def update(store: Store) -> Path:
 
     The store's folder changes its time whenever a run is published or removed: an unchanged time answers at once.
     """
-    folder = store.data / "index"
+    folder = store.data / "cache" / "index"
     stamp_file = folder / "stamp.json"
     if not store.runs.is_dir():
         store.prepare()

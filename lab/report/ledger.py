@@ -67,7 +67,7 @@ def keep(measured: Measured, *, own_data: bool, store: Store | None = None) -> N
         **jsonable(measured.to_dict()),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path = store.data / "claims" / f"{measured.id}.{measured.budget}.json"
+    path = store.runs / ".claims" / f"{measured.id}.{measured.budget}.json"
     write_atomically(path, json.dumps(entry, ensure_ascii=False))
 
 
@@ -82,7 +82,7 @@ def _measurements(store):
     for run in store.all():
         for entry in run.claims.values():
             offer(entry, run.info.get("started", ""), run.id)
-    for path in sorted((store.data / "claims").glob("*.json")):
+    for path in sorted((store.runs / ".claims").glob("*.json")):
         entry = json.loads(path.read_text(encoding="utf-8"))
         offer(entry, entry.get("started", ""), "")
     return {name: (entry, run_id) for name, (_, entry, run_id) in found.items()}

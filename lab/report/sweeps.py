@@ -143,8 +143,8 @@ def estimate(plans: list[runs.Plan], store: Store, jobs: int) -> tuple[float | N
 
 
 def remember(sweep: Sweep, plans: list[runs.Plan], store: Store) -> None:
-    """Write ``data/sweeps/<id>.json``: what the sweep asked for and which runs answer."""
-    path = store.data / "sweeps" / f"{sweep.id}.json"
+    """Write ``data/runs/.sweeps/<id>.json``: what the sweep asked for and which runs answer."""
+    path = store.runs / ".sweeps" / f"{sweep.id}.json"
     content = {
         "id": sweep.id,
         "notebook": plans[0].notebook,
@@ -159,7 +159,7 @@ def remember(sweep: Sweep, plans: list[runs.Plan], store: Store) -> None:
 def remembered(store: Store, name: str | None = None) -> list[dict[str, Any]]:
     """All remembered sweeps, the newest first, or the one called ``name`` (its id or the beginning of it)."""
     found = []
-    for path in (store.data / "sweeps").glob("*.json"):
+    for path in (store.runs / ".sweeps").glob("*.json"):
         found.append(json.loads(path.read_text(encoding="utf-8")))
     found.sort(key=lambda sweep: sweep["created"], reverse=True)
     if name is None:
