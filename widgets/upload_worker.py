@@ -1,7 +1,8 @@
-"""The process that reads one file of a visitor: one JSON request on stdin, one JSON answer on stdout, plain arrays as files.
+"""The process that reads files of visitors: it imports once, and reads every file in a fork of its own under limits.
 
-Everything that needs memory for code is imported first; then the limits on further memory, processor time and written
-bytes are set, then the file is opened. Whatever goes wrong is an answer ``{"refused": words}`` or the death of this process.
+One JSON request a line on stdin, one JSON answer a line on stdout; results are plain files in the request's folder. The fork
+sets limits on memory, processor time and written bytes and opens the file; whatever goes wrong is a refusal in words or
+the death of that fork. Forking is safe here: this process runs one thread and has computed nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,21 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import struct
 import sys
+import time
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
-import pandas as pd
+import pandas
+import PIL.Image
+import pyarrow.parquet
 import psutil
+import safetensors.torch
+import tifffile
 import torch
 
 import lab.datasets
@@ -28,26 +36,64 @@ _TENSOR_BYTES = {
     "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
 }  # fmt: skip
 _HEADER_BYTES = 8 * 2**20
+_TOO_LONG = "reading it takes longer than allowed"
+_IMPORTED = (nibabel, pandas, PIL.Image, pyarrow.parquet, tifffile)  # before the limits, and before a file is open
 
 
 def main() -> int:
-    """Answer the request on stdin; the exit status."""
-    request = json.load(sys.stdin)
-    answer = os.fdopen(os.dup(1), "w")
-    sys.stdout = sys.stderr
+    """Answer requests until stdin ends; the exit status."""
     torch.set_num_threads(1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    answers.write("ready\n")
+    for line in sys.stdin:
+        request = json.loads(line)
+        answers.write(json.dumps(in_a_fork(request)) + "\n")
+    return 0
+
+
+def in_a_fork(request: dict) -> dict:
+    """What reading the file gave: ``{"kind": ...}`` or ``{"refused": words}``."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            outcome = answer(request)
+            (Path(request["out"]) / "answer.json").write_text(json.dumps(outcome), encoding="utf-8")
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + float(request["seconds"]) * 2 + 1
+    done = status = 0
+    while not done:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if not done and time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return {"refused": _TOO_LONG}
+        if not done:
+            time.sleep(0.005)
+    path = Path(request["out"]) / "answer.json"
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+        return {"refused": _TOO_LONG}
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXFSZ:
+        return {"refused": "it decodes to more than the limit"}
+    return {"refused": "it could not be read: the reading process ended early, the file is damaged or hostile"}
+
+
+def answer(request: dict) -> dict:
+    """Read under the request's limits; every error is a refusal in words."""
     restrict(int(request["memory_bytes"]), float(request["seconds"]), int(request["decoded_bytes"]))
     try:
-        outcome = read(Path(request["path"]), request["kinds"], int(request["decoded_bytes"]), Path(request["out"]))
+        return read(request, Path(request["path"]), Path(request["out"]))
     except MemoryError:
-        outcome = {"refused": "reading it takes more memory than allowed"}
+        return {"refused": "reading it takes more memory than allowed"}
     except RecursionError:
-        outcome = {"refused": "it is nested too deeply"}
-    except Exception as error:  # noqa: BLE001 - a hostile file may raise anything; the process ends either way
-        outcome = {"refused": words(error, request["path"])}
-    json.dump(outcome, answer)
-    answer.close()
-    return 0
+        return {"refused": "it is nested too deeply"}
+    except Exception as error:  # noqa: BLE001 - a hostile file may raise anything; this process ends either way
+        return {"refused": words(error, request["path"])}
 
 
 def restrict(memory_bytes: int, seconds: float, written_bytes: int) -> None:
@@ -61,25 +107,32 @@ def restrict(memory_bytes: int, seconds: float, written_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def read(path: Path, kinds: list[str], decoded_bytes: int, out: Path) -> dict:
-    """Read ``path`` as the first of ``kinds`` that fits and write plain files into ``out``."""
-    name = path.name.lower()
+def read(request: dict, path: Path, out: Path) -> dict:
+    """Read ``path`` as the request's kinds and role say, and write plain files into ``out``."""
+    name, limit = path.name.lower(), int(request["decoded_bytes"])
     if name.endswith(".safetensors"):
-        return _weights(_safetensors(path, decoded_bytes), out)
+        return _weights(_safetensors(path, limit), out)
     if name.endswith((".pt", ".pth")):
-        return _weights(_state_dict(path, decoded_bytes), out)
-    if name.endswith(".csv"):
-        frame = lab.datasets.load(path, max_bytes=decoded_bytes).frame
-        frame.to_parquet(out / "table.parquet")
+        return _weights(_state_dict(path, limit), out)
+    if name.endswith((".csv", ".parquet")):
+        lab.datasets.load(path, max_bytes=limit).frame.to_parquet(out / "table.parquet")
         return {"kind": "table"}
-    found = files.read_array(path, max_bytes=decoded_bytes)
-    array, spacing = found.array, found.spacing
-    wanted = [kind for kind in kinds if AXES.get(kind) == array.ndim]
+    array = files.read_array(path, role=request["role"], max_bytes=limit).numpy()
+    wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
     if not wanted:
-        allowed = " or ".join(f"{AXES[kind]} axes ({kind})" for kind in kinds if kind in AXES)
-        raise ValueError(f"it has {array.ndim} axes {array.shape}; wanted: {allowed}")
+        allowed = " or ".join(f"{AXES[kind]} ({kind})" for kind in request["kinds"] if kind in AXES)
+        raise ValueError(f"it has {array.ndim} axes, size {' x '.join(map(str, array.shape))}; wanted are {allowed} axes")
     np.save(out / "array.npy", array, allow_pickle=False)
-    return {"kind": wanted[0], "spacing": [float(length) for length in spacing]}
+    return {"kind": wanted[0], "spacing": _spacing(path, array.ndim)}
+
+
+def _spacing(path: Path, axes: int) -> list[float]:
+    """Lengths of a voxel that the file states, else ones."""
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        found = [float(length) for length in nibabel.load(path).header.get_zooms()[:axes]]
+        if len(found) == axes and all(np.isfinite(found)) and min(found) > 0:
+            return found
+    return [1.0] * axes
 
 
 def words(error: Exception, path: str) -> str:
@@ -97,8 +150,6 @@ def _weights(arrays: dict[str, np.ndarray], out: Path) -> dict:
 
 def _safetensors(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
     """Tensors of a safetensors file; its header is checked against the file before a tensor is made."""
-    from safetensors import safe_open
-
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
@@ -117,7 +168,7 @@ def _safetensors(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
         count = int(np.prod([int(length) for length in entry["shape"]], dtype=object)) if entry["shape"] else 1
         total += count * max(_TENSOR_BYTES[entry["dtype"]], 4)
     _refuse_large(total, decoded_bytes)
-    with safe_open(path, framework="pt") as opened:
+    with safetensors.safe_open(path, framework="pt") as opened:
         return {name: _array(opened.get_tensor(name)) for name in opened.keys()}  # noqa: SIM118 - not a mapping
 
 
@@ -152,5 +203,4 @@ def _refuse_large(total: int, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    _ = pd  # imported before the limits are set
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 On a page::
 
-    prediction = uploads.Upload("Prediction", kinds=("image", "volume"))
+    prediction = uploads.Upload("Prediction", kinds=("image", "volume"), role="prediction")
     ...
     prediction.value            # None, or Uploaded(name, kind, data, spacing)
 
@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,9 +44,10 @@ from widgets.pages._state import in_session
 SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
     "volume": (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".npz"),
-    "table": (".csv",),
+    "table": (".csv", ".parquet"),
     "weights": (".safetensors", ".pt", ".pth"),
 }
+ROLES = ("image", "label", "prediction")
 _POLL_MILLISECONDS = 250
 
 
@@ -64,8 +68,8 @@ LIMITS = Limits()
 class Uploaded:
     """A file that was read.
 
-    ``data`` is a numpy array in the file's own values (image: two axes, volume: three), a ``DataFrame`` (table) or a
-    mapping from names to arrays (weights). ``spacing`` is one length an axis, of images and volumes.
+    ``data`` is a numpy array (image: two axes, volume: three; values by the role), a ``DataFrame`` (table) or a mapping from
+    names to arrays (weights). ``spacing`` is one length an axis, of images and volumes.
     """
 
     name: str
@@ -94,13 +98,17 @@ def suffix_of(name: str, kinds: Sequence[str]) -> str:
     return found[0]
 
 
-async def read(path: Path, name: str, kinds: Sequence[str], limits: Limits = LIMITS) -> Uploaded:
+async def read(
+    path: Path, name: str, kinds: Sequence[str], *, role: str = "image", limits: Limits = LIMITS
+) -> Uploaded:
     """Read a file in a process of its own.
 
     Args:
         path: where the file lies; its ending is that of ``name``.
         name: the visitor's name for it, for messages.
         kinds: what is wanted: ``"image"``, ``"volume"``, ``"table"``, ``"weights"``.
+        role: what an image or volume is to be: ``"image"`` (values in [0, 1]), ``"label"`` (ids), ``"prediction"``
+            (probabilities); the rules are those of :mod:`lab.datasets.files`.
         limits: what it may cost.
 
     Raises:
@@ -108,36 +116,53 @@ async def read(path: Path, name: str, kinds: Sequence[str], limits: Limits = LIM
     """
     with tempfile.TemporaryDirectory(prefix="lab-read-") as folder:
         request = {
-            "path": str(path), "kinds": list(kinds), "decoded_bytes": limits.decoded_bytes,
+            "path": str(path), "kinds": list(kinds), "role": role, "decoded_bytes": limits.decoded_bytes,
             "memory_bytes": limits.memory_bytes, "seconds": limits.seconds, "out": folder,
         }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "widgets.upload_worker", stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=Path(__file__).parents[1],
-        )  # fmt: skip
-        try:
-            wait = process.communicate(json.dumps(request).encode())
-            answer, _ = await asyncio.wait_for(wait, limits.seconds + 30)
-        except TimeoutError:
-            raise Refused(f"reading it takes more than {limits.seconds:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        outcome = _outcome(answer, process.returncode, limits)
+        outcome = await asyncio.to_thread(_reader().ask, request)
+        if "refused" in outcome:
+            raise Refused(outcome["refused"])
         return await asyncio.to_thread(_collect, Path(folder), name, outcome)
 
 
-def _outcome(answer: bytes, status: int, limits: Limits) -> dict:
-    try:
-        outcome = json.loads(answer)
-    except ValueError:
-        if status in (-9, -24):
-            raise Refused(f"reading it takes more than {limits.seconds:g} s or too much memory") from None
-        raise Refused("it could not be read: the reading process ended early; the file is damaged or hostile") from None
-    if "refused" in outcome:
-        raise Refused(outcome["refused"])
-    return outcome
+class _Reader:
+    """The reading process, started when first needed and again if it ended; one file at a time."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Start the process if it does not run; it imports while the visitor looks for a file."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        # one thread, so that it may fork; arrow's default pools reserve more addresses than a reader may have
+        settings = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        settings["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "widgets.upload_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[1], env={**os.environ, **settings},
+        )  # fmt: skip
+        self._greeted = False
+
+    def ask(self, request: dict) -> dict:
+        """The answer to one request; blocks, so call it in a thread."""
+        with self._lock:
+            self.start()
+            try:
+                if not self._greeted:
+                    self._greeted = self._process.stdout.readline() == "ready\n"
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+                return json.loads(self._process.stdout.readline())
+            except (BrokenPipeError, ValueError):
+                self._process.kill()
+                return {"refused": "it could not be read: the reading process ended; try again"}
+
+
+@cache
+def _reader() -> _Reader:
+    return _Reader()
 
 
 def _collect(folder: Path, name: str, outcome: dict) -> Uploaded:
@@ -164,8 +189,9 @@ class Upload(pn.viewable.Viewer):
     value = param.Parameter(default=None, doc="Uploaded or None")
     message = param.String(default="")
 
-    def __init__(self, label: str, kinds: Sequence[str] = ("image",), *, limits: Limits = LIMITS):
+    def __init__(self, label: str, kinds: Sequence[str] = ("image",), *, role: str = "image", limits: Limits = LIMITS):
         super().__init__()
+        self.role = checks.choice("role", role, ROLES)
         for kind in kinds:
             checks.choice("kinds", kind, SUFFIXES)
         self.label, self.kinds, self.limits = label, tuple(kinds), limits
@@ -178,6 +204,7 @@ class Upload(pn.viewable.Viewer):
         picker = pn.pane.HTML(self._picker(), sizing_mode="stretch_width", margin=0, css_classes=["lab-upload"])
         self._view = pn.Column(picker, self._status, clear, margin=(4, 0), sizing_mode="stretch_width")
         if in_session():
+            _reader().start()
             folder = _folder(self.token)
             folder.mkdir(mode=0o700)
             (folder / "limits.json").write_text(json.dumps({"bytes": limits.file_bytes, "kinds": list(kinds)}))
@@ -196,7 +223,7 @@ class Upload(pn.viewable.Viewer):
         """Read a file and show it or its refusal; the file is deleted."""
         self._say(f"Reading {name} …")
         try:
-            found = await read(path, name, self.kinds, self.limits)
+            found = await read(path, name, self.kinds, role=self.role, limits=self.limits)
         except Refused as refusal:
             self._say(f"{name} is refused: {refusal}", refused=True)
             return

@@ -1,0 +1,130 @@
+"""Required bits by hand: drag the threshold, watch the bits, their verdict and who demands them."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import panel as pn
+
+import lab
+from lab.inductive_bias import NNGP, NTK, RBF, KernelSpace, Linear, Matern, Patch, Polynomial, Task, bit_map, estimates
+from lab.inductive_bias import bits_over_n_test, bits_over_n_train, cosine_task, required_bits
+from widgets import pages
+from widgets.figures import inductive_bias as figures
+
+TITLE, ROUTE, METHOD = "Inductive bias in bits", "inductive-bias", "bias"
+QUESTION = "How many bits of prior knowledge does it take to generalize this well?"
+EXPLANATION = """
+Among all functions of the space that fit the training set, a share has test loss at most eps; the required bits are minus
+log2 of that share. **Drag the green line**, or move the slider. Draws see events down to one in their number, log2(draws)
+bits; in the grey zone a fitted tail is an extrapolation. The black curve is exact.
+"""
+TASKS = ("digits", "digits, shuffled pixels", "cosines, 4 dimensions", "cosines, 10 dimensions")
+SPACES = {
+    "RBF": RBF(), "RBF, narrow": RBF(1.0), "Matern 1/2": Matern(nu=0.5), "cubic polynomial": Polynomial(3),
+    "linear": Linear(), "patches 5 x 5": Patch(5), "ReLU network, 1 layer": NNGP(1), "ReLU network, 3 layers": NNGP(3),
+    "ReLU network, 3 layers, tangent kernel": NTK(3),
+}
+
+
+def build(state: dict) -> pn.viewable.Viewable:
+    widgets = {
+        "position": pn.widgets.FloatSlider(name="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5,
+                                           value=40),
+        "task": pn.widgets.Select(name="Task", options=list(TASKS), value="digits"),
+        "space": pn.widgets.Select(name="Space", options=list(SPACES), value="RBF"),
+        "train": pn.widgets.IntSlider(name="Training points", start=20, end=400, step=10, value=200),
+        "test": pn.widgets.IntSlider(name="Test points", start=20, end=400, step=10, value=200),
+        "draws": pn.widgets.Select(name="Drawn hypotheses", options=[1000, 10_000, 100_000], value=10_000),
+    }
+    pages.sync(widgets, state)
+    curve, people = pages.plot(label="required bits against the threshold", height=460), pages.plot(label="bit map")
+    sizes, verdict = pages.plot(label="bits against sizes", height=340), pages.numbers(label="verdict")
+    curve.config = {**curve.config, "edits": {"shapePosition": True}}
+
+    def dragged(event):
+        moved = (event.new or {}).get("shapes[0].x0")
+        if moved is not None:
+            chosen = _prepared(*(widgets[name].value for name in ("task", "space", "train", "test", "draws")))
+            if chosen.estimates is not None:
+                widgets["position"].value = float(np.clip(round(2 * chosen.position(float(moved))) / 2, 0, 100))
+
+    curve.param.watch(dragged, "relayout_data")
+    notice = pages.react(widgets, draw, curve, verdict, people, sizes)
+    return pages.layout(TITLE, QUESTION, widgets, [curve, verdict, people, sizes], notice=notice, method=METHOD,
+                        explanation=EXPLANATION)
+
+
+def draw(position, task, space, train, test, draws, theme):
+    prepared = _prepared(task, space, train, test, draws)
+    if prepared.estimates is None:
+        found = required_bits(prepared.law, 0.0)
+        raise ValueError(found.sentence())
+    eps = prepared.threshold(position)
+    found = required_bits(prepared.law, eps)
+    fitted = float(np.interp(math.log(eps), np.log(prepared.estimates.eps), prepared.estimates.fitted))
+    numbers = {
+        "threshold eps": eps, "required bits": found.bits, "verdict": found.verdict,
+        "as unlikely as": f"guessing {found.bits:,.0f} coin flips", "because": "; ".join(found.reasons),
+        "fitted tail": fitted, "fitted tail is": _depth_words(fitted, draws), "bits per test point": found.bits / test,
+        "floor of the space": prepared.law.minimum, "posterior mean's loss": prepared.law.posterior_mean_loss,
+        "amplitude": prepared.law.meta["amplitude"],
+    }
+    table = [{"quantity": name, "value": value if isinstance(value, str) else f"{value:.4g}"}
+             for name, value in numbers.items()]
+    people = bit_map(prepared.law, eps)
+    if prepared.task.test_inputs[0].numel() == 64:
+        map_ = figures.bit_map(people, prepared.task.test_inputs.reshape(-1, 8, 8), theme=theme)
+    else:
+        map_ = figures.bits_by_example(people, theme=theme)
+    return (figures.tail(prepared.estimates, eps=eps, theme=theme), table, map_,
+            figures.over_sizes(*prepared.sizes(eps), theme=theme))
+
+
+class _Prepared:
+    """One law and its estimates: what stays while the threshold moves."""
+
+    def __init__(self, task, space, draws):
+        self.task, self.space = task, space
+        self.law = space.loss_law(task)
+        usable = self.law.fits_training and len(self.law.eigenvalues) > 0
+        self.estimates = estimates(self.law, draws=draws) if usable else None
+
+    def threshold(self, position: float) -> float:
+        low, high = np.log(self.estimates.eps[[0, -1]])
+        return float(np.exp(low + (high - low) * position / 100))
+
+    def position(self, eps: float) -> float:
+        low, high = np.log(self.estimates.eps[[0, -1]])
+        return 100 * (math.log(max(eps, 1e-300)) - low) / (high - low)
+
+    def sizes(self, eps):
+        test = sorted({max(2, int(share * self.task.n_test)) for share in (0.125, 0.25, 0.5, 0.75, 1)})
+        train = sorted({max(2, int(share * self.task.n_train)) for share in (0.25, 0.5, 0.75, 1)})
+        return (bits_over_n_test(self.space, self.task, test, eps), bits_over_n_train(self.space, self.task, train, eps))
+
+
+@lru_cache(maxsize=16)
+def _prepared(task, space, train, test, draws) -> _Prepared:
+    if task.startswith("cosines"):
+        return _Prepared(cosine_task(int(task.split()[1]), n_train=train, n_test=test), KernelSpace(SPACES[space]), draws)
+    from lab.inductive_bias import ShuffleFeatures
+
+    found = _digits(train, test)
+    found = ShuffleFeatures()(found) if "shuffled" in task else found
+    return _Prepared(found, KernelSpace(SPACES[space]), draws)
+
+
+def _digits(train, test) -> Task:
+    points = lab.datasets.load("digits")
+    x = np.asarray(points.x).reshape(len(points.x), -1)
+    y = np.asarray(points.label)
+    order = np.random.default_rng(0).permutation(len(x))[: train + test]
+    return Task((x[order[:train]], y[order[:train]]), (x[order[train:]], y[order[train:]]), name="digits")
+
+
+def _depth_words(bits, draws):
+    depth = bits / math.log2(draws)
+    return "supported by the draws" if depth <= 1.5 else f"an extrapolation to {depth:.1f} times the depth of the draws"
