@@ -11,6 +11,7 @@ those that are misclassified, or the highest loss of all where none is. The mode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -142,7 +143,7 @@ def _checkpoints(steps) -> set[int]:
     shares = [0.0, 0.22]
     while shares[-1] <= 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return {-int(-share * steps // 1) for share in shares[1:] if share <= 1}
+    return {math.ceil(round(share * steps, 6)) for share in shares[1:] if share <= 1}
 
 
 class _Problem:

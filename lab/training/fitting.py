@@ -141,7 +141,7 @@ def _train(run: Recipe, report, cancel) -> Fitted:
             break
     buffer = work.flat.parameter.detach()
     work.write(run.stack, buffer if kept is None else kept)
-    columns = lambda rows: torch.stack(rows, dim=1).cpu() if rows else torch.empty(models, 0)  # noqa: E731
+    columns = lambda rows: torch.stack(rows, dim=1).cpu() if rows else torch.empty(models, 0, dtype=run.stack.weights[0].dtype)  # noqa: E731
     if run.patience is None:
         lasted.clamp_(max=len(history))
     return Fitted(

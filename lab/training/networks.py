@@ -99,11 +99,12 @@ class UNet(nn.Module):
     def __init__(self, channels, outputs, widths, dimension, activation, normalization, dtype):
         super().__init__()
         sizes = [channels, *widths]
-        build = lambda first, second: nn.Sequential(
-            *_convolutions(first, second, 2, dimension, activation, normalization, dtype)
-        )  # noqa: E731
-        self.down = nn.ModuleList(build(first, second) for first, second in zip(sizes[:-1], sizes[1:]))
-        self.up = nn.ModuleList(build(deep + skip, skip) for skip, deep in zip(widths[:-1], widths[1:]))
+        pairs = [*zip(sizes[:-1], sizes[1:]), *((deep + skip, skip) for skip, deep in zip(widths[:-1], widths[1:]))]
+        blocks = [
+            nn.Sequential(*_convolutions(first, second, 2, dimension, activation, normalization, dtype))
+            for first, second in pairs
+        ]
+        self.down, self.up = nn.ModuleList(blocks[: len(widths)]), nn.ModuleList(blocks[len(widths) :])
         self.pool = _POOLS[dimension](2, ceil_mode=True)
         self.head = _CONVOLUTIONS[dimension](widths[0], outputs, 1, dtype=dtype)
 

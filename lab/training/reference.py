@@ -65,11 +65,11 @@ def fit_loop(
         stopped.append(early)
         if callable(progress):
             progress(index + 1, len(run.stack), curve[-1] if curve else float("nan"))
-    loss_curves = _ragged(losses)
+    loss_curves = _ragged(losses, run.stack)
     return Fitted(
         Stack(models).requires_grad_(False),
         run.seeds,
-        History(loss_curves, _ragged(held)),
+        History(loss_curves, _ragged(held, run.stack)),
         torch.tensor(lasted),
         torch.tensor(stopped),
         loss_curves.isinf().any(dim=1) | torch.tensor([any(value != value for value in curve) for curve in losses]),
@@ -142,6 +142,7 @@ def _loss(run, index, model, x, y, w):
     return items.mean() if w is None else (items * w).mean()
 
 
-def _ragged(rows):
+def _ragged(rows, stack):
     longest = max(map(len, rows))
-    return torch.tensor([[*row, *[float("nan")] * (longest - len(row))] for row in rows]).reshape(len(rows), longest)
+    filled = [[*row, *[float("nan")] * (longest - len(row))] for row in rows]
+    return torch.tensor(filled, dtype=stack.weights[0].dtype).reshape(len(rows), longest)
