@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from lab import checks, training
-from lab.losses.registry import by_name
+from lab.losses.registry import SEEDED, by_name
 
 if TYPE_CHECKING:
     import pandas
@@ -68,7 +69,7 @@ class Comparison:
 
 
 def compare(
-    losses: Sequence[str] | Mapping[str, nn.Module],
+    losses: Sequence[str] | Mapping[str, nn.Module | Callable[[int], nn.Module]],
     x: torch.Tensor,
     y: torch.Tensor,
     *,
@@ -92,7 +93,8 @@ def compare(
     """Train one network under each loss and compare on clean test labels.
 
     Args:
-        losses: names of :func:`lab.losses.names`, or ``{name: module}`` with modules of ``reduction="none"``.
+        losses: names of :func:`lab.losses.names`, or ``{name: loss}`` with a module of ``reduction="none"``, or a function
+            seed -> module where the loss of a row depends on its batch, so that each model needs its own.
         x: inputs, shape (items, features...); standardized with the training part's statistics of each split.
         y: labels in [0, classes), shape (items,).
         noise: level of label noise in training and validation labels, see :func:`noisy_labels`.
@@ -139,7 +141,7 @@ def compare(
         training.PerModel(stacked["train_x"][order]),
         training.PerModel(stacked["train_y"][order]),
         seeds=[seeds[index] for _, _, index in grid],
-        loss=[modules[name] for name, _, _ in grid],
+        loss=[modules[name] if isinstance(modules[name], nn.Module) else modules[name](seeds[i]) for name, _, i in grid],
         optimizer=optimizer,
         learning_rate=[rate for _, rate, _ in grid],
         weight_decay=weight_decay,
@@ -216,13 +218,19 @@ def _modules(losses):
     if isinstance(losses, Mapping):
         modules = dict(losses)
     else:
-        modules = {name: by_name(name, reduction="none") for name in losses}
+        modules = {
+            name: partial(_seeded, name) if name in SEEDED else by_name(name, reduction="none") for name in losses
+        }
     if not modules:
         raise ValueError("losses is empty; name at least one of lab.losses.names()")
     for name, module in modules.items():
-        if getattr(module, "reduction", None) != "none":
+        if isinstance(module, nn.Module) and getattr(module, "reduction", None) != "none":
             raise ValueError(f"losses: {name!r} must have reduction='none', one value per row")
     return modules
+
+
+def _seeded(name, seed):
+    return by_name(name, reduction="none", seed=seed)
 
 
 def _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction):

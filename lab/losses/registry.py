@@ -18,11 +18,14 @@ _LOSSES: dict[str, tuple[str | None, str, dict]] = {
     "ldr-kl": ("ldr", "LDRKLLoss", {}),
     "ldr-kl-small-temperature": ("ldr", "LDRKLLoss", {"temperature": 0.1}),
     "aldr-kl": ("ldr", "ALDRKLLoss", {"initial_temperature": 1.0}),
+    "ensloss": ("ensloss", "EnsLoss", {}),
     "symmetric-cross-entropy": ("baselines", "SymmetricCrossEntropyLoss", {}),
     "focal": ("baselines", "FocalLoss", {}),
     "label-smoothing": (None, "CrossEntropyLoss", {"label_smoothing": 0.1}),
     "multi-margin": (None, "MultiMarginLoss", {}),
 }
+
+SEEDED = ("ensloss",)  # take a seed and act on a whole batch: one instance a model
 
 
 def names() -> tuple[str, ...]:
