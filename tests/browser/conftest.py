@@ -27,9 +27,9 @@ def page_names() -> list[str]:
 class Server:
     """The application in a process of its own, over a store in a folder of its own."""
 
-    def __init__(self, data: Path, *arguments: str):
+    def __init__(self, data: Path, *arguments: str, module: str = "widgets.app"):
         environment = {**os.environ, "LAB_DATA": str(data), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "widgets.app", "--port", "0", *arguments]
+        command = [sys.executable, "-m", module, "--port", "0", *arguments]
         self.data = data
         self.log = (data / "server.log").open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True)

@@ -9,30 +9,55 @@ import numpy as np
 import panel as pn
 
 import lab
-from lab.inductive_bias import NNGP, NTK, RBF, KernelSpace, Linear, Matern, Patch, Polynomial, Task, bit_map, estimates
-from lab.inductive_bias import bits_over_n_test, bits_over_n_train, cosine_task, required_bits
+from lab.inductive_bias import (
+    NNGP,
+    NTK,
+    RBF,
+    KernelSpace,
+    Linear,
+    Matern,
+    Patch,
+    Polynomial,
+    ShuffleFeatures,
+    Task,
+    bit_map,
+    bits_over_n_test,
+    bits_over_n_train,
+    cosine_task,
+    estimates,
+    laws_over_n_test,
+    laws_over_n_train,
+    required_bits,
+)
 from widgets import pages
 from widgets.figures import inductive_bias as figures
 
 TITLE, ROUTE, METHOD = "Inductive bias in bits", "inductive-bias", "bias"
 QUESTION = "How many bits of prior knowledge does it take to generalize this well?"
 EXPLANATION = """
-Among all functions of the space that fit the training set, a share has test loss at most eps; the required bits are minus
-log2 of that share. **Drag the green line**, or move the slider. Draws see events down to one in their number, log2(draws)
-bits; in the grey zone a fitted tail is an extrapolation. The black curve is exact.
+Among all functions of the space that fit the training set, a share has test loss at most eps; the required bits are
+minus log2 of that share. **Drag the green line**, or move the slider. Draws see events down to one in their number,
+log2(draws) bits; in the grey zone a fitted tail is an extrapolation. The black curve is exact.
 """
 TASKS = ("digits", "digits, shuffled pixels", "cosines, 4 dimensions", "cosines, 10 dimensions")
 SPACES = {
-    "RBF": RBF(), "RBF, narrow": RBF(1.0), "Matern 1/2": Matern(nu=0.5), "cubic polynomial": Polynomial(3),
-    "linear": Linear(), "patches 5 x 5": Patch(5), "ReLU network, 1 layer": NNGP(1), "ReLU network, 3 layers": NNGP(3),
+    "RBF": RBF(),
+    "RBF, narrow": RBF(1.0),
+    "Matern 1/2": Matern(nu=0.5),
+    "cubic polynomial": Polynomial(3),
+    "linear": Linear(),
+    "patches 5 x 5": Patch(5),
+    "ReLU network, 1 layer": NNGP(1),
+    "ReLU network, 3 layers": NNGP(3),
     "ReLU network, 3 layers, tangent kernel": NTK(3),
 }
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "position": pn.widgets.FloatSlider(name="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5,
-                                           value=40),
+        "position": pn.widgets.FloatSlider(
+            name="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5, value=40
+        ),
         "task": pn.widgets.Select(name="Task", options=list(TASKS), value="digits"),
         "space": pn.widgets.Select(name="Space", options=list(SPACES), value="RBF"),
         "train": pn.widgets.IntSlider(name="Training points", start=20, end=400, step=10, value=200),
@@ -53,8 +78,9 @@ def build(state: dict) -> pn.viewable.Viewable:
 
     curve.param.watch(dragged, "relayout_data")
     notice = pages.react(widgets, draw, curve, verdict, people, sizes)
-    return pages.layout(TITLE, QUESTION, widgets, [curve, verdict, people, sizes], notice=notice, method=METHOD,
-                        explanation=EXPLANATION)
+    return pages.layout(
+        TITLE, QUESTION, widgets, [curve, verdict, people, sizes], notice=notice, method=METHOD, explanation=EXPLANATION
+    )
 
 
 def draw(position, task, space, train, test, draws, theme):
@@ -66,21 +92,33 @@ def draw(position, task, space, train, test, draws, theme):
     found = required_bits(prepared.law, eps)
     fitted = float(np.interp(math.log(eps), np.log(prepared.estimates.eps), prepared.estimates.fitted))
     numbers = {
-        "threshold eps": eps, "required bits": found.bits, "verdict": found.verdict,
-        "as unlikely as": f"guessing {found.bits:,.0f} coin flips", "because": "; ".join(found.reasons),
-        "fitted tail": fitted, "fitted tail is": _depth_words(fitted, draws), "bits per test point": found.bits / test,
-        "floor of the space": prepared.law.minimum, "posterior mean's loss": prepared.law.posterior_mean_loss,
+        "threshold eps": eps,
+        "required bits": found.bits,
+        "verdict": found.verdict,
+        "as unlikely as": f"guessing {found.bits:,.0f} coin flips",
+        "because": "; ".join(found.reasons),
+        "fitted tail": fitted,
+        "fitted tail is": _depth_words(fitted, draws),
+        "bits per test point": found.bits / test,
+        "floor of the space": prepared.law.minimum,
+        "posterior mean's loss": prepared.law.posterior_mean_loss,
         "amplitude": prepared.law.meta["amplitude"],
     }
-    table = [{"quantity": name, "value": value if isinstance(value, str) else f"{value:.4g}"}
-             for name, value in numbers.items()]
+    table = [
+        {"quantity": name, "value": value if isinstance(value, str) else f"{value:.4g}"}
+        for name, value in numbers.items()
+    ]
     people = bit_map(prepared.law, eps)
     if prepared.task.test_inputs[0].numel() == 64:
         map_ = figures.bit_map(people, prepared.task.test_inputs.reshape(-1, 8, 8), theme=theme)
     else:
         map_ = figures.bits_by_example(people, theme=theme)
-    return (figures.tail(prepared.estimates, eps=eps, theme=theme), table, map_,
-            figures.over_sizes(*prepared.sizes(eps), theme=theme))
+    return (
+        figures.tail(prepared.estimates, eps=eps, theme=theme),
+        table,
+        map_,
+        figures.over_sizes(*prepared.sizes(eps), theme=theme),
+    )
 
 
 class _Prepared:
@@ -91,6 +129,9 @@ class _Prepared:
         self.law = space.loss_law(task)
         usable = self.law.fits_training and len(self.law.eigenvalues) > 0
         self.estimates = estimates(self.law, draws=draws) if usable else None
+        test = sorted({max(2, int(share * task.n_test)) for share in (0.125, 0.25, 0.5, 0.75, 1)})
+        train = sorted({max(2, int(share * task.n_train)) for share in (0.25, 0.5, 0.75, 1)})
+        self.by_test, self.by_train = laws_over_n_test(space, task, test), laws_over_n_train(space, task, train)
 
     def threshold(self, position: float) -> float:
         low, high = np.log(self.estimates.eps[[0, -1]])
@@ -101,17 +142,18 @@ class _Prepared:
         return 100 * (math.log(max(eps, 1e-300)) - low) / (high - low)
 
     def sizes(self, eps):
-        test = sorted({max(2, int(share * self.task.n_test)) for share in (0.125, 0.25, 0.5, 0.75, 1)})
-        train = sorted({max(2, int(share * self.task.n_train)) for share in (0.25, 0.5, 0.75, 1)})
-        return (bits_over_n_test(self.space, self.task, test, eps), bits_over_n_train(self.space, self.task, train, eps))
+        return (
+            bits_over_n_test(self.space, self.task, list(self.by_test), eps, laws=self.by_test),
+            bits_over_n_train(self.space, self.task, list(self.by_train), eps, laws=self.by_train),
+        )
 
 
 @lru_cache(maxsize=16)
 def _prepared(task, space, train, test, draws) -> _Prepared:
     if task.startswith("cosines"):
-        return _Prepared(cosine_task(int(task.split()[1]), n_train=train, n_test=test), KernelSpace(SPACES[space]), draws)
-    from lab.inductive_bias import ShuffleFeatures
-
+        return _Prepared(
+            cosine_task(int(task.split()[1]), n_train=train, n_test=test), KernelSpace(SPACES[space]), draws
+        )
     found = _digits(train, test)
     found = ShuffleFeatures()(found) if "shuffled" in task else found
     return _Prepared(found, KernelSpace(SPACES[space]), draws)

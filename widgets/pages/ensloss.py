@@ -1,0 +1,39 @@
+"""EnsLoss by hand: draw random calibrated losses."""
+
+import panel as pn
+import torch
+
+from lab.losses.ensloss import sample_calibrated_derivatives
+from widgets import pages
+from widgets.figures import losses as figures
+
+TITLE, ROUTE, METHOD = "EnsLoss", "ensloss", "ensloss"
+QUESTION = "If training only sees the derivatives of a loss, why choose one loss?"
+
+
+def build(state: dict) -> pn.viewable.Viewable:
+    widgets = {
+        "draws": pn.widgets.IntSlider(name="Draws", start=1, end=20, value=5),
+        "batch": pn.widgets.IntSlider(name="Batch size", start=2, end=256, value=64),
+        "box_cox": pn.widgets.FloatSlider(name="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0),
+        "seed": pn.widgets.IntInput(name="Seed", start=0, end=10**6, value=0),
+    }
+    pages.sync(widgets, state)
+    derivatives, table = pages.plot(label="sampled derivatives"), pages.numbers()
+    notice = pages.react(widgets, draw, derivatives, table)
+    return pages.layout(TITLE, QUESTION, widgets, [derivatives, table], notice=notice, method=METHOD)
+
+
+def draw(draws, batch, box_cox, seed, theme):
+    generator = torch.Generator().manual_seed(seed)
+    margins = torch.linspace(-3, 3, batch, dtype=torch.float64)
+    sampled = torch.stack([
+        sample_calibrated_derivatives(margins, generator, box_cox=box_cox, tail=False) for _ in range(200)
+    ])  # fmt: skip
+    numbers = {
+        "draws checked": 200,
+        "non-decreasing in the margin": int((sampled.diff(dim=1) >= 0).all(1).sum()),
+        "negative everywhere": int((sampled < 0).all(1).sum()),
+        "share of magnitudes at the clip": round(float((sampled <= -1).double().mean()), 3),
+    }
+    return figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme), numbers
