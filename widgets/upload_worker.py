@@ -21,8 +21,8 @@ import nibabel
 import numpy as np
 import pandas
 import PIL.Image
-import pyarrow.parquet
 import psutil
+import pyarrow.parquet
 import safetensors.torch
 import tifffile
 import torch
@@ -92,7 +92,7 @@ def answer(request: dict) -> dict:
         return {"refused": "reading it takes more memory than allowed"}
     except RecursionError:
         return {"refused": "it is nested too deeply"}
-    except Exception as error:  # noqa: BLE001 - a hostile file may raise anything; this process ends either way
+    except Exception as error:
         return {"refused": words(error, request["path"])}
 
 
@@ -169,7 +169,7 @@ def _safetensors(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
         total += count * max(_TENSOR_BYTES[entry["dtype"]], 4)
     _refuse_large(total, decoded_bytes)
     with safetensors.safe_open(path, framework="pt") as opened:
-        return {name: _array(opened.get_tensor(name)) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        return {name: _array(opened.get_tensor(name)) for name in opened.keys()}
 
 
 def _state_dict(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
@@ -180,7 +180,7 @@ def _state_dict(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
         _refuse_large(sum(entry.file_size for entry in archive.infolist()), decoded_bytes)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch names the offending global in many error types
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"it holds more than tensors, and nothing of it was executed ({reason[:160]})") from None
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):

@@ -10,11 +10,13 @@ import pytest
 from tests.browser.conftest import Server
 
 pytestmark = pytest.mark.browser
+MIME = "application/vnd.lab.page+json"
 
 
 def write_notebook(folder, name, title, *cells):
     """A notebook with a title and code cells; the first code cell holds the parameters."""
-    content = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     content.cells = [nbformat.v4.new_markdown_cell(f"# {title}")] + [nbformat.v4.new_code_cell(cell) for cell in cells]
     content.cells[1].metadata["tags"] = ["parameters"]
     nbformat.write(content, folder / f"{name}.ipynb")
@@ -33,7 +35,8 @@ def lab_server(tmp_path_factory):
         "from widgets import pages\npages.show('comp_sum', {'tau': tau, 'classes': classes})",
     )  # fmt: skip
     write_notebook(folder, "fails", "A failure", "n: int = 3", "n / 0")
-    write_notebook(folder, "long", "A long run", "seconds: float = 60.0", "print('begun', flush=True)\nimport time", "time.sleep(seconds)")
+    begin = "print('begun', flush=True)\nimport time"
+    write_notebook(folder, "long", "A long run", "seconds: float = 60.0", begin, "time.sleep(seconds)")
     started = Server(tmp_path_factory.mktemp("store"), "--notebooks", str(folder))
     yield started
     started.stop()
@@ -79,12 +82,19 @@ def test_choice_of_dark_survives_the_way_through_the_pages(server, tab, screensh
     tab.assert_clean()
 
 
+_ROLE_OF_FOCUS = """(() => {
+  let node = document.activeElement;
+  while (node.shadowRoot && node.shadowRoot.activeElement) node = node.shadowRoot.activeElement;
+  return node.getAttribute("role");
+})()"""
+
+
 def test_keyboard_alone_moves_the_main_control(server, tab):
     page = tab.open(server.url + "comp-sum")
     before = tab.figures(1)[0]["title"]
     for _ in range(20):
         page.keyboard.press("Tab")
-        if page.evaluate("(() => { let node = document.activeElement; while (node.shadowRoot && node.shadowRoot.activeElement) node = node.shadowRoot.activeElement; return node.getAttribute('role'); })()") == "slider":
+        if page.evaluate(_ROLE_OF_FOCUS) == "slider":
             break
     for _ in range(6):
         page.keyboard.press("ArrowRight")
@@ -134,8 +144,9 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     (metric,) = [json.loads(line) for line in (run["folder"] / "records.jsonl").read_text().splitlines() if '"bound"' in line]
     shown = f"{metric['value']:.4f}"
 
-    outputs = [output for cell in json.loads((run["folder"] / "notebook.ipynb").read_text())["cells"] for output in cell.get("outputs", [])]
-    (record,) = [output["data"]["application/vnd.lab.page+json"] for output in outputs if "application/vnd.lab.page+json" in output.get("data", {})]
+    cells = json.loads((run["folder"] / "notebook.ipynb").read_text())["cells"]
+    shown_data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    (record,) = [data[MIME] for data in shown_data if MIME in data]
     assert record["state"] == {"tau": 0.75, "classes": 10}
     (kept,) = [row["value"] for row in record["numbers"][0] if row["quantity"].endswith("tau = 0.75")]
     assert f"{kept:.4f}" == shown
@@ -238,8 +249,8 @@ def test_foreign_origin_may_not_connect(server):
     address = urlparse(server.url)
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
     headers = {
-        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Protocol": "bokeh, none", "Origin": "http://elsewhere.example",
+        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "bokeh, none", "Origin": "http://elsewhere.example",
     }  # fmt: skip
     connection.request("GET", "/comp-sum/ws", headers=headers)
     assert connection.getresponse().status == 403
@@ -251,7 +262,8 @@ def test_taken_port_is_said_in_a_sentence(server):
     import sys
 
     port = server.url.rsplit(":", 1)[1].strip("/")
-    result = subprocess.run([sys.executable, "-m", "widgets.app", "--port", port], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "widgets.app", "--port", port]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert f"port {port} on 127.0.0.1 cannot be used" in result.stderr
     assert "Traceback" not in result.stderr

@@ -13,7 +13,8 @@ from tests.browser.conftest import ROOT, page_names
 
 pytestmark = pytest.mark.browser
 
-PLOTLY_JS = re.search(r"plotly\.js v([\d.]+)", (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text()[:400]).group(1)
+SHIPPED = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")[:400]
+PLOTLY_JS = re.search(r"plotly\.js v([\d.]+)", SHIPPED).group(1)
 DRAWN = {
     "scatter", "scattergl", "bar", "heatmap", "contour", "image", "histogram", "histogram2d", "box", "violin", "scatter3d",
     "surface", "mesh3d", "isosurface", "volume", "pie", "table", "parcoords", "scatterpolar", "sankey", "treemap", "icicle",

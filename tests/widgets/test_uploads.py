@@ -68,7 +68,8 @@ def test_good_files_of_every_kind_are_read(tmp_path):
 def test_spacing_of_a_volume_is_kept(tmp_path):
     import nibabel
 
-    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32), np.diag([1, 2, 3, 1])), tmp_path / "v.nii.gz")
+    values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1])), tmp_path / "v.nii.gz")
     found = load(tmp_path / "v.nii.gz", ["volume"])
     assert found.data.shape == (4, 5, 6)
     assert found.spacing == (1.0, 2.0, 3.0)
@@ -201,7 +202,8 @@ def test_picture_with_more_pixels_than_allowed_is_refused_before_decoding(tmp_pa
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
     path = tmp_path / "large.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     assert refusal(path, ["image"])
 
 
@@ -221,7 +223,8 @@ def test_truncated_and_empty_files_are_refused(tmp_path):
 
 
 def test_file_of_another_kind_under_a_wrong_ending_is_refused(tmp_path):
-    for name, content in (("page.png", b"<html><script>alert(1)</script></html>"), ("program.npy", b"\x7fELF" + b"\0" * 400), ("text.nii", b"hello" * 200)):
+    page, program, text = b"<html><script>alert(1)</script></html>", b"\x7fELF" + b"\0" * 400, b"hello" * 200
+    for name, content in (("page.png", page), ("program.npy", program), ("text.nii", text)):
         (tmp_path / name).write_bytes(content)
         assert refusal(tmp_path / name, ["image", "volume"])
 

@@ -67,7 +67,9 @@ def template(theme: str = "light") -> go.layout.Template:
     }
     scene_axis = {key: axis[key] for key in ("gridcolor", "zerolinecolor", "linecolor")}
     scene_axis |= {"backgroundcolor": c.background}
+    gradients = ("heatmap", "contour", "histogram2d", "surface")
     return go.layout.Template(
+        data={kind: [{"colorscale": "Viridis", "type": kind}] for kind in gradients},
         layout={
             "font": {"family": FONT, "size": 13, "color": c.text},
             "title": {

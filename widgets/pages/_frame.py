@@ -23,8 +23,8 @@ STATIC = {"/assets": str(ASSETS), "/plotly": str(PLOTLY)}
 class LabDesign(Design):
     """Panel's native components under the lab's stylesheet; nothing is fetched from elsewhere."""
 
-    modifiers = {Viewable: {"stylesheets": [Inherit, "assets/widgets.css"]}}  # noqa: RUF012
-    _themes = {"default": DefaultTheme, "dark": DarkTheme}  # noqa: RUF012
+    modifiers = {Viewable: {"stylesheets": [Inherit, "assets/widgets.css"]}}
+    _themes = {"default": DefaultTheme, "dark": DarkTheme}
 
 
 def use_plotly_of_figures() -> None:

@@ -45,7 +45,8 @@ def mark(text: str, *, html: bool = True) -> str:
             return term
         seen.add(term.lower())
         meaning = escape(_BY_LOWER[term.lower()])
-        return f'<span class="lab-term" tabindex="0" data-meaning="{meaning}">{term}<span class="lab-hidden"> ({meaning})</span></span>'
+        spoken = f'<span class="lab-hidden"> ({meaning})</span>'
+        return f'<span class="lab-term" tabindex="0" data-meaning="{meaning}">{term}{spoken}</span>'
 
     if html:
         return _PATTERN.sub(explain, escape(text))

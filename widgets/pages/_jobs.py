@@ -202,7 +202,8 @@ class Watch:
         events = list(job.events(timeout=0))
         self.status.object = _progress(job, events)
         printed = [line for event in events if event.kind == "output" for line in event.text.splitlines()]
-        self.log.object = f"<details open><summary>Output</summary><pre>{escape(chr(10).join(printed[-_LOG_LINES:]))}</pre></details>"
+        tail = escape("\n".join(printed[-_LOG_LINES:]))
+        self.log.object = f"<details open><summary>Output</summary><pre>{tail}</pre></details>"
         self.log.visible = bool(printed)
         if job.done:
             if self._poll is not None:
@@ -214,7 +215,7 @@ class Watch:
     def _end(self, job):
         try:
             return _result(job.result(timeout=1))
-        except Exception as error:  # noqa: BLE001 - whatever ended the job is told to the visitor
+        except Exception as error:
             return [html(f'<div role="alert">The run ended without a result: {escape(str(error))}</div>', "lab-notice")]
 
 
@@ -231,7 +232,8 @@ def _progress(job: Job, events) -> str:
     words = f"{job.status}" + (f", {share:.0%}" if not job.done and cells else "")
     return (
         f'<h2 id="lab-job-status" aria-live="polite">Run {escape(job.id)}: {escape(words)}</h2>'
-        f'<progress max="1" value="{share:.3f}" aria-labelledby="lab-job-status"></progress><ol class="lab-steps">{"".join(steps)}</ol>'
+        f'<progress max="1" value="{share:.3f}" aria-labelledby="lab-job-status"></progress>'
+        f'<ol class="lab-steps">{"".join(steps)}</ol>'
     )
 
 

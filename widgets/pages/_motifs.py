@@ -30,7 +30,8 @@ def _tangent(u) -> str:
     x, y = points[20]
     rise = bend / 52 * math.cos((x - 40) / 52 + 6 * u[2])
     line = f"M{x - 70} {y - 70 * rise:.1f}L{x + 70} {y + 70 * rise:.1f}"
-    return f'<path d="{path}" {_INK}/><path d="{line}" {_INK} stroke-dasharray="6 5"/><circle cx="{x}" cy="{y:.1f}" r="{5 + slope:.1f}" fill="currentColor" opacity=".5"/>'
+    point = f'<circle cx="{x}" cy="{y:.1f}" r="{5 + slope:.1f}" fill="currentColor" opacity=".5"/>'
+    return f'<path d="{path}" {_INK}/><path d="{line}" {_INK} stroke-dasharray="6 5"/>{point}'
 
 
 def _bits(u) -> str:

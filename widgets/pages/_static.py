@@ -32,7 +32,7 @@ class Static:
             "page": self.page,
             "state": self.state,
             "figures": [figure.layout.title.text or "" for figure in self.figures],
-            "numbers": [json.loads(frame.to_json(orient="records", double_precision=15)) for frame in self.numbers],
+            "numbers": [_rows(frame) for frame in self.numbers],
         }
 
 
@@ -80,6 +80,15 @@ def page_of_notebook(path: str | Path) -> tuple[str, dict] | None:
     return None
 
 
+def _rows(frame: pd.DataFrame) -> list[dict]:
+    """The rows of a table as plain JSON values, floats in full."""
+    return json.loads(json.dumps(frame.to_dict(orient="records"), default=_plain_number))
+
+
+def _plain_number(value):
+    return value.item() if hasattr(value, "item") else str(value)
+
+
 def _plain_state(state) -> dict:
     if state is None:
         return {}
@@ -101,7 +110,8 @@ def _emit(content: Static, route: str) -> None:
     display(
         {
             MIME: content.to_dict(),
-            "text/html": f'<p class="lab-page-link">The interactive page of this view: <code>lab serve</code>, then <code>{link}</code></p>',
+            "text/html": '<p class="lab-page-link">The interactive page of this view: <code>lab serve</code>, then '
+            f"<code>{link}</code></p>",
             "text/plain": f"page {content.page}: {link}",
         },
         raw=True,
