@@ -112,8 +112,13 @@ def choose_task(
     bench = Bench.draw(task, law, n_samples, _fresh(seed, 0))
     fitted = {name: fit_recipe(task, recipe, n_samples, seed) for name, recipe in candidates.items()}
     missed = {name: bench.missed(one) for name, one in fitted.items()}
-    risks = {name: bench._risk(one) for name, one in missed.items()}
+    risks = {name: bench.judged(one) for name, one in missed.items()}
     order = sorted(risks, key=lambda name: risks[name].value)
+    for name in [name for name in order if candidates[name][0] == law][::-1]:
+        gap, error = bench.difference(missed[order[0]], missed[name])
+        if gap <= NORMAL * error + 1e-9:  # where the data do not decide, the method made for the question goes first
+            order.remove(name)
+            order.insert(0, name)
     best, runner_up = order[0], order[1] if len(order) > 1 else None
     difference, error = bench.difference(missed[best], missed[runner_up]) if runner_up else (0.0, 0.0)
     interval = (difference - NORMAL * error, difference + NORMAL * error)

@@ -1,13 +1,15 @@
 """KernelSHAP helped by a proxy of odd interactions, fitted on the same draws.
 
 With ``s = 2 z - 1`` every game is a sum of products ``a_T prod_{i in T} s_i``. Antithetic pairs show only the odd part
-``h(s) = (v(z) - v(1 - z)) / 2``, the even part never enters a Shapley value, and an odd product gives ``2 a_T / |T|``
-to each member of ``T``. So a ridge fit of the products of one and three players has a Shapley value in closed form, and
-KernelSHAP on what it leaves makes the sum consistent again.
+``h(s) = (v(z) - v(1 - z)) / 2``, the even part never enters a Shapley value, and an odd product gives ``2 a_T / |T|`` to
+each member of ``T``. So a fit of the odd part by single players (free) and products of three (ridge) has a Shapley value in
+closed form, and KernelSHAP on what it leaves makes the estimate consistent. For a linear ``f`` both steps are exact.
 
-The fit is done in the dual: for pairs ``p, q`` the products of three players enter only through the elementary
-symmetric polynomial of the agreements ``t = s_p . s_q``: ``e_1 = t``, ``e_3 = (t^3 - (3 K - 2) t) / 6``, so no column
-is ever formed. Ridge and prior are chosen for each instance by leave-one-out error, which the dual gives for free.
+The fit is done in the dual: products of three enter only through the elementary symmetric polynomial of the agreements
+``t = s_p . s_q`` of two pairs, ``e_3 = (t^3 - (3 K - 2) t) / 6``, so no column is ever formed. With ``C = e_3 / C(K, 3) +
+ridge I`` and the single players ``S``, ``h = S beta + e_3 alpha`` has ``alpha = M h``, ``M = C^-1 - C^-1 S (S' C^-1 S)^-1
+S' C^-1``; the residual is ``ridge alpha``, leave-one-out errors are ``alpha_p / M_pp``, and leaving out a group ``g``
+subtracts ``M_pg M_gg^-1 alpha_g``. The ridge is chosen for each instance by its leave-one-out error.
 
 Source: the odd-order proxy is published as OddSHAP: arXiv 2602.01399, ICML 2026, which screens interactions by boosted
 trees; the dual form, the leave-one-out choice and the jackknife through it are this module's.
@@ -23,17 +25,17 @@ import torch
 
 from lab.explain import solve
 
-PRIORS = (0.03, 0.3)  # variance of the order-3 part relative to the order-1 part
-RIDGES = (1e-4, 1e-2)  # noise variance relative to the order-1 part
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # noise variance relative to the variance of all products of three
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Everything that depends on the draws alone: ``inverse (P + 1, P + 1)`` of kernel plus ridge, its Shapley map."""
+    """Everything that depends on the draws alone: ``alpha = inverse h``, ``beta = linear h``, noise ``ridge (P + 1,)``."""
 
-    ridge: torch.Tensor  # (P + 1,)
-    inverse: torch.Tensor
-    shapley: torch.Tensor  # (K, P + 1): the Shapley value of the proxy from the dual coefficients
+    ridge: torch.Tensor
+    inverse: torch.Tensor  # (P + 1, P + 1), rank P + 1 - K
+    linear: torch.Tensor  # (K, P + 1)
+    cubic: torch.Tensor  # (K, P + 1): the Shapley value of the products of three from alpha
 
 
 def fit(
@@ -55,21 +57,24 @@ def fit(
     score = torch.einsum("p,jpn->jn", pair_weight, left_out[:, :-1].square())
     best = score.argmin(0)
     chosen = dual.gather(0, best[None, None].expand(1, *dual.shape[1:]))[0]
+    slope = torch.stack([operator.linear @ odd for operator in operators])
+    slope = slope.gather(0, best[None, None].expand(1, *slope.shape[1:]))[0]
 
     residual_fit = _Pairs(sign, pair_weight, pair_group)
-    theta = _assembled(operators, best, chosen, residual_fit, None)
+    theta = _assembled(operators, best, slope, chosen, residual_fit, None)
     groups = int(pair_group.max()) + 1
     deviations = theta.new_zeros(groups, *theta.shape)
     for g in range(groups):
         rows = torch.nonzero(pair_group == g)[:, 0]
-        without = chosen.clone()
+        without, tilted = chosen.clone(), slope.clone()
         for j, operator in enumerate(operators):
             mine = torch.nonzero(best == j)[:, 0]
             if len(mine):
                 block = torch.linalg.solve(operator.inverse[rows][:, rows], chosen[rows][:, mine])
                 without[:, mine] -= operator.inverse[:, rows] @ block
+                tilted[:, mine] -= operator.linear[:, rows] @ block
         without[rows] = 0
-        deviations[g] = _assembled(operators, best, without, residual_fit, g) - theta
+        deviations[g] = _assembled(operators, best, tilted, without, residual_fit, g) - theta
     flat = y.permute(1, 0, 2).reshape(draws, -1)
     residual = flat - design @ theta
     for g in range(groups):
@@ -83,16 +88,11 @@ def fit(
     )
 
 
-def _assembled(operators, best, dual, residual_fit, without) -> torch.Tensor:
-    """Shapley value of the proxy plus KernelSHAP of the residual, which at the fitted pairs is ``ridge * dual``."""
-    value = dual.new_zeros(operators[0].shapley.shape[0], dual.shape[1])
-    left = torch.zeros_like(dual)
-    for j, operator in enumerate(operators):
-        mine = best == j
-        if bool(mine.any()):
-            value[:, mine] = operator.shapley @ dual[:, mine]
-            left[:, mine] = operator.ridge[:, None] * dual[:, mine]
-    return value + residual_fit.solve(left[:-1], left[-1:], without)
+def _assembled(operators, best, slope, dual, residual_fit, without) -> torch.Tensor:
+    """Shapley value of the proxy plus KernelSHAP of the residual, which at the fitted pairs is ``ridge * alpha``."""
+    ridge = torch.stack([operator.ridge for operator in operators])[best].T
+    left = ridge * dual
+    return 2 * slope + operators[0].cubic @ dual + residual_fit.solve(left[:-1], left[-1:], without)
 
 
 class _Pairs:
@@ -147,18 +147,16 @@ def _remembered(shape, content) -> tuple[Operator, ...]:
     pairs, count = sign.shape
     sign = torch.cat([sign, torch.ones(1, count, dtype=torch.float64)])
     agreement = sign @ sign.T
-    first = agreement / count
     third = (agreement**3 - (3 * count - 2) * agreement) / 6 / math.comb(count, 3)
-    order_one = 2 * sign.T / count
     total = sign.sum(1, keepdim=True)
     # of the products of three, those with player j: s_j times e_2 of the other signs
-    order_three = sign * ((total - sign).square() - (count - 1)) / 2 * (2 / 3) / math.comb(count, 3)
+    cubic = (sign * ((total - sign).square() - (count - 1)) / 2 * (2 / 3) / math.comb(count, 3)).T.contiguous()
     found = []
-    for prior in PRIORS:
-        for ridge in RIDGES:
-            diagonal = torch.full((pairs + 1,), ridge, dtype=torch.float64)
-            diagonal[-1] = 1e-9
-            kernel = first + prior * third + torch.diag(diagonal)
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
-            found.append(Operator(diagonal, inverse, order_one + prior * order_three.T))
+    for ridge in RIDGES:
+        diagonal = torch.full((pairs + 1,), ridge, dtype=torch.float64)
+        diagonal[-1] = 1e-9  # both ends are known, not sampled
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(third + torch.diag(diagonal)))
+        side = inverse @ sign
+        linear = torch.linalg.solve(sign.T @ side, side.T)
+        found.append(Operator(diagonal, inverse - side @ linear, linear, cubic))
     return tuple(found)

@@ -3,11 +3,11 @@
 ============================================  ======================  ===========================================
 relation                                      as                      error falls like
 ============================================  ======================  ===========================================
-C-LIME -> SmoothGrad (Stein's identity)       draws -> infinity       draws^(-1/2)
+C-LIME -> SmoothGrad (Stein's identity)       draws -> infinity       draws^(-1/2) or faster
 SmoothGrad -> Vanilla Gradients               sigma -> 0              sigma^2
 C-LIME -> Vanilla Gradients                   sigma -> 0              sigma^2
 Integrated Gradients on (c, 1) -> Grad x Inp  c -> 1                  1 - c
-sampled KernelSHAP -> Shapley values          draws -> infinity       draws^(-1/2), then exactly 0
+sampled KernelSHAP -> Shapley values          draws -> infinity       draws^(-1/2) or faster, then 0
 LIME -> Banzhaf values                        width -> infinity       width^(-2)
 LIME (counting players) -> Occlusion          width -> 0              exp(-1 / width^2)
 Occlusion -> Grad x Input                     baseline b -> x         |x - b| (relative)

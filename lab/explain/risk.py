@@ -94,9 +94,10 @@ class Bench:
         return self.centred - _centred(value, self.share)
 
     def risk(self, explanation: Explanation) -> Risk:
-        return self._risk(self.missed(explanation))
+        return self.judged(self.missed(explanation))
 
-    def _risk(self, missed: torch.Tensor) -> Risk:
+    def judged(self, missed: torch.Tensor) -> Risk:
+        """The risk of what :meth:`missed` returned."""
         left, whole = self._variance(missed), self._variance(self.centred)
         total = float(whole.sum())
         scale = float(self.centred.square().amax()) * torch.finfo(torch.float64).eps
@@ -157,13 +158,16 @@ def converted(explanation: Explanation, operator: str, task: Task) -> torch.Tens
 class Comparison:
     """The no-free-lunch matrix: pooled risk of every method (rows) on every neighbourhood (columns).
 
-    ``value`` and ``standard_error`` ``(M, Z)``; ``each (M, Z, N)``; ``best`` the row that wins each column.
+    ``value`` and ``standard_error`` ``(M, Z)``; ``behind`` the best method of the column and the paired ``behind_error``
+    of that difference; ``each (M, Z, N)``.
     """
 
     methods: tuple[str, ...]
     neighbourhoods: tuple[str, ...]
     value: torch.Tensor
     standard_error: torch.Tensor
+    behind: torch.Tensor
+    behind_error: torch.Tensor
     each: torch.Tensor
     explanations: dict[str, Explanation]
 
@@ -173,11 +177,14 @@ class Comparison:
         return {law: self.methods[int(row)] for law, row in zip(self.neighbourhoods, rows)}
 
     @property
+    def ties(self) -> torch.Tensor:
+        """``(M, Z)``: whether a method is not told apart from the best of its column."""
+        return self.behind <= NORMAL * self.behind_error + 1e-9
+
+    @property
     def uniform_winner(self) -> str | None:
-        """The method that is within its error of the best on every neighbourhood, if there is one."""
-        floor = self.value.nan_to_num(nan=torch.inf).amin(0)
-        within = self.value <= floor + NORMAL * self.standard_error + 1e-9
-        rows = torch.nonzero(within.all(1))[:, 0]
+        """The method that is the best, or not told apart from it, on every neighbourhood, if there is one."""
+        rows = torch.nonzero(self.ties.all(1))[:, 0]
         return self.methods[int(rows[0])] if len(rows) else None
 
     def to_frame(self):
@@ -220,14 +227,19 @@ def compare_task(task: Task, methods=None, laws=None, *, n_samples: int = 1000, 
     if not laws or not methods:
         raise ValueError("no method and neighbourhood fits these inputs")
     fitted = {name: fit_recipe(task, recipe, n_samples, seed) for name, recipe in methods.items()}
-    found = {}
-    for number, (label, law) in enumerate(laws.items()):
+    columns, behind = [], []
+    for number, law in enumerate(laws.values()):
         bench = Bench.draw(task, law, n_samples, _fresh(seed, number))
-        found[label] = [bench.risk(one) for one in fitted.values()]
-    value = torch.tensor([[one.value for one in column] for column in found.values()], dtype=torch.float64).T
-    error = torch.tensor([[one.standard_error for one in column] for column in found.values()], dtype=torch.float64).T
-    each = torch.stack([torch.stack([one.each for one in column]) for column in found.values()], 1)
-    return Comparison(tuple(fitted), tuple(laws), value, error, each, fitted)
+        missed = [bench.missed(one) for one in fitted.values()]
+        risks = [bench.judged(one) for one in missed]
+        best = missed[min(range(len(risks)), key=lambda row: risks[row].value)]
+        columns.append(risks)
+        behind.append([bench.difference(best, one) for one in missed])
+    value = torch.tensor([[one.value for one in risks] for risks in columns], dtype=torch.float64).T
+    error = torch.tensor([[one.standard_error for one in risks] for risks in columns], dtype=torch.float64).T
+    gap, gap_error = torch.tensor(behind, dtype=torch.float64).permute(2, 1, 0)
+    each = torch.stack([torch.stack([one.each for one in risks]) for risks in columns], 1)
+    return Comparison(tuple(fitted), tuple(laws), value, error, gap, gap_error, each, fitted)
 
 
 def questions(sigma: tuple[float, ...] = (0.1, 0.5, 1.0), width: float | None = None) -> dict[str, object]:
