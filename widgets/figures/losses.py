@@ -46,7 +46,7 @@ def consistency_bounds(taus: Sequence[float], classes: int, *, theme: str = "lig
         line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
         traces.append(go.Scatter(x=excess.tolist(), y=bound.tolist(), name=f"tau = {tau:g}", mode="lines", line=line))
     best = min(at, key=at.get)
-    title = f"{classes} classes: an excess of 0.01 bounds the error by {at[best]:.3f} at tau = {best:g}, {max(at.values()):.3f} at worst"
+    title = f"{classes} classes: an excess of 0.01 bounds the error by {at[best]:.3f} (tau = {best:g}) to {max(at.values()):.3f}"
     fig = figure(*traces, theme=theme, title=title, x="excess surrogate risk", y="bound on the excess zero-one risk")
     return fig.update_xaxes(type="log").update_yaxes(range=[0, 1.02])
 

@@ -164,11 +164,11 @@ def follows_noise(data, seeds, budget):
 @measures("ldr.robust-under-noise")
 def robust(data, seeds, budget):
     x, y = table(data)
-    result = compare(("cross-entropy", "ldr-kl"), x, y, noise=0.6, **_rates(budget, seeds))
+    result = compare(("cross-entropy", "ldr-kl"), x, y, noise=0.6, **rates(budget, seeds))
     return sampled(result.accuracy["ldr-kl"] - result.accuracy["cross-entropy"], 0.02, shown(result))
 
 
-def _rates(budget, seeds):
+def rates(budget, seeds):
     """The same, wider grid for every loss: normalized scores at a large temperature need rates ten times larger."""
     found = scale(budget, seeds)
     wide = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -188,7 +188,7 @@ def _suite(x, y, seeds, budget):
                  ("pairs", 0.1), ("pairs", 0.3)),
     }[budget]  # fmt: skip
     return {
-        f"{kind} {level:g}": compare(LOSSES, x, y, noise=level, noise_kind=kind, **_rates(budget, seeds))
+        f"{kind} {level:g}": compare(LOSSES, x, y, noise=level, noise_kind=kind, **rates(budget, seeds))
         for kind, level in settings
     }
 
