@@ -29,8 +29,12 @@ _PLACES = {
         "bits_over_n_train",
         "bits_over_dimension",
         "cosine_task",
+        "laws_over_n_test",
+        "laws_over_n_train",
+        "threshold",
     ),
     "edits": ("AddDimensions", "RotateImages", "ShuffleFeatures", "LabelNoise", "FewerLabels", "price", "hardest"),
+    "routes": ("Estimates", "estimates"),
     "bitmap": ("BitMap", "bit_map"),
     "neighbours": ("bound_2023", "prequential_bits", "leave_one_out_loss"),
 }

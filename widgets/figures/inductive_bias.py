@@ -25,12 +25,12 @@ def tail(estimates, *, eps: float | None = None, theme: str = "light") -> go.Fig
     left, right = float(e.eps.min()), float(max(e.eps.max(), np.quantile(e.losses, 0.999)))
     fig.add_hrect(y0=e.seen, y1=10**top, fillcolor=c.extrapolated, opacity=0.16, line_width=0, layer="below")
     fig.add_annotation(
-        x=math.log10(right),
+        x=math.log10(left),
         y=math.log10(e.seen),
-        xanchor="right",
+        xanchor="left",
         yanchor="bottom",
         showarrow=False,
-        text=f"beyond log2 of {e.draws:,} draws: extrapolated",
+        text=f"  beyond log2 of {e.draws:,} draws: extrapolated",
         font={"size": 11, "color": c.muted},
     )
     fig.add_scatter(

@@ -66,7 +66,8 @@ def build(state: dict) -> pn.viewable.Viewable:
     }
     pages.sync(widgets, state)
     curve, people = pages.plot(label="required bits against the threshold", height=460), pages.plot(label="bit map")
-    sizes, verdict = pages.plot(label="bits against sizes", height=340), pages.numbers(label="verdict")
+    sizes, numbers = pages.plot(label="bits against sizes", height=340), pages.numbers(label="numbers")
+    verdict = pages.numbers(label="verdict")
     curve.config = {**curve.config, "edits": {"shapePosition": True}}
 
     def dragged(event):
@@ -77,9 +78,15 @@ def build(state: dict) -> pn.viewable.Viewable:
                 widgets["position"].value = float(np.clip(round(2 * chosen.position(float(moved))) / 2, 0, 100))
 
     curve.param.watch(dragged, "relayout_data")
-    notice = pages.react(widgets, draw, curve, verdict, people, sizes)
+    notice = pages.react(widgets, draw, curve, verdict, people, sizes, numbers)
     return pages.layout(
-        TITLE, QUESTION, widgets, [curve, verdict, people, sizes], notice=notice, method=METHOD, explanation=EXPLANATION
+        TITLE,
+        QUESTION,
+        widgets,
+        [curve, verdict, people, sizes, numbers],
+        notice=notice,
+        method=METHOD,
+        explanation=EXPLANATION,
     )
 
 
@@ -94,15 +101,13 @@ def draw(position, task, space, train, test, draws, theme):
     numbers = {
         "threshold eps": eps,
         "required bits": found.bits,
-        "verdict": found.verdict,
-        "as unlikely as": f"guessing {found.bits:,.0f} coin flips",
-        "because": "; ".join(found.reasons),
-        "fitted tail": fitted,
-        "fitted tail is": _depth_words(fitted, draws),
         "bits per test point": found.bits / test,
+        "as unlikely as": f"guessing {found.bits:,.0f} coin flips",
+        "fitted tail": fitted,
+        "the fitted tail is": _depth_words(fitted, draws),
         "floor of the space": prepared.law.minimum,
         "posterior mean's loss": prepared.law.posterior_mean_loss,
-        "amplitude": prepared.law.meta["amplitude"],
+        "amplitude by marginal likelihood": prepared.law.meta["amplitude"],
     }
     table = [
         {"quantity": name, "value": value if isinstance(value, str) else f"{value:.4g}"}
@@ -115,9 +120,10 @@ def draw(position, task, space, train, test, draws, theme):
         map_ = figures.bits_by_example(people, theme=theme)
     return (
         figures.tail(prepared.estimates, eps=eps, theme=theme),
-        table,
+        found._repr_html_(),
         map_,
         figures.over_sizes(*prepared.sizes(eps), theme=theme),
+        table,
     )
 
 

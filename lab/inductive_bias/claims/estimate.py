@@ -152,7 +152,7 @@ def direct(data, seeds, budget) -> Measured:
 @measures("bias.sampling-error")
 def sampling_error(data, seeds, budget) -> Measured:
     """Slope of log standard deviation against log draws, for draws of the family itself."""
-    sizes = {"smoke": (250, 2000), "default": (250, 1000, 4000), "full": (250, 1000, 4000, 16_000)}[budget]
+    sizes = {"smoke": (500, 4000), "default": (500, 2000, 8000), "full": (500, 2000, 8000, 32_000)}[budget]
     return _sampling_slope(seeds, sizes)
 
 

@@ -48,7 +48,7 @@ def _over_labels(data, seeds, budget, *, shuffled: bool = False) -> Measured:
     saved = []
     for seed in seeds:
         task = own_or_digits(data, seed, budget, shuffled=shuffled)
-        eps = threshold(Share(0.5), task)
+        eps = threshold(Share(0.2 if data is None else 0.5), task)
         space = KernelSpace(RBF(), noise=0.0 if data is None else 0.05)
         half = task.subset(n_train=max(1, task.n_train // 2), seed=seed)
         saved.append(required_bits(space.loss_law(half), eps).bits - required_bits(space.loss_law(task), eps).bits)
