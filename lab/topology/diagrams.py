@@ -219,8 +219,8 @@ def complex_bars(vertex_value, edges, edge_value, triangles, simplices, degree):
 
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        code = {edge: k for k, edge in enumerate(map(tuple, edges))}
-        sides = np.array([[code[a, b], code[a, c], code[b, c]] for a, b, c in triangles], np.int64).reshape(-1, 3)
+        ends = ((0, 1), (0, 2), (1, 2))
+        sides = np.stack([np.searchsorted(cells, triangles[:, a] * n + triangles[:, b]) for a, b in ends], 1)
         columns = np.sort(rank[sides], axis=1)[:, ::-1]
         columns = np.concatenate([columns, np.zeros((len(columns), 1), np.int64)], 1)
         columns = np.ascontiguousarray(columns[np.argsort(columns[:, 0], kind="stable")])

@@ -176,10 +176,19 @@ class FlagDelaunay(Rips):
             raise ValueError(f"x must have at most 3 coordinates for a Delaunay triangulation, got {self.x.shape[1]}")
         self.f = None if f is None else _vertex_function(f, self.size)
         self.parameters = 1 if f is None else 2
-        self.simplices = _delaunay(self.numpy())
-        self.edges = _faces(self.simplices, 2)
-        self.triangles = _faces(self.simplices, 3)
-        self.dimension = max(len(simplex) for simplex in self.simplices) - 1
+        self._groups = _delaunay(self.numpy())
+        self.edges = _faces(self._groups, 2)
+        self.triangles = _faces(self._groups, 3)
+        self.dimension = max(group.shape[1] for group in self._groups) - 1
+
+    @property
+    def simplices(self) -> list[tuple[int, ...]]:
+        """The maximal simplices, vertices in increasing order."""
+        return [tuple(int(v) for v in simplex) for group in self._groups for simplex in group]
+
+    @property
+    def tetrahedra(self) -> np.ndarray:
+        return _faces(self._groups, 4)
 
     gather = FunctionRips.gather
 
@@ -368,31 +377,37 @@ def _distance_matrix(distances):
 
 
 def _delaunay(points):
-    """Maximal simplices of a Delaunay triangulation, for any position of the points."""
+    """Maximal simplices of a Delaunay triangulation, for any position of the points: arrays (count, vertices)."""
     from scipy.spatial import Delaunay
 
     unique, first, twin = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    twin = twin.reshape(-1)
-    hairs = [(int(first[twin[i]]), i) for i in range(len(points)) if first[twin[i]] != i]
+    twin = first[twin.reshape(-1)]
+    double = np.flatnonzero(twin != np.arange(len(points)))
+    hairs = [np.stack([twin[double], double], 1)]
     centred = unique - unique.mean(0)
-    spread = np.abs(centred).max() if len(unique) else 0.0
+    spread = np.abs(centred).max()
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    rank = int((singular > 1e-12 * max(len(unique), 1) * spread).sum()) if spread > 0 else 0
+    rank = int((singular > 1e-12 * len(unique) * spread).sum()) if spread > 0 else 0
     if rank == 0:
-        found = [(int(first[0]),)]
+        found = first[:1, None]
     elif rank == 1:
         line = first[np.argsort(centred @ axes[0], kind="stable")]
-        found = [(int(a), int(b)) for a, b in zip(line[:-1], line[1:])]
+        found = np.stack([line[:-1], line[1:]], 1)
     else:
         flat = centred if rank == points.shape[1] else centred @ axes[:rank].T
         triangulation = Delaunay(flat)
-        found = [tuple(int(v) for v in first[simplex]) for simplex in triangulation.simplices]
-        hairs += [(int(first[near]), int(first[point])) for point, _, near in triangulation.coplanar]
-    return [tuple(sorted(simplex)) for simplex in (*found, *hairs)]
+        found = first[triangulation.simplices]
+        outside = triangulation.coplanar
+        hairs.append(np.stack([first[outside[:, 2]], first[outside[:, 0]]], 1))
+    groups = [found, *(hair for hair in hairs if len(hair))]
+    return [np.sort(group.astype(np.int64), axis=1) for group in groups]
 
 
-def _faces(simplices, size):
+def _faces(groups, size):
+    """Distinct faces with ``size`` vertices, in lexicographic order."""
     from itertools import combinations
 
-    found = {face for simplex in simplices for face in combinations(simplex, size)}
-    return np.array(sorted(found), dtype=np.int64).reshape(-1, size)
+    faces = [group[:, list(pick)] for group in groups for pick in combinations(range(group.shape[1]), size)]
+    if not faces:
+        return np.zeros((0, size), np.int64)
+    return np.unique(np.concatenate(faces), axis=0)

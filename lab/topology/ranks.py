@@ -25,9 +25,8 @@ import torch
 
 from lab import checks
 from lab.topology import filtrations as fl
-from lab.topology.diagrams import bars
 from lab.topology.signed_measures import SignedMeasure, edge_cells, function_rips_components
-from lab.topology.slices import Slice
+from lab.topology.slices import slicer
 
 POINTS = 200
 LINES = 40
@@ -272,21 +271,60 @@ def multiparameter_landscape(filtration, degree: int, grid, *, count: int = 1, d
     offset = along[:, 1] - along[:, 0]
     span = float(along.abs().max()) + 1.0
     _, line_of = torch.unique((offset / (1e-9 * span)).round(), return_inverse=True)
-    result = places.new_zeros(count, len(places))
-    pieces, positions = [], []
-    for line in range(int(line_of.max()) + 1):
-        here = torch.nonzero(line_of == line)[:, 0]
-        base = places[here[0]]
-        found = bars(Slice(filtration, base, direction), degree)
-        parameter = along[here, 0] - along[here[0], 0]
-        rise = parameter[None] - torch.cat([found.points[:, 0], found.essential])[:, None]
-        fall = found.points[:, 1:] - parameter[None]
-        tents = rise.clone()
-        tents[: len(found)] = torch.minimum(rise[: len(found)], fall)
-        tents = tents.clamp_min(0)
-        if len(tents) < count:
-            tents = torch.cat([tents, tents.new_zeros(count - len(tents), len(here))])
-        pieces.append(tents.topk(count, dim=0).values)
-        positions.append(here)
-    result = result.index_copy(1, torch.cat(positions), torch.cat(pieces, 1))
-    return result.reshape(count, len(lines[0]), len(lines[1]))
+    line_of = line_of.cpu().numpy()
+    order = np.argsort(line_of, kind="stable")
+    start = np.concatenate([[0], np.cumsum(np.bincount(line_of))])
+    first = order[start[:-1]]
+    bases = places[first]
+    cells = slicer(filtration, degree)
+    unit = direction.double().cpu().numpy()
+    found = [cells(base, unit) for base in bases.double().cpu().numpy()]
+    births, deaths, line = _bars_on_lines(filtration, found, bases, direction)
+    tents = _tents_on_lines(births, deaths, line, along[:, 0], first, order, start)
+    if tents.shape[1] < count:
+        tents = torch.nn.functional.pad(tents, (0, 0, 0, count - tents.shape[1]))
+    top = tents.topk(count, dim=1).values
+    row = np.repeat(np.arange(len(first)), np.diff(start))
+    column = np.arange(len(order)) - start[row]
+    result = top.new_zeros(len(places), count).index_copy(0, torch.from_numpy(order), top[row, :, column])
+    return result.T.reshape(count, len(lines[0]), len(lines[1]))
+
+
+def _bars_on_lines(filtration, found, bases, direction):
+    """Births (k,), deaths (k,) (endless: none, given as -1 in ``ends``) of the bars of all lines, one gather an axis."""
+    finite = np.concatenate([pairs for pairs, _ in found])
+    endless = np.concatenate([births for _, births in found])
+    line = np.concatenate(
+        [np.repeat(np.arange(len(found)), [len(pairs) for pairs, _ in found])] * 2
+        + [np.repeat(np.arange(len(found)), [len(births) for _, births in found])]
+    )
+    cells = torch.from_numpy(np.concatenate([finite[:, 0], finite[:, 1], endless])).to(filtration.source.device)
+    grades = torch.stack([filtration.gather(a, cells) for a in range(2)], 1)
+    value = ((grades - bases[line]) / direction).amax(1)
+    births, deaths, rest = value.split([len(finite), len(finite), len(endless)])
+    return torch.cat([births, rest]), deaths, np.concatenate([line[: len(finite)], line[2 * len(finite) :]])
+
+
+def _tents_on_lines(births, deaths, line, along, first, order, start):
+    """Tents (lines, bars, positions), zero where a line has fewer bars or positions."""
+    lines, finite = len(first), len(deaths)
+    by_line = np.argsort(line, kind="stable")
+    row = line[by_line]
+    column = np.arange(len(line)) - np.searchsorted(row, row)
+    bars, places = int(column.max(initial=-1)) + 1, int(np.diff(start).max())
+    spot = np.repeat(np.arange(lines), np.diff(start))
+    at = along.new_zeros(lines, places)
+    at[spot, np.arange(len(order)) - start[spot]] = along[order] - along[first[spot]]
+    slot = torch.from_numpy(row * bars + column)
+    source = torch.from_numpy(by_line)
+    ends = torch.from_numpy(by_line[by_line < finite])
+    end_slot = slot[torch.from_numpy(by_line < finite)]
+    begin = births.new_zeros(lines * bars).index_copy(0, slot, births[source]).reshape(lines, bars)
+    end = births.new_zeros(lines * bars).index_copy(0, end_slot, deaths[ends]).reshape(lines, bars)
+    has = torch.zeros(2, lines * bars, dtype=torch.bool)
+    has[0, slot], has[1, end_slot] = True, True
+    has = has.reshape(2, lines, bars, 1)
+    rise = at[:, None] - begin[..., None]
+    fall = end[..., None] - at[:, None]
+    tents = torch.where(has[1], torch.minimum(rise, fall), rise)
+    return torch.where(has[0], tents, 0.0).clamp_min(0)

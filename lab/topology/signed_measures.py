@@ -115,15 +115,15 @@ class SignedMeasure:
         return cls(**load_file(str(path)))
 
 
-@over_list
-def hilbert(filtration, degree: int = 0, *, grid: int | None = None) -> SignedMeasure:
+def hilbert(filtration, degree: int = 0, *, grid: int | None = None, threads: int | None = None) -> SignedMeasure:
     """Signed measure of the Hilbert function of H_degree, exact by default.
 
     Args:
-        filtration: any filtration of :mod:`lab.topology.filtrations`, or a list of them (then a list comes back; the
-            keyword ``threads`` bounds the workers).
+        filtration: any filtration of :mod:`lab.topology.filtrations`, or a list of them (then a list comes back).
+            A list of graphs is computed as one disjoint union, whose measure is the sum of theirs.
         degree: 0 or 1.
         grid: ``None`` is exact; an integer snaps each axis to that many quantiles (:meth:`SignedMeasure.snapped`).
+        threads: bounds the workers for a list.
 
     Returns:
         SignedMeasure whose function at every grade r is the dimension of H_degree(K_r). For one parameter the atoms are
@@ -133,8 +133,42 @@ def hilbert(filtration, degree: int = 0, *, grid: int | None = None) -> SignedMe
         ValueError: a degree that the filtration does not have or that cannot be computed exactly, with the reason.
     """
     checks.integer("degree", degree, low=0)
+    if isinstance(filtration, (list, tuple)) and len(filtration) > 1 and grid is None and _graphs(filtration):
+        return _hilbert_of_union(filtration, degree)
+    return _hilbert(filtration, degree, grid=grid, threads=threads)
+
+
+@over_list
+def _hilbert(filtration, degree, *, grid):
     measure = _assemble(filtration, *_hilbert_cells(filtration, degree))
     return measure if grid is None else measure.snapped(filtration, grid)
+
+
+def _graphs(items):
+    return all(isinstance(item, fl.Graph) and item.parameters == items[0].parameters <= 2 for item in items)
+
+
+def _hilbert_of_union(graphs, degree):
+    """Measures of many graphs from one call on their disjoint union, split by the graph of the vertex of each atom."""
+    joined, start = union(graphs)
+    measure = _hilbert(joined, degree, grid=None)
+    graph = np.searchsorted(start, measure.index[:, 0].cpu().numpy(), side="right") - 1
+    order = np.argsort(graph, kind="stable")
+    parts = np.bincount(graph, minlength=len(graphs)).tolist()
+    order = torch.from_numpy(order).to(measure.index.device)
+    index = measure.index[order] - torch.from_numpy(np.repeat(start[:-1], parts)).to(order.device)[:, None]
+    pieces = zip(measure.points[order].split(parts), measure.weights[order].split(parts), index.split(parts))
+    return [SignedMeasure(*piece) for piece in pieces]
+
+
+def union(graphs) -> tuple[fl.Graph, np.ndarray]:
+    """Disjoint union of graphs, and the first vertex of each (with the total at the end)."""
+    start = np.concatenate([[0], np.cumsum([graph.size for graph in graphs])])
+    edges = np.concatenate([graph.edges + first for graph, first in zip(graphs, start)])
+    joined = fl.Graph.__new__(fl.Graph)
+    joined.values, joined.edges = torch.cat([graph.values for graph in graphs]), edges
+    joined.size, joined.parameters = joined.values.shape
+    return joined, start
 
 
 @over_list
@@ -353,7 +387,7 @@ def _euler_cells(filtration, dimension):
         raise TypeError(f"filtration must be one of lab.topology.filtrations, got {type(filtration).__name__}")
     n = filtration.size
     if isinstance(filtration, fl.FlagDelaunay):
-        simplices = [np.arange(n)[:, None], filtration.edges, filtration.triangles, fl._faces(filtration.simplices, 4)]
+        simplices = [np.arange(n)[:, None], filtration.edges, filtration.triangles, filtration.tetrahedra]
     else:
         from itertools import combinations
 

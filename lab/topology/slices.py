@@ -59,56 +59,61 @@ class Slice(fl.Filtration):
         return self.filtration.vertices(cell)
 
     def barcode_cells(self, degree):
-        for kind, function in _SLICES.items():
-            if isinstance(self.filtration, kind):
-                return function(self, self.filtration, degree)
-        raise TypeError(f"cannot slice {type(self.filtration).__name__}")
-
-    def at(self, values: np.ndarray) -> np.ndarray:
-        """Line parameters of grades (k, p) given as numpy values."""
         base, direction = (part.detach().double().cpu().numpy() for part in (self.base, self.direction))
-        return ((values - base) / direction).max(-1)
+        return slicer(self.filtration, degree)(base, direction)
 
 
-def _rips_slice(line, filtration, degree):
+def slicer(filtration, degree: int):
+    """A function (base, direction) -> cells of finite bars (k, 2) and endless births (m,); grades are read once."""
+    for kind, prepare in _SLICERS.items():
+        if isinstance(filtration, kind):
+            grade, cells = prepare(filtration, degree)
+            return lambda base, direction: cells(*[((part - base) / direction).max(-1) for part in grade])
+    raise TypeError(f"cannot slice {type(filtration).__name__}")
+
+
+def _rips(filtration, degree):
     from lab.kernels.persistence import cpu
 
     f = diagrams._values(filtration.f)
-    length = filtration.matrix()
-    matrix = line.at(np.stack([length, np.maximum(f[:, None], f)], -1))
-    births = line.at(np.stack([np.zeros_like(f), f], -1))
-    tree = None
-    if degree == 0:
-        *_, early, late = cpu.function_rips_components(np.zeros((0, 0)), matrix, True)
-        tree = np.stack([early, late], 1)
-    return diagrams.flag_bars(matrix, births, tree, degree)
+    edges = np.stack([filtration.matrix(), np.maximum(f[:, None], f)], -1)
+    births = np.stack([np.zeros_like(f), f], -1)
+
+    def cells(matrix, births):
+        tree = None
+        if degree == 0:
+            *_, early, late = cpu.function_rips_components(np.zeros((0, 0)), matrix, True)
+            tree = np.stack([early, late], 1)
+        return diagrams.flag_bars(matrix, births, tree, degree)
+
+    return (edges, births), cells
 
 
-def _delaunay_slice(line, filtration, degree):
+def _delaunay(filtration, degree):
     n, edges = filtration.size, filtration.edges
     f = diagrams._values(filtration.f)
     cells = torch.from_numpy(edges[:, 0] * n + edges[:, 1]).to(filtration.source.device)
-    value = diagrams._values(line.gather(0, cells))
-    births = line.at(np.stack([np.zeros_like(f), f], -1))
-    return diagrams.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
+    length = diagrams._values(filtration.gather(0, cells))
+    grade = np.stack([length, np.maximum(f[edges[:, 0]], f[edges[:, 1]])], -1)
+    births = np.stack([np.zeros_like(f), f], -1)
+
+    def found(births, value):
+        return diagrams.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
+
+    return (births, grade), found
 
 
-def _graph_slice(line, graph, degree):
+def _graph(graph, degree):
     if degree > 1:
         raise ValueError(f"degree must be 0 or 1 for a graph, got {degree}")
-    return diagrams.lower_star_bars(graph.edges, line.at(diagrams._values(graph.values)), degree)
+    return (diagrams._values(graph.values),), lambda value: diagrams.lower_star_bars(graph.edges, value, degree)
 
 
-def _image_slice(line, image, degree):
+def _image(image, degree):
     if degree >= len(image.shape):
         raise ValueError(f"degree must be below {len(image.shape)} for this image, got {degree}")
     values = np.moveaxis(diagrams._values(image.values), 0, -1)
-    return diagrams.cubical_bars(line.at(values), degree, "V")
+    return (values,), lambda value: diagrams.cubical_bars(value, degree, "V")
 
 
-_SLICES = {
-    fl.FlagDelaunay: _delaunay_slice,
-    fl.FunctionRips: _rips_slice,
-    fl.Graph: _graph_slice,
-    fl.Image: _image_slice,
-}
+_SLICERS = {fl.FlagDelaunay: _delaunay, fl.FunctionRips: _rips, fl.Graph: _graph, fl.Image: _image}

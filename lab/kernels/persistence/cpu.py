@@ -55,18 +55,19 @@ def function_rips_components(points, matrix, precomputed):
             reach_edge[i] = tag | i
         while count + 2 * v > len(event):
             event, step, sign = _grown(event), _grown(step), _grown(sign)
+        # ties go by edge, so that the edges of the levels are a spanning tree
         # invariant: reach[i] is the shortest unused edge that joins the part of i below its pointer to v
         for i in range(v - 1):
             target = pointer[i]
             carried, carried_edge = reach[i], reach_edge[i]
-            if level[i] >= carried:
+            if level[i] > carried or (level[i] == carried and level_edge[i] > carried_edge):
                 if carried_edge >> 32 == v:
                     event[count], step[count], sign[count] = carried_edge, v, -1
                     count += 1
                 level[i], carried = carried, level[i]
                 level_edge[i], carried_edge = carried_edge, level_edge[i]
                 pointer[i] = v
-            if carried < reach[target]:
+            if carried < reach[target] or (carried == reach[target] and carried_edge < reach_edge[target]):
                 reach[target], carried = carried, reach[target]
                 reach_edge[target], carried_edge = carried_edge, reach_edge[target]
             if carried_edge >> 32 != v:
@@ -79,7 +80,8 @@ def function_rips_components(points, matrix, precomputed):
             event[count], step[count], sign[count] = level_edge[v - 1], v, -1
             count += 1
         for i in range(v):
-            if level[i] >= level[pointer[i]]:
+            above = pointer[i]
+            if level[i] > level[above] or (level[i] == level[above] and level_edge[i] >= level_edge[above]):
                 pointer[i] = v
     mask = (1 << 32) - 1
     used = event[:count]

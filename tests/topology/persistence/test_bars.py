@@ -172,6 +172,13 @@ def test_one_parameter_hilbert_measure_is_births_minus_deaths():
     assert torch.allclose(deaths.sort().values, found.points[:, 1].sort().values)
 
 
+def test_tied_lengths_still_give_one_spanning_tree():
+    x = torch.tensor(np.random.default_rng(0).integers(0, 4, (60, 3)).astype(float))
+    found = bars(Rips(x), 0)
+    assert len(found.essential) == 1
+    assert hilbert(Rips(x), 0).mass == 1
+
+
 def test_the_one_verb_barcode_takes_filtrations():
     from lab.topology.barcodes import barcode
 

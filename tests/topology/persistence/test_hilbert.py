@@ -230,6 +230,22 @@ def test_batch_of_ragged_clouds_equals_one_by_one():
     assert hilbert([], 0) == []
 
 
+@pytest.mark.parametrize("parameters", [1, 2, 3])
+@pytest.mark.parametrize("degree", [0, 1])
+def test_batch_of_graphs_equals_one_by_one(parameters, degree):
+    r = np.random.default_rng(parameters)
+    graphs = []
+    for size in (1, 5, 8, 3):
+        edges = [(i, j) for i in range(size) for j in range(i) if r.random() < 0.6]
+        graphs.append(Graph(np.array(edges).reshape(-1, 2), torch.tensor(r.normal(size=(size, parameters)))))
+    for graph, measure in zip(graphs, hilbert(graphs, degree)):
+        single = hilbert(graph, degree)
+        grades = graph.values.repeat_interleave(graph.size, 0)
+        assert torch.equal(single.at(grades), measure.at(grades))
+        for axis in range(parameters):
+            assert torch.equal(graph.gather(axis, measure.index[:, axis]), measure.points[:, axis])
+
+
 def test_measure_survives_saving(tmp_path):
     measure = hilbert(FunctionRips(torch.eye(3), torch.arange(3.0)))
     measure.save(tmp_path / "measure.safetensors")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.diagrams import bars
 from lab.topology.critical_sets import critical_cells
+from lab.topology.diagrams import bars
 from lab.topology.filtrations import FunctionRips, Graph, Image, Rips
 from lab.topology.objectives import Objective, total_persistence
 from lab.topology.optimize import Minimizer, StepRule, minimize

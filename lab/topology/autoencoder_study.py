@@ -1,0 +1,95 @@
+r"""A topological autoencoder: the latent points keep the signed barcode of the data points of their batch.
+
+.. math:: L = \frac1B \sum_i \|x_i - D(E(x_i))\|^2 + \lambda\, SW\big(\mu(x / \bar d_x), \mu(z / \bar d_z)\big)
+
+with :math:`\mu` the H0 measure of the codensity-Rips bifiltration (two parameters) or of the Rips filtration (one), and
+:math:`\bar d` the mean distance in the batch, so that only shape is compared.
+
+Source: Michael Moor, Max Horn, Bastian Rieck, Karsten Borgwardt, 'Topological autoencoders', ICML 2020, for one parameter;
+Scoccola and others, ICML 2024, for several.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from lab import checks, datasets, training
+from lab.topology.distances import sliced_wasserstein
+from lab.topology.filtrations import CodensityRips, Rips
+from lab.topology.signed_measures import hilbert
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A trained autoencoder's plane: latent points and labels, reconstruction error, trustworthiness, and seconds."""
+
+    latent: torch.Tensor
+    label: torch.Tensor
+    reconstruction: float
+    trustworthiness: float
+    correlation: float
+    regularizer_share: float
+    parameters: int
+
+
+def shape_distance(
+    x: torch.Tensor, z: torch.Tensor, parameters: int, *, lines: int = 12, seed: int = 0
+) -> torch.Tensor:
+    """Sliced Wasserstein distance of the H0 measures of two clouds, each in units of its mean distance."""
+    kinds = {1: Rips, 2: lambda points: CodensityRips(points, 0.2)}
+    measures = []
+    for points in (x, z):
+        scale = torch.pdist(points[:64]).mean().detach().clamp_min(1e-12)
+        filtration = kinds[checks.choice("parameters", parameters, (1, 2))](points / scale)
+        measures.append(_centred(hilbert(filtration, 0)))
+    return sliced_wasserstein(*measures, lines=lines, seed=seed)
+
+
+def _centred(measure):
+    """Codensity is compared up to a constant: it depends on the dimension of the space."""
+    if measure.parameters == 1:
+        return measure
+    shift = torch.zeros(2, dtype=measure.points.dtype)
+    shift[1] = measure.points[:, 1].detach().median()
+    return type(measure)(measure.points - shift, measure.weights, measure.index)
+
+
+def embed(
+    parameters: int = 2, *, weight: float = 0.1, steps: int = 300, batch: int = 200, seed: int = 0, widths=(512, 256)
+) -> Embedding:
+    """Train an autoencoder of the digits to the plane; ``parameters`` 0 leaves the regularizer out."""
+    from sklearn.manifold import trustworthiness
+
+    checks.choice("parameters", parameters, (0, 1, 2))
+    data = datasets.load("digits")
+    x = data.x.reshape(len(data.x), -1).float()
+    encoder = training.mlp(x.shape[1], 2, widths=tuple(widths), seed=seed)
+    decoder = training.mlp(2, x.shape[1], widths=tuple(reversed(widths)), seed=seed + 1)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    generator = torch.Generator().manual_seed(seed)
+    total = extra = 0.0
+    for _ in range(checks.integer("steps", steps, low=1)):
+        began = time.process_time()
+        rows = torch.randperm(len(x), generator=generator)[:batch]
+        z = encoder(x[rows])
+        loss = (decoder(z) - x[rows]).square().sum(1).mean()
+        if parameters:
+            inner = time.process_time()
+            leaf = z.detach().requires_grad_()
+            (push,) = torch.autograd.grad(weight * shape_distance(x[rows], leaf, parameters), leaf)
+            extra += time.process_time() - inner
+            # the gradient of the regularizer enters through the latent points
+            loss = loss + (z * push).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += time.process_time() - began
+    with torch.no_grad():
+        z = encoder(x)
+        error = float((decoder(z) - x).square().sum(1).mean())
+    distances = torch.stack([torch.pdist(x[:600]), torch.pdist(z[:600])])
+    kept = trustworthiness(x[:1000].numpy(), z[:1000].numpy(), n_neighbors=10)
+    return Embedding(z, data.label, error, kept, float(torch.corrcoef(distances)[0, 1]), extra / total, parameters)
