@@ -92,12 +92,15 @@ class Batch:
             yield
             return
         with Zygote(kernel_environment(dict(os.environ), self.waiting[0].definition["threads"])) as zygote:
+            before = os.environ.get(SOCKET)
             if zygote.available:
                 os.environ[SOCKET] = zygote.path
             try:
                 yield
             finally:
                 os.environ.pop(SOCKET, None)
+                if before is not None:
+                    os.environ[SOCKET] = before
 
     def _one(self, plan, emit, execute):
         if self._stopped.is_set():

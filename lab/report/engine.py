@@ -117,7 +117,7 @@ def injected(plan) -> nbformat.NotebookNode:
     }
     if plan.given:
         schema = read_parameters(plan.content)
-        source = schema.source({name: plan.parameters[name] for name in plan.given}).rstrip()
+        source = schema.source({name: plan.parameters[name] for name in plan.given})
         cell = nbformat.v4.new_code_cell(
             source, id="injected-parameters", metadata={"tags": ["injected-parameters"], "papermill": {}}
         )
@@ -353,8 +353,11 @@ def _tail(path, size=4000):
 
 
 def _cwd(plan):
-    path = Path(plan.path)
-    return str(project_root() if path.is_relative_to(project_root()) else path.parent)
+    """The project for its notebooks, else the notebook's folder; on a worker that has neither, where the driver is."""
+    path, root = Path(plan.path), project_root()
+    if path.is_relative_to(root):
+        return str(root)
+    return str(path.parent if path.parent.is_dir() else Path.cwd())
 
 
 def _environment(plan, folder):

@@ -34,7 +34,7 @@ def test_a_run_leaves_one_whole_folder(notebook, store):
     assert json.loads(figure.read_text())["data"][0]["y"] == [4]
     cells = run.content()["cells"]
     assert cells[2]["metadata"]["tags"] == ["injected-parameters"]
-    assert cells[2]["source"] == "# Parameters\nn = 4"
+    assert cells[2]["source"] == "# Parameters\nn = 4\n"
     assert run.info["peak_memory"] > 10 * 2**20
     assert "lab.report.records" in run.info["observed"]["modules"]
     assert run.info["observed"]["complete"]

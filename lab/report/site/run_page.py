@@ -7,7 +7,6 @@ import shlex
 from html import escape
 from pathlib import Path
 
-from lab.report.records import number
 from lab.report.site import frame
 from lab.report.site.notebook import body, text_as_html
 from lab.report.store import Run, project_root
@@ -32,7 +31,7 @@ def run_page(run: Run) -> str:
         if 1 < level < 4
     )
     html = (
-        f'<div class="page"><article>{_head(run)}{_failure(run)}{rendered.html}{_claims(run)}{_metrics(run)}{_provenance(run, command)}</article>'
+        f'<div class="page"><article>{_head(run)}{_claims(run)}{_failure(run)}{rendered.html}{_metrics(run)}{_provenance(run, command)}</article>'
         f'<aside class="toc" aria-label="Contents">{contents}</aside></div>'
     )
     return frame.page(run.title, html, depth=1, plots=rendered.figures > 0)
@@ -95,21 +94,17 @@ def _failure(run):
 
 
 def _claims(run):
+    """The verdicts in one line under the title; each claim is shown in full where the notebook measures it."""
     if not run.claims:
         return ""
     from lab import claims
 
-    rows = []
-    known = {claim.id: claim for claim in claims.ledger()}
-    for name, entry in run.claims.items():
-        claim = known.get(name)
-        low, high = (number(end) for end in entry["interval"])
-        interval = "" if low == high else f" [{low:.3g}, {high:.3g}]"
-        rows.append(
-            f"<tr><td>{status_mark(entry['status'])}</td><td>{text_as_html(claim.text) if claim else ''}<div class=small>{escape(name)}</div></td>"
-            f'<td class="number">{number(entry["value"]):.4g}{interval}{" " + escape(claim.unit) if claim and claim.unit else ""}</td></tr>'
-        )
-    return f'<h2 id="claims">What was claimed, what was measured</h2><div class="wide"><table><tbody>{"".join(rows)}</tbody></table></div>'
+    known = {claim.id: claim.text for claim in claims.ledger()}
+    marks = "".join(
+        f'<span class="verdict" title="{escape(known.get(name, ""), quote=True)}">{status_mark(entry["status"])}<code>{escape(name)}</code></span>'
+        for name, entry in run.claims.items()
+    )
+    return f'<div class="facts" aria-label="Claims">{marks}</div>'
 
 
 def _metrics(run):
