@@ -164,7 +164,7 @@ def beats_both_ends(data, seeds, budget):
     result = compare(names, x, y, **scale(budget, seeds))
     ends = {name: result.difference("cross-entropy", name) for name in names if name != "cross-entropy"}
     mean, low, high = min(ends.values())
-    return Measured(mean, (low, high), low > 0 and mean >= 0.004, shown(result))
+    return Measured(mean, (low, high), low > 0 and mean >= 0.004, shown(result), seeds=result.seeds)
 
 
 @measures("comp-sum.label-noise-favours-bounded-losses")
@@ -173,7 +173,7 @@ def label_noise(data, seeds, budget):
     names = ("cross-entropy", "generalized-cross-entropy")
     result = compare(names, x, y, noise=0.4, **scale(budget, seeds))
     mean, low, high = result.difference("generalized-cross-entropy", "cross-entropy")
-    return Measured(mean, (low, high), low > 0 and mean >= 0.003, shown(result))
+    return Measured(mean, (low, high), low > 0 and mean >= 0.003, shown(result), seeds=result.seeds)
 
 
 @measures("comp-sum.adversarial-bound")
@@ -321,4 +321,4 @@ def adversarial(data, seeds, budget, id):
     ours = torch.tensor(accuracies["smooth comp-sum"])
     best = max(("adversarial training", "TRADES"), key=lambda name: sum(accuracies[name]))
     mean, low, high = mean_interval(ours - torch.tensor(accuracies[best]))
-    return Measured(mean, (low, high), low > 0, {**details, "best baseline": best})
+    return Measured(mean, (low, high), low > 0, {**details, "best baseline": best}, seeds=seeds[: len(ours)])

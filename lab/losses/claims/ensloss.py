@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 
 from lab import datasets, training
-from lab.claims import measures
+from lab.claims import Measured, measures
 from lab.losses.claims.studies import exact, sampled, scale, shown, table
 from lab.losses.comparison import compare, mean_interval
 from lab.losses.ensloss import EnsLoss, margins, sample_calibrated_derivatives
@@ -73,7 +73,8 @@ def consistency(data, seeds, budget):
             excess.append(float(wrong.double().mean()) - BAYES)
         curve[size] = excess
     last = torch.tensor(curve[sizes[-1]])
-    return sampled(last, 0.01, {"excess error": {k: sum(v) / len(v) for k, v in curve.items()}, "Bayes error": BAYES}, at_most=True)
+    details = {"excess error": {k: sum(v) / len(v) for k, v in curve.items()}, "Bayes error": BAYES}
+    return sampled(last, 0.01, details, seeds=seeds, at_most=True)
 
 
 def _overfitting_table(data, budget):
@@ -106,7 +107,8 @@ def _compare_tables(data, seeds, budget):
 def tables(data, seeds, budget):
     result = _table_study(seeds, budget) if data is None else _compare_tables(data, seeds, budget)
     best = max(FIXED, key=lambda name: float(result.accuracy[name].mean()))
-    return sampled(result.accuracy["ensloss"] - result.accuracy[best], 0.0, {"best fixed loss": best, **shown(result)})
+    difference = result.accuracy["ensloss"] - result.accuracy[best]
+    return sampled(difference, 0.0, {"best fixed loss": best, **shown(result)}, seeds=seeds)
 
 
 @measures("ensloss.prevents-overfitting")
@@ -114,7 +116,7 @@ def overfitting(data, seeds, budget):
     """Gap of training and test accuracy of the logistic loss less that of EnsLoss."""
     result = _table_study(seeds, budget) if data is None else _compare_tables(data, seeds, budget)
     gap = {name: result.train_accuracy[name] - result.accuracy[name] for name in ("cross-entropy", "ensloss")}
-    return sampled(gap["cross-entropy"] - gap["ensloss"], 0.0, shown(result))
+    return sampled(gap["cross-entropy"] - gap["ensloss"], 0.0, shown(result), seeds=seeds)
 
 
 @measures("ensloss.digit-pairs")
@@ -148,4 +150,4 @@ def digit_pairs(data, seeds, budget):
     worst = min(counts, key=lambda name: counts[name][0] - counts[name][2])
     value = float(counts[worst][0] - counts[worst][2])
     details = {"better, no difference, worse": counts, "pairs": len(pairs), "architectures": 2}
-    return exact(value, value > 0, details)
+    return Measured(value, (value, value), value > 0, details, seeds=tuple(settings["seeds"]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 from lab import training
-from lab.claims import measures
+from lab.claims import Measured, measures
 from lab.losses.claims.studies import exact, sampled, scale, shown, table
 from lab.losses.comparison import compare, mean_interval, noisy_labels
 from lab.losses.ldr import ALDRKLLoss, adaptive_temperature, ldr_kl_loss, margin_scores
@@ -158,14 +158,14 @@ def follows_noise(data, seeds, budget):
                 optimizer.step()
         wrong = noisy != y
         gaps.append(float(loss.temperatures[wrong].mean() - loss.temperatures[~wrong].mean()))
-    return sampled(torch.tensor(gaps), 0.0, {"per seed": gaps, "noise": 0.6})
+    return sampled(torch.tensor(gaps), 0.0, {"per seed": gaps, "noise": 0.6}, seeds=seeds)
 
 
 @measures("ldr.robust-under-noise")
 def robust(data, seeds, budget):
     x, y = table(data)
     result = compare(("cross-entropy", "ldr-kl"), x, y, noise=0.6, **rates(budget, seeds))
-    return sampled(result.accuracy["ldr-kl"] - result.accuracy["cross-entropy"], 0.02, shown(result))
+    return sampled(result.accuracy["ldr-kl"] - result.accuracy["cross-entropy"], 0.02, shown(result), seeds=seeds)
 
 
 def rates(budget, seeds):
@@ -209,6 +209,5 @@ def stable(data, seeds, budget):
     difference = torch.tensor(ranks["aldr-kl"], dtype=torch.float64) - torch.tensor(ranks[best], dtype=torch.float64)
     value, low, high = mean_interval(difference)
     details = {"mean rank": mean, "best other": best, "settings": list(results), "losses": len(LOSSES)}
-    from lab.claims import Measured
-
-    return Measured(value, (low, high), value <= 1.0, details)
+    used = next(iter(results.values())).seeds
+    return Measured(value, (low, high), value <= 1.0, details, seeds=used)

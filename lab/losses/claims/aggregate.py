@@ -1,0 +1,200 @@
+"""Measurements of the statements about learning from aggregate responses."""
+
+from __future__ import annotations
+
+import torch
+
+from lab import datasets
+from lab.claims import Measured, measures
+from lab.losses.aggregate import (
+    aggregate_loss,
+    asymptotic_risk,
+    interpolated_ridge,
+    make_bags,
+    private_bag_means,
+    private_noise,
+)
+from lab.losses.claims.studies import exact, sampled
+from lab.losses.comparison import mean_interval
+
+RHOS = tuple(k / 10 for k in range(11))
+
+
+@measures("aggregate.instance-is-regularized-bag")
+def identity(data, seeds, budget):
+    generator = torch.Generator().manual_seed(seeds[0])
+    f = torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    ybar = torch.randn(200, generator=generator, dtype=torch.float64)
+    instance, bag = aggregate_loss(f, ybar, 1.0), aggregate_loss(f, ybar, 0.0)
+    worst = float((instance - bag - f.var(1, correction=0).mean()).abs() / instance)
+    return exact(worst, worst <= 1e-12)
+
+
+def simulate(seed, rhos, *, n=400, d=80, k=4, noise=0.5):
+    """Squared parameter error, and its parts from signal and from noise alone, of the linear estimator at each rho."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    theta = torch.nn.functional.normalize(torch.randn(d, generator=generator, dtype=torch.float64), dim=0)
+    e = noise * torch.randn(n, generator=generator, dtype=torch.float64)
+    bags = make_bags(n, k, generator)
+    signal, error = (x @ theta)[bags].mean(1), e[bags].mean(1)
+    rows = []
+    for rho in rhos:
+        bias = interpolated_ridge(x, bags, signal, rho) - theta
+        variance = interpolated_ridge(x, bags, error, rho)
+        rows.append(((bias + variance).square().sum(), bias.square().sum(), variance.square().sum()))
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _few(seeds, budget):
+    return tuple(seeds)[:6] if budget == "smoke" else tuple(seeds)
+
+
+@measures("aggregate.bias-and-variance")
+def bias_and_variance(data, seeds, budget):
+    """Instance bias less bag bias, and bag variance less instance variance; the smaller of the two mean differences."""
+    seeds = _few(seeds, budget)
+    found = torch.stack([simulate(seed, (0.0, 1.0), k=2) for seed in seeds])
+    bias, variance = found[:, 1, 1] - found[:, 0, 1], found[:, 0, 2] - found[:, 1, 2]
+    smaller = bias if float(bias.mean()) < float(variance.mean()) else variance
+    details = {"squared bias, bag and instance": found[:, :, 1].mean(0).tolist(),
+               "variance, bag and instance": found[:, :, 2].mean(0).tolist()}  # fmt: skip
+    return sampled(smaller, 0.0, details, seeds=seeds)
+
+
+def _reduction(errors):
+    """Relative reduction of error by the best interior weight (chosen on the mean) against the better end, per seed."""
+    mean = errors.mean(0)
+    best = 1 + int(mean[1:-1].argmin())
+    end = 0 if float(mean[0]) < float(mean[-1]) else -1
+    return 1 - errors[:, best] / errors[:, end], RHOS[best]
+
+
+@measures("aggregate.interpolation-wins")
+def interpolation(data, seeds, budget):
+    """Smallest over bag sizes of the relative reduction of error against the better end; on a user's table, of test error."""
+    seeds = _few(seeds, budget)
+    if data is not None:
+        return _interpolation_on_table(data, seeds)
+    found, best = {}, {}
+    for k in (2, 4, 8):
+        errors = torch.stack([simulate(seed, RHOS, k=k)[:, 0] for seed in seeds])
+        found[k], best[k] = _reduction(errors)
+    worst = min(found, key=lambda k: float(found[k].mean()))
+    details = {"best weight": best, "reduction": {k: float(v.mean()) for k, v in found.items()}}
+    return sampled(found[worst], 0.08, details, seeds=seeds)
+
+
+def _interpolation_on_table(data, seeds):
+    if not isinstance(data, datasets.Table) or data.target is None:
+        raise ValueError("data must be a table with a numeric target column")
+    x, y, _ = data.numeric()
+    x, y = torch.as_tensor(x, dtype=torch.float64), torch.as_tensor(y, dtype=torch.float64)
+    x, y = (x - x.mean(0)) / x.std(0).clamp_min(1e-9), (y - y.mean()) / y.std()
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(x), generator=generator)
+        train, test = order[: int(0.7 * len(x))], order[int(0.7 * len(x)) :]
+        bags = make_bags(len(train), 8, generator)
+        means = y[train][bags].mean(1)
+        rows.append([
+            float((x[test] @ interpolated_ridge(x[train], bags, means, rho) - y[test]).square().mean()) for rho in RHOS
+        ])  # fmt: skip
+    reduction, best = _reduction(torch.tensor(rows, dtype=torch.float64))
+    return sampled(reduction, 0.08, {"best weight": best, "bag size": 8}, seeds=seeds)
+
+
+@measures("aggregate.risk-curve")
+def risk_curve(data, seeds, budget):
+    """Largest relative difference of simulated mean risk and theory over weights and bag sizes at 400 features."""
+    d = {"smoke": 80, "default": 240, "full": 800}[budget]
+    seeds = _few(seeds, budget)
+    worst, low, high, shown = 0.0, 0.0, 0.0, {}
+    for k in (2, 4):
+        rhos = (0.05, 0.2, 0.5, 1.0)
+        found = torch.stack([simulate(seed, rhos, n=5 * d, d=d, k=k)[:, 1:].sum(1) for seed in seeds])
+        for column, rho in enumerate(rhos):
+            theory = asymptotic_risk(rho, items_per_feature=5, k=k, noise=0.25)["risk"]
+            mean, left, right = mean_interval(found[:, column] / theory - 1)
+            shown[f"k {k}, rho {rho}"] = {"theory": theory, "relative difference": mean}
+            if abs(mean) >= abs(worst):
+                worst, low, high = mean, left, right
+    return Measured(worst, (low, high), abs(worst) <= 0.05, {"features": d, "table": shown}, seeds=seeds)
+
+
+@measures("aggregate.bag-size")
+def bag_size(data, seeds, budget):
+    """Change of the risk-minimizing weight, by the asymptotic formula, from small to large bags and from little to much noise."""
+    grid = [k / 200 for k in range(1, 201)]
+
+    def best(k, noise):
+        return min(grid, key=lambda rho: asymptotic_risk(rho, items_per_feature=5, k=k, noise=noise)["risk"])
+
+    by_size = {k: best(k, 0.25) for k in (2, 3, 4, 6, 8)}
+    by_noise = {noise: best(2, noise) for noise in (0.05, 0.25, 1.0, 4.0)}
+    steps = [b - a for found in (by_size, by_noise) for a, b in zip(list(found.values()), list(found.values())[1:])]
+    smallest = min(steps)
+    return exact(smallest, smallest > 0, {"best weight by bag size": by_size, "by noise variance": by_noise})
+
+
+@measures("aggregate.private-mechanism")
+def private(data, seeds, budget):
+    """Largest log likelihood ratio of releases from neighbouring responses, less epsilon, over a grid of releases."""
+    epsilon, clip, k = 0.7, 1.5, 5
+    generator = torch.Generator().manual_seed(seeds[0])
+    scale = 2 * clip / (k * epsilon)
+    excess = -float("inf")
+    bags = torch.arange(k)[None]
+    for _ in range(200):
+        y = 4 * torch.randn(k, generator=generator, dtype=torch.float64)
+        z = y.clone()
+        z[0] = 4 * torch.randn((), generator=generator, dtype=torch.float64)
+        # infinite epsilon turns the noise off: the centres of the two laws of the release
+        centres = [private_bag_means(v, bags, 1e300, clip) for v in (y, z)]
+        release = torch.linspace(-20, 20, 2001, dtype=torch.float64)
+        ratio = ((release - centres[1]).abs() - (release - centres[0]).abs()) / scale
+        excess = max(excess, float(ratio.max()) - epsilon)
+    spread = private_bag_means(torch.zeros(200_000, dtype=torch.float64), torch.arange(200_000).reshape(-1, k), epsilon, clip, 1)
+    measured = float(spread.abs().mean())
+    holds = excess <= 1e-9 and abs(measured / scale - 1) < 0.03
+    return exact(excess, holds, {"scale stated and measured": [scale, measured]})
+
+
+@measures("aggregate.optimal-bag-size")
+def optimal_bag_size(data, seeds, budget):
+    """Relative reduction of simulated risk by the best bag size strictly inside the range against the better end.
+
+    2000 items, 20 features, responses clipped at 3 with epsilon = 1; each bag size at its best weight by the formula.
+    """
+    seeds = _few(seeds, budget)
+    n, d, epsilon, clip = 2000, 20, 1.0, 3.0
+    sizes = (1, 2, 5, 10, 20, 50, 100)
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+        theta = torch.nn.functional.normalize(torch.randn(d, generator=generator, dtype=torch.float64), dim=0)
+        y = x @ theta + 0.5 * torch.randn(n, generator=generator, dtype=torch.float64)
+        row = []
+        for k in sizes:
+            bags = make_bags(n, k, generator)
+            released = private_bag_means(y, bags, epsilon, clip, generator)
+            noise = 0.25 + private_noise(k, epsilon, clip)
+            weights = RHOS if k > 1 else (1.0,)
+            rho = min(weights, key=lambda r, k=k, noise=noise: _risk(r, n / d, k, noise))
+            row.append(float((interpolated_ridge(x, bags, released, rho) - theta).square().sum()))
+        rows.append(row)
+    risks = torch.tensor(rows, dtype=torch.float64)
+    mean = risks.mean(0)
+    inside = 1 + int(mean[1:-1].argmin())
+    end = 0 if float(mean[0]) < float(mean[-1]) else -1
+    details = {"risk by bag size": dict(zip(sizes, mean.tolist())), "best": sizes[inside], "epsilon": epsilon}
+    return sampled(1 - risks[:, inside] / risks[:, end], 0.0, details, seeds=seeds)
+
+
+def _risk(rho, ratio, k, noise):
+    try:
+        return asymptotic_risk(rho, items_per_feature=ratio, k=k, noise=noise)["risk"]
+    except ValueError:
+        return float("inf")  # as many bags as features: no finite risk at weight zero
