@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lab.kernels import chunks
+from lab.kernels import chunks, dispatch
 from lab.kernels.pairwise import reference
 from lab.kernels.pairwise.reference import KERNELS
 
@@ -32,6 +32,8 @@ def _cost(x, y, extra=0):
 
 @torch.library.custom_op("lab::pair_sum", mutates_args=(), device_types="cpu")
 def pair_sum(x: torch.Tensor, y: torch.Tensor, v: torch.Tensor, code: int) -> torch.Tensor:
+    if dispatch.current() == "triton":
+        return _gpu_pair_sum(x, y, v, code)
     from lab.kernels.pairwise import cpu
 
     points, others, values = _rows(x), _columns(y), _columns(v)
@@ -52,6 +54,8 @@ def pair_sum(x: torch.Tensor, y: torch.Tensor, v: torch.Tensor, code: int) -> to
 
 @torch.library.custom_op("lab::pair_logsumexp", mutates_args=(), device_types="cpu")
 def pair_logsumexp(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: int) -> torch.Tensor:
+    if dispatch.current() == "triton":
+        return _gpu_pair_logsumexp(x, y, bias, code)
     from lab.kernels.pairwise import cpu
 
     points, others, line = _rows(x), _columns(y), _rows(bias)
@@ -63,6 +67,8 @@ def pair_logsumexp(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: i
 
 @torch.library.custom_op("lab::pair_argmin", mutates_args=(), device_types="cpu")
 def pair_argmin(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: int) -> torch.Tensor:
+    if dispatch.current() == "triton":
+        return _gpu_pair_argmin(x, y, bias, code)
     from lab.kernels.pairwise import cpu
 
     points, others, line = _rows(x), _columns(y), _rows(bias)
@@ -75,6 +81,8 @@ def pair_argmin(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: int)
 def pair_gradient(x: torch.Tensor, y: torch.Tensor, g: torch.Tensor, v: torch.Tensor, row: torch.Tensor,
                   column: torch.Tensor, code: int, of_score: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient (n, d) in x, and the sums over j of its weights (n,); see :func:`lab.kernels.pairwise.cpu.gradient`."""
+    if dispatch.current() == "triton":
+        return _gpu_pair_gradient(x, y, g, v, row, column, code, of_score)
     from lab.kernels.pairwise import cpu
 
     points, others, gt, vt, r, c = _rows(x), _columns(y), _columns(g), _columns(v), _rows(row), _rows(column)
@@ -84,9 +92,23 @@ def pair_gradient(x: torch.Tensor, y: torch.Tensor, g: torch.Tensor, v: torch.Te
     return torch.from_numpy(dx).to(x.dtype), torch.from_numpy(da).to(x.dtype)
 
 
+@pair_sum.register_kernel("cuda")
+def _gpu_pair_sum(x, y, v, code):
+    from lab.kernels.pairwise import triton
+
+    return triton.reduce_sum(x.detach(), y.detach(), v.detach(), code)
+
+
 @pair_sum.register_fake
 def _(x, y, v, code):
     return x.new_empty((x.shape[0], v.shape[1]))
+
+
+@pair_logsumexp.register_kernel("cuda")
+def _gpu_pair_logsumexp(x, y, bias, code):
+    from lab.kernels.pairwise import triton
+
+    return triton.reduce_logsumexp(x.detach(), y.detach(), bias.detach(), code)
 
 
 @pair_logsumexp.register_fake
@@ -94,9 +116,23 @@ def _(x, y, bias, code):
     return x.new_empty((x.shape[0],))
 
 
+@pair_argmin.register_kernel("cuda")
+def _gpu_pair_argmin(x, y, bias, code):
+    from lab.kernels.pairwise import triton
+
+    return triton.reduce_argmin(x.detach(), y.detach(), bias.detach(), code)
+
+
 @pair_argmin.register_fake
 def _(x, y, bias, code):
     return x.new_empty((x.shape[0],), dtype=torch.int64)
+
+
+@pair_gradient.register_kernel("cuda")
+def _gpu_pair_gradient(x, y, g, v, row, column, code, of_score):
+    from lab.kernels.pairwise import triton
+
+    return triton.reduce_gradient(x.detach(), y.detach(), g.detach(), v.detach(), row.detach(), column.detach(), code, of_score)
 
 
 @pair_gradient.register_fake

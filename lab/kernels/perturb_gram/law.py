@@ -48,6 +48,10 @@ class Perturbations:
         start = checks.integer("start", start, low=0, high=2**63 - 1 - count)
         like = torch.empty(0, dtype=torch.float32, device=device)
         choice = dispatch.choose("perturb_gram", like, work=count * self.dimension, small=SMALL)
+        if choice.path == "triton":
+            from lab.kernels.perturb_gram import triton
+
+            return triton.perturbations(self, count, seed, start, device).to(dtype)
         if choice.path == "cpu":
             from lab.kernels.perturb_gram import op
 

@@ -121,5 +121,15 @@ def perturb_gram(perturbations: Perturbations | torch.Tensor, outputs: torch.Ten
             else:
                 yield first, law.draw(k, seed=seed, start=start + first, dtype=dtype, device=f.device)
 
-    matrix, moment, square, total, squares = reference.accumulate(blocks(), f, w, intercept)
+    graph = torch.is_grad_enabled() and any(
+        value is not None and value.requires_grad for value in (f, w, None if law else xi))
+    choice = dispatch.choose("perturb_gram", f, refused="a gradient is asked for" if graph else "")
+    if choice.path == "triton" and w is not None and w.ndim == 2 and p <= 128:
+        from lab.kernels.perturb_gram import triton
+
+        drawn = torch.cat([block for _, block in blocks()])
+        matrix = triton.matrices(drawn, w, intercept)
+        _, moment, square, total, squares = reference.accumulate([(0, drawn)], f, w, intercept, matrix=False)
+    else:
+        matrix, moment, square, total, squares = reference.accumulate(blocks(), f, w, intercept)
     return Gram(matrix, moment, square, total, total.square() / squares, intercept)

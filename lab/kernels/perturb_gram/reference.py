@@ -7,31 +7,32 @@ import torch
 HELD = 1 << 21  # products of coordinate pairs held at once
 
 
-def accumulate(blocks, outputs: torch.Tensor, weights: torch.Tensor | None, intercept: bool):
+def accumulate(blocks, outputs: torch.Tensor, weights: torch.Tensor | None, intercept: bool, *, matrix: bool = True):
     """(matrix, moment, square, total, total of squared weights) in float64.
 
     ``blocks`` yields (first, xi (k, d)); outputs (n, m); weights ``None``, (m,) or (n, m). With weights of its own each
-    instance's matrix is one row of W (n, m) times the table of coordinate products (m, p(p + 1)/2): a single product.
+    instance's matrix is one row of W (n, m) times the table of coordinate products (m, p(p + 1)/2): a single product;
+    it is left out without ``matrix``.
     """
     sums = None
     for first, xi in blocks:
         part = slice(first, first + len(xi))
         z = torch.cat([torch.ones_like(xi[:, :1]), xi], dim=1) if intercept else xi
-        found = _block(z, outputs[:, part], None if weights is None else weights[..., part])
+        found = _block(z, outputs[:, part], None if weights is None else weights[..., part], matrix)
         found = [value.double() for value in found]
         sums = found if sums is None else [a + b for a, b in zip(sums, found)]
-    matrix, *rest = sums
-    if matrix.ndim == 2:
+    first, *rest = sums
+    if first.ndim == 2:
         p = z.shape[1]
         row, column = torch.triu_indices(p, p, device=z.device)
         place = torch.empty(p, p, dtype=torch.int64, device=z.device)
         place[row, column] = torch.arange(len(row), device=z.device)
         place[column, row] = place[row, column]
-        matrix = matrix[:, place]
-    return matrix, *rest
+        first = first[:, place]
+    return first, *rest
 
 
-def _block(z, f, w):
+def _block(z, f, w, matrix):
     if w is None:
         count = torch.full((1,), float(len(z)), dtype=z.dtype, device=z.device)
         return (z.T @ z)[None], f @ z, f.square().sum(1), count, count
@@ -39,4 +40,5 @@ def _block(z, f, w):
         weighted = z * w[:, None]
         return (z.T @ weighted)[None], f @ weighted, f.square() @ w, w.sum()[None], w.square().sum()[None]
     row, column = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
-    return w @ (z[:, row] * z[:, column]), (f * w) @ z, (f.square() * w).sum(1), w.sum(1), w.square().sum(1)
+    products = w @ (z[:, row] * z[:, column]) if matrix else w.new_zeros(1, 1, 1)
+    return products, (f * w) @ z, (f.square() * w).sum(1), w.sum(1), w.square().sum(1)

@@ -18,6 +18,11 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
     scales = [value for pair in network.scales() for value in pair]
     if target is None:
         target = x.new_zeros(())
+    if path == "triton":
+        from lab.kernels.random_hypotheses import triton
+
+        return triton.random_hypotheses(network, x, None if measure == "values" else target, count, seed, start,
+                                        measure, segments)
     signed = seed - 2**64 if seed >= 2**63 else seed
     return _evaluate(x, target, sizes, scales, network.law == "uniform", ACTIVATIONS.index(network.activation), count,
                      signed, start, MEASURES[measure], list(segments))

@@ -58,6 +58,8 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
     parts = _segments(segments, len(x))
     target = _target(target, x, network, measure, eager)
     refused = ""
+    if x.is_cuda or dispatch.interpreting():
+        refused = _gpu_refusal(network)
     if torch.is_grad_enabled() and (x.requires_grad or (target is not None and target.requires_grad)):
         refused = "a gradient in x or target is asked for"
     work = count * len(x) * network.size
@@ -78,6 +80,14 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
             progress((first + size) / count)
     result = found[0] if len(found) == 1 else torch.cat(found)
     return result[:, 0] if segments is None and measure != "values" else result
+
+
+def _gpu_refusal(network: RandomNetwork) -> str:
+    """Why a network has no GPU form: its tiles share one width."""
+    if len(set(network.widths)) > 1:
+        return "the GPU form needs equal hidden widths"
+    widest = max(network.features, network.outputs, *network.widths, 1)
+    return "" if widest <= 128 else f"the GPU form holds widths up to 128, got {widest}"
 
 
 def _segments(segments, points: int) -> tuple[int, ...]:

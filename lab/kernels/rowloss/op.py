@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lab.kernels import chunks, differentiate
+from lab.kernels import chunks, differentiate, dispatch
 from lab.kernels.rowloss import reference
 
 
@@ -25,6 +25,8 @@ def _arrays(z, y, t):
 
 @torch.library.custom_op("lab::log_others", mutates_args=(), device_types="cpu")
 def log_others(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float) -> torch.Tensor:
+    if dispatch.current() == "triton":
+        return _gpu(z, y, t, margin)
     from lab.kernels.rowloss import cpu
 
     scores, labels, temperatures, f32 = _arrays(z, y, t)
@@ -41,6 +43,8 @@ def log_others(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float)
 @torch.library.custom_op("lab::log_others_backward", mutates_args=(), device_types="cpu")
 def log_others_backward(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float, log_u: torch.Tensor,
                         gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if dispatch.current() == "triton":
+        return _gpu_backward(z, y, t, margin, log_u, gradient)
     from lab.kernels.rowloss import cpu
 
     scores, labels, temperatures, f32 = _arrays(z, y, t)
@@ -59,6 +63,21 @@ def log_others_backward(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margi
         result = torch.from_numpy(dz)
     dt = torch.from_numpy(dt).reshape(y.shape)
     return result.to(z.dtype), dt.sum() if t.ndim == 0 else dt
+
+
+@log_others.register_kernel("cuda")
+def _gpu(z, y, t, margin):
+    from lab.kernels.rowloss import triton
+
+    return triton.forward(z.detach(), y, t.detach(), margin)
+
+
+@log_others_backward.register_kernel("cuda")
+def _gpu_backward(z, y, t, margin, log_u, gradient):
+    from lab.kernels.rowloss import triton
+
+    dz, dt = triton.backward(z.detach(), y, t.detach(), margin, log_u.detach(), gradient.detach())
+    return dz, dt.sum() if t.ndim == 0 else dt
 
 
 @log_others.register_fake
