@@ -34,7 +34,10 @@ class Card:
         """How the predictions of an image were made; empty where there are none."""
         if self.kind not in ("image", "volume") or not self.label:
             return ""
-        return "Made from the label: up to six variants of Dice 0.9 with equal numbers of false positives and false negatives (lab.datasets.predictions)"
+        return (
+            "Made from the label: up to six variants of Dice 0.9 with equal numbers of false positives and false negatives "
+            "(lab.datasets.predictions)"
+        )
 
     def markdown(self) -> str:
         """The card as a page of ``data/cards``."""

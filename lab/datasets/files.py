@@ -1,13 +1,15 @@
 """A user's own files: images, volumes, arrays and tables, read by rules that can be told in a sentence.
 
-- Images become float32 in [0, 1]: 8-bit values over 255, 16-bit over 65535, booleans 0 and 1, floats in [0, 1] as they are, all else
-  from its own minimum to maximum. Colour becomes luminance (0.2125 R + 0.7154 G + 0.0721 B) and is kept as ``colour``; alpha is dropped.
-- Labels are ids and are never scaled: integers and booleans as they are (0 and 255 stay 0 and 255; every positive id is foreground), floats
-  only if they are whole numbers; of a PNG with a colour table the indices count; a colour label is refused unless its channels agree.
+- Images become float32 in [0, 1]: 8-bit values over 255, 16-bit over 65535, booleans 0 and 1, floats in [0, 1] as they are, all
+  else from its own minimum to maximum. Colour becomes luminance (0.2125 R + 0.7154 G + 0.0721 B) and is kept as ``colour``; alpha
+  is dropped.
+- Labels are ids and are never scaled: integers and booleans as they are (0 and 255 stay 0 and 255; every positive id is
+  foreground), floats only if they are whole numbers; of a PNG with a colour table the indices count; a colour label is refused
+  unless its channels agree.
 - Predictions are probabilities: 8- and 16-bit values scaled as images, floats in [0, 1]; anything else is refused.
 - TIFF: pages are the first axis; three or four samples per pixel are colour. NIfTI: axes, spacing and affine as in the file.
-- NPY and NPZ: arrays of shape (items, 2) or (items, 3) are points; 8-bit (height, width, 3 or 4) is colour; other arrays of 2 or 3 axes
-  are images. NPZ: ``image``, ``label``, ``prediction``, ``spacing``, or ``x`` with ``label`` or ``y``, or one array of any name.
+- NPY and NPZ: arrays of shape (items, 2) or (items, 3) are points; 8-bit (height, width, 3 or 4) is colour; other arrays of 2 or
+  3 axes are images. NPZ: ``image``, ``label``, ``prediction``, ``spacing``, or ``x`` with ``label`` or ``y``, or one array.
 - CSV and Parquet: a table; the target is the column called target, label, class or y (the first of these that is there).
 """
 
@@ -143,7 +145,8 @@ def as_prediction(name: str, decoded: Decoded):
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 1:
             raise ValueError(
-                f"{name} must hold probabilities in [0, 1], got values from {low:.4g} to {high:.4g}; apply the sigmoid to logits first"
+                f"{name} must hold probabilities in [0, 1], got values from {low:.4g} to {high:.4g}; "
+                "apply the sigmoid to logits first"
             )
     return torch.from_numpy(_unit(name, values)), None, decoded
 
@@ -169,7 +172,8 @@ def _from_npz(path, arrays):
         arrays = {"image": arrays["prediction"], **arrays}
     if "image" not in arrays:
         raise ValueError(
-            f"{path.name} holds the arrays {', '.join(arrays)}; wanted are image (with label, prediction, spacing), x (with label), or one array"
+            f"{path.name} holds the arrays {', '.join(arrays)}; wanted are image (with label, prediction, "
+            "spacing), x (with label), or one array"
         )
     found = {role: _ROLES[role](f"{path.name}:{role}", Decoded(arrays[role]))[0] for role in _ROLES if role in arrays}
     same_size(found, path.name)

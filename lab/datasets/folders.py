@@ -40,7 +40,8 @@ def read_folder(path: Path, max_bytes: int) -> ImageSet:
         if missing:
             present = next(iter(files.values())).name
             raise ValueError(
-                f"{path.name}: {name!r} ({present}) has no {' and no '.join(missing)}{checks.did_you_mean(name, set(cases) - {name})}"
+                f"{path.name}: {name!r} ({present}) has no {' and no '.join(missing)}"
+                f"{checks.did_you_mean(name, set(cases) - {name})}"
             )
     if roles == {"label"}:
         raise ValueError(f"{path.name} holds labels only; images or predictions are wanted beside them")

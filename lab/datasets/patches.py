@@ -23,7 +23,8 @@ def textures(
         count: number of patches; the classes alternate.
         size: side of a patch, 4 to 96 pixels.
         noise: share of labels replaced by another class, uniformly.
-        part: "train" cuts from the upper two thirds of the photographs, "test" from the lower third (no shared pixel), "all" anywhere.
+        part: "train" cuts from the upper two thirds of the photographs, "test" from the lower third (they share
+            no pixel), "all" anywhere.
         seed: int or ``torch.Generator``.
 
     Returns:

@@ -3,8 +3,10 @@
 Networks (plain ``nn.Module``; ``seed: int | torch.Generator``, the global random state is neither read nor written)::
 
     mlp(inputs, outputs, *, widths=(64, 64), activation="relu", bias=True, seed=0, dtype=torch.float32) -> nn.Sequential
-    cnn(channels, outputs, *, widths=(16, 32), convolutions=1, dimension=2, activation="relu", normalization=None, seed=0, dtype=...) -> nn.Sequential
-    unet(channels, outputs, *, widths=(16, 32, 64), dimension=2, activation="relu", normalization="group", seed=0, dtype=...) -> UNet
+    cnn(channels, outputs, *, widths=(16, 32), convolutions=1, dimension=2, activation="relu", normalization=None, seed=0,
+        dtype=torch.float32) -> nn.Sequential
+    unet(channels, outputs, *, widths=(16, 32, 64), dimension=2, activation="relu", normalization="group", seed=0,
+         dtype=torch.float32) -> UNet
     initialize(module, seed) -> module            PyTorch's own initial distributions, drawn from ``seed``, in place
 
 Training of many models at once (same architecture, stacked weights; equal to a plain loop from equal weights and batch order)::
@@ -15,7 +17,8 @@ Training of many models at once (same architecture, stacked weights; equal to a 
     fit_loop(...same arguments...) -> Fitted      the plain loop over models: the reference of ``fit``
 
     network      callable seed -> nn.Module, or a list of modules of one architecture (they are copied, not changed)
-    inputs       (items, ...) shared by all models, or PerModel of a tensor (models, items, ...); likewise ``targets``, ``sample_weights``
+    inputs       (items, ...) shared by all models, or PerModel of a tensor (models, items, ...); likewise ``targets`` and
+                 ``sample_weights``
     seeds        a number of seeds or a sequence of ints; the seed of a model draws its initial weights and its batch order
     loss         a name ("cross_entropy", "binary_cross_entropy", "squared_error"), a callable (logits, targets) -> scalar of ONE
                  model's batch (it is mapped over the models), a callable with attribute ``reduction == "none"`` that returns one
@@ -40,13 +43,17 @@ Training of many models at once (same architecture, stacked weights; equal to a 
 Attacks on a classifier ``model(inputs) -> logits (items, classes)``; inputs stay in ``bounds``::
 
     fgsm(model, inputs, targets, *, epsilon, norm="linf", bounds=(0, 1)) -> adversarial inputs
-    pgd(model, inputs, targets, *, epsilon, norm="linf", steps=40, step_size=None, restarts=1, random_start=True, bounds=(0, 1), loss="cross_entropy", seed=0)
-    apgd(model, inputs, targets, *, epsilon, norm="linf", steps=100, restarts=1, loss="cross_entropy" | "dlr", bounds=(0, 1), seed=0)
+    pgd(model, inputs, targets, *, epsilon, norm="linf", steps=40, step_size=None, restarts=1, random_start=True, bounds=(0, 1),
+        loss="cross_entropy", seed=0)
+    apgd(model, inputs, targets, *, epsilon, norm="linf", steps=100, restarts=1, loss="cross_entropy" | "dlr", bounds=(0, 1),
+         seed=0)
 
-Metrics: functions of (logits or probabilities, targets) and classes with ``update(...)``, ``compute()``, ``reset()``::
+Metrics: functions of (probabilities, targets), with ``logits=True`` of (logits, targets), and classes with ``update(...)``,
+``compute()``, ``reset()``::
 
-    accuracy, calibration_error, classwise_calibration_error, brier, negative_log_likelihood, dice, intersection_over_union, area_under_curve
-    Accuracy, CalibrationError, ClasswiseCalibrationError, Brier, NegativeLogLikelihood, Dice, IntersectionOverUnion, AreaUnderCurve
+    accuracy, calibration_error, classwise_calibration_error, brier, negative_log_likelihood, area_under_curve
+    Accuracy, CalibrationError, ClasswiseCalibrationError, Brier, NegativeLogLikelihood, AreaUnderCurve
+    dice(prediction, label, *, threshold=0.5), intersection_over_union; Dice, IntersectionOverUnion (means over items)
 """
 
 from __future__ import annotations

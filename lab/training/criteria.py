@@ -82,7 +82,8 @@ def named(loss: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
             targets = targets.unsqueeze(2)
         if logits.shape != targets.shape:
             raise ValueError(
-                f"targets must have the outputs' shape for {loss}, got {tuple(targets.shape[2:])} and {tuple(logits.shape[2:])} per item"
+                f"targets must have the outputs' shape for {loss}, got {tuple(targets.shape[2:])} and "
+                f"{tuple(logits.shape[2:])} per item"
             )
         targets = targets.to(logits.dtype)
         function = F.binary_cross_entropy_with_logits if loss == "binary_cross_entropy" else F.mse_loss

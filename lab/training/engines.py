@@ -83,6 +83,7 @@ class Dense:
 
     def _forward(self, inputs, tape):
         x = inputs.flatten(2)
+        fresh = False
         for layer, weight, bias in self.plan:
             before = x
             if layer is None:
@@ -92,8 +93,11 @@ class Dense:
                 before = x.detach().requires_grad_()
                 with torch.enable_grad():
                     x = layer(before)
+            elif type(layer) is nn.ReLU:
+                x = x.relu_() if fresh else x.relu()
             else:
                 x = layer(x)
+            fresh = layer is None
             if tape is not None:
                 tape.append((before, x))
                 x = x.detach()
@@ -107,6 +111,8 @@ class Dense:
         with torch.enable_grad():
             losses = criterion(logits, targets, weights)
             (delta,) = torch.autograd.grad(losses.sum(), logits)
+        if self.plan[-1][0] is not None:
+            delta = delta.clone()
         first = next(index for index, (layer, *_) in enumerate(self.plan) if layer is None)
         for index in reversed(range(len(self.plan))):
             layer, weight, bias = self.plan[index]
@@ -138,7 +144,7 @@ class Dense:
 
 
 _BACKWARD = {
-    nn.ReLU: lambda delta, after: torch.ops.aten.threshold_backward(delta, after, 0.0),
+    nn.ReLU: lambda delta, after: torch.ops.aten.threshold_backward.grad_input(delta, after, 0.0, grad_input=delta),
     nn.Tanh: lambda delta, after: torch.ops.aten.tanh_backward(delta, after),
     nn.Sigmoid: lambda delta, after: torch.ops.aten.sigmoid_backward(delta, after),
     nn.Identity: lambda delta, after: delta,

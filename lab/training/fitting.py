@@ -141,13 +141,12 @@ def _train(run: Recipe, report, cancel) -> Fitted:
             break
     buffer = work.flat.parameter.detach()
     work.write(run.stack, buffer if kept is None else kept)
-    columns = lambda rows: torch.stack(rows, dim=1).cpu() if rows else torch.empty(models, 0, dtype=run.stack.weights[0].dtype)  # noqa: E731
     if run.patience is None:
         lasted.clamp_(max=len(history))
     return Fitted(
         run.stack.requires_grad_(False),
         run.seeds,
-        History(columns(history), columns(validation)),
+        History(_columns(history, total), _columns(validation, total)),
         lasted.cpu(),
         ~active.cpu(),
         diverged.cpu(),
@@ -191,6 +190,10 @@ class _Stepper:
         if before is not None:
             # every named optimizer's update is linear in its learning rate
             parameter.copy_(torch.lerp(before, parameter, self.rates))
+
+
+def _columns(rows, like):
+    return torch.stack(rows, dim=1).cpu() if rows else torch.empty(len(like), 0, dtype=like.dtype)
 
 
 def _evaluate(work, run, models, chunk=512):

@@ -4,10 +4,11 @@ Classifier metrics take probabilities (items, classes), or (items,) for the posi
 ``logits=True`` (softmax, or sigmoid for one column); targets are integer classes (items,). Every class has ``update(...)`` with the
 function's arguments, ``compute()`` and ``reset()``; its options are given to the constructor.
 
-Calibration error: ``sum_b n_b / n |accuracy_b - confidence_b|`` over bins of the confidence (M. Naeini, G. Cooper, M. Hauskrecht, 'Obtaining
-well calibrated probabilities using Bayesian binning', AAAI 2015). ``binning="width"``: bins of equal width, right-closed, (0, 1/B], ...,
-(1 - 1/B, 1]; ``binning="mass"``: bins of equally many items, ties in order of confidence. The classwise error averages over classes
-``k`` the same sum with confidence ``p_k`` and accuracy ``[y = k]`` (M. Kull et al., 'Beyond temperature scaling', NeurIPS 2019, eq. 3).
+Calibration error: ``sum_b n_b / n |accuracy_b - confidence_b|`` over bins of the confidence (M. Naeini, G. Cooper,
+M. Hauskrecht, 'Obtaining well calibrated probabilities using Bayesian binning', AAAI 2015). ``binning="width"``: bins of equal
+width, right-closed, [0, 1/B], (1/B, 2/B], ..., (1 - 1/B, 1]; ``binning="mass"``: bins of equally many items in the order of
+confidence. The classwise error averages over classes ``k`` the same sum with confidence ``p_k`` and accuracy ``[y = k]``
+(M. Kull et al., 'Beyond temperature scaling', NeurIPS 2019).
 """
 
 from __future__ import annotations

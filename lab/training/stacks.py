@@ -40,12 +40,10 @@ class Stack(nn.Module):
         for model in models:
             if not isinstance(model, nn.Module):
                 raise TypeError(f"models must hold torch modules, got {type(model).__name__}")
-        shapes = [
-            {name: (value.shape, value.dtype, value.device) for name, value in model.state_dict().items()}
-            for model in models
-        ]
+        parameters = [dict(model.named_parameters()) for model in models]
+        shapes = [[(name, value.shape, value.dtype, value.device) for name, value in found.items()] for found in parameters]
         for index, shape in enumerate(shapes):
-            if shape != shapes[0] or str(models[index]) != str(models[0]):
+            if shape != shapes[0] or not _same_layers(models[index], models[0]):
                 raise ValueError(f"models must share one architecture, but model {index} differs from model 0")
         refused = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
         for layer in models[0].modules():
@@ -57,10 +55,9 @@ class Stack(nn.Module):
         if not shapes[0]:
             raise ValueError("models have no parameters to train")
         self.count = len(models)
-        self.names = tuple(name for name, _ in models[0].named_parameters())
+        self.names = tuple(parameters[0])
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.stack([dict(model.named_parameters())[name].detach() for model in models]))
-            for name in self.names
+            nn.Parameter(torch.stack([found[name].detach() for found in parameters])) for name in self.names
         )
         object.__setattr__(self, "template", copy.deepcopy(models[0]).requires_grad_(False))
 
@@ -88,3 +85,9 @@ class Stack(nn.Module):
                 raise ValueError(f"inputs must have one entry for each of the {self.count} models, got {len(values)}")
         call = lambda weights, x: functional_call(self.template, weights, (x,))  # noqa: E731
         return vmap(call, in_dims=(0, 0 if each else None))(self.parameters_by_name(), values)
+
+
+def _same_layers(first, second) -> bool:
+    """Whether two modules are the same layers with the same options (what a layer prints of itself)."""
+    left, right = list(first.modules()), list(second.modules())
+    return len(left) == len(right) and all(type(a) is type(b) and a.extra_repr() == b.extra_repr() for a, b in zip(left, right))

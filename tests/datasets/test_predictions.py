@@ -16,9 +16,12 @@ def topology(mask):
     """Components and Euler number in both conventions of connectivity, components of the background."""
     mask = np.asarray(mask)
     return (
-        ndimage.label(mask)[1], ndimage.label(mask, FULL[mask.ndim])[1],
-        euler_number(mask, 1), euler_number(mask, mask.ndim),
-        ndimage.label(~mask)[1], ndimage.label(~mask, FULL[mask.ndim])[1],
+        ndimage.label(mask)[1],
+        ndimage.label(mask, FULL[mask.ndim])[1],
+        euler_number(mask, 1),
+        euler_number(mask, mask.ndim),
+        ndimage.label(~mask)[1],
+        ndimage.label(~mask, FULL[mask.ndim])[1],
     )
 
 
@@ -39,7 +42,9 @@ def test_every_variant_has_the_same_number_of_each_error(name):
     assert len(item.predictions) >= 4
 
 
-@pytest.mark.parametrize("item", [load("coins"), load("horse"), load("smooth_field"), load("smooth_field_3d")], ids=lambda item: item.name)
+@pytest.mark.parametrize(
+    "item", [load("coins"), load("horse"), load("smooth_field"), load("smooth_field_3d")], ids=lambda item: item.name
+)
 def test_boundary_errors_leave_the_topology_alone(item):
     assert topology(item.predictions["boundary"] > 0.5) == topology(item.mask)
     assert not torch.equal(item.predictions["boundary"] > 0.5, item.mask)
@@ -98,10 +103,16 @@ def test_simple_points_are_those_whose_flip_keeps_the_topology_of_the_neighbourh
             assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("label, words", [
-    (np.zeros((5, 5), bool), "foreground and background"), (np.ones((5, 5), bool), "foreground and background"),
-    (np.zeros(5, bool), "axes"), (np.full((4, 4), np.nan), "finite"), (np.zeros((0, 4)), "empty"),
-])
+@pytest.mark.parametrize(
+    "label, words",
+    [
+        (np.zeros((5, 5), bool), "foreground and background"),
+        (np.ones((5, 5), bool), "foreground and background"),
+        (np.zeros(5, bool), "axes"),
+        (np.full((4, 4), np.nan), "finite"),
+        (np.zeros((0, 4)), "empty"),
+    ],
+)
 def test_labels_without_meaning_are_refused(label, words):
     with pytest.raises(ValueError, match=words):
         equal_dice_predictions(label)

@@ -9,7 +9,23 @@ import pytest
 import torch
 
 from lab import datasets
-from lab.datasets import ImageSet, Points, Table, blobs, cards, clusters, describe, load, moons, names, noisy_circle, smooth_field, spirals, textures, vessel_tree
+from lab.datasets import (
+    ImageSet,
+    Points,
+    Table,
+    blobs,
+    cards,
+    clusters,
+    describe,
+    load,
+    moons,
+    names,
+    noisy_circle,
+    smooth_field,
+    spirals,
+    textures,
+    vessel_tree,
+)
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = [card for card in cards() if not card.extra]
@@ -66,11 +82,22 @@ def test_labels_of_the_real_images_find_what_is_in_them():
 def test_loading_twice_gives_equal_bits_and_no_shared_memory():
     for name in ("coins", "iris", "digits", "vessel_tree"):
         first, second = load(name), load(name)
-        left, right = (set_.image if isinstance(set_, ImageSet) else set_.x if isinstance(set_, Points) else set_.numeric()[0] for set_ in (first, second))
+        left, right = (
+            set_.image if isinstance(set_, ImageSet) else set_.x if isinstance(set_, Points) else set_.numeric()[0]
+            for set_ in (first, second)
+        )
         assert torch.equal(left, right)
         left.zero_()
         third = load(name)
-        assert bool((third.image if isinstance(third, ImageSet) else third.x if isinstance(third, Points) else third.numeric()[0]).any())
+        assert bool(
+            (
+                third.image
+                if isinstance(third, ImageSet)
+                else third.x
+                if isinstance(third, Points)
+                else third.numeric()[0]
+            ).any()
+        )
 
 
 @pytest.mark.parametrize("make", [noisy_circle, spirals, moons, blobs, clusters, textures, smooth_field, vessel_tree])
@@ -154,10 +181,20 @@ def test_table_with_missing_values_is_refused_with_their_number():
         Table(frame, "target", "wine").numeric()
 
 
-@pytest.mark.parametrize("call", [
-    lambda: smooth_field((64,)), lambda: smooth_field((4, 4)), lambda: smooth_field(fraction=float("nan")), lambda: moons(0),
-    lambda: vessel_tree(radius=-1), lambda: textures(10, size=500), lambda: names("pictures"), lambda: describe("coin"), lambda: blobs(noise=1),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: smooth_field((64,)),
+        lambda: smooth_field((4, 4)),
+        lambda: smooth_field(fraction=float("nan")),
+        lambda: moons(0),
+        lambda: vessel_tree(radius=-1),
+        lambda: textures(10, size=500),
+        lambda: names("pictures"),
+        lambda: describe("coin"),
+        lambda: blobs(noise=1),
+    ],
+)
 def test_bad_arguments_are_refused(call):
     with pytest.raises((ValueError, TypeError)):
         call()
@@ -165,7 +202,11 @@ def test_bad_arguments_are_refused(call):
 
 def test_importing_the_catalog_loads_no_data_package():
     code = "import sys, lab.datasets; lab.datasets.cards(); print(' '.join(sys.modules))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+    )
     assert not loaded & {"torch", "skimage", "sklearn", "nibabel", "pandas", "PIL", "tifffile", "numba"}
 
 

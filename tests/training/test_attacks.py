@@ -19,7 +19,14 @@ ATTACKS = {
 @pytest.fixture(scope="module")
 def trained():
     train, test = load("digits").split(0.3, seed=0)
-    fitted = fit(lambda seed: mlp(64, 10, widths=(32,), seed=seed), train.x.flatten(1), train.label, seeds=1, epochs=15, learning_rate=3e-3)
+    fitted = fit(
+        lambda seed: mlp(64, 10, widths=(32,), seed=seed),
+        train.x.flatten(1),
+        train.label,
+        seeds=1,
+        epochs=15,
+        learning_rate=3e-3,
+    )
     return fitted.model(0), test.x.flatten(1)[:200], test.label[:200]
 
 
@@ -67,7 +74,9 @@ def test_iterated_attacks_beat_one_step_and_more_restarts_never_lose(trained):
 def test_same_seed_same_attack(trained):
     model, x, y = trained
     assert torch.equal(pgd(model, x, y, epsilon=0.1, steps=3, seed=4), pgd(model, x, y, epsilon=0.1, steps=3, seed=4))
-    assert not torch.equal(pgd(model, x, y, epsilon=0.1, steps=1, seed=4), pgd(model, x, y, epsilon=0.1, steps=1, seed=5))
+    assert not torch.equal(
+        pgd(model, x, y, epsilon=0.1, steps=1, seed=4), pgd(model, x, y, epsilon=0.1, steps=1, seed=5)
+    )
 
 
 def test_checkpoints_and_dlr_are_the_papers():
@@ -77,17 +86,37 @@ def test_checkpoints_and_dlr_are_the_papers():
     torch.testing.assert_close(_dlr(7 * logits + 1, torch.tensor([0, 2])), _dlr(logits, torch.tensor([0, 2])))
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"epsilon": 0.0}, "epsilon"), ({"epsilon": float("nan")}, "epsilon"), ({"norm": "l1"}, "norm must be one of"),
-    ({"inputs": torch.full((3, 2), 2.0)}, "lie in bounds"), ({"inputs": torch.full((3, 2), float("nan"))}, "finite"),
-    ({"targets": torch.tensor([0, 1])}, "shape"), ({"targets": torch.tensor([0.0, 1, 0])}, "integer classes"),
-    ({"inputs": torch.zeros(3, 2, dtype=torch.long)}, "floating-point"), ({"model": lambda x: x.sum(dim=1)}, "model must return logits"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"norm": "l1"}, "norm must be one of"),
+        ({"inputs": torch.full((3, 2), 2.0)}, "lie in bounds"),
+        ({"inputs": torch.full((3, 2), float("nan"))}, "finite"),
+        ({"targets": torch.tensor([0, 1])}, "shape"),
+        ({"targets": torch.tensor([0.0, 1, 0])}, "integer classes"),
+        ({"inputs": torch.zeros(3, 2, dtype=torch.long)}, "floating-point"),
+        ({"model": lambda x: x.sum(dim=1)}, "model must return logits"),
+    ],
+)
 def test_bad_arguments_are_refused(change, words):
-    options = {"model": lambda x: x, "inputs": torch.full((3, 2), 0.5), "targets": torch.tensor([0, 1, 0]), "epsilon": 0.1, **change}
+    options = {
+        "model": lambda x: x,
+        "inputs": torch.full((3, 2), 0.5),
+        "targets": torch.tensor([0, 1, 0]),
+        "epsilon": 0.1,
+        **change,
+    }
     for attack in (fgsm, pgd, apgd):
         with pytest.raises((ValueError, TypeError), match=words):
-            attack(options["model"], options["inputs"], options["targets"], epsilon=options["epsilon"], **({"norm": options["norm"]} if "norm" in options else {}))
+            attack(
+                options["model"],
+                options["inputs"],
+                options["targets"],
+                epsilon=options["epsilon"],
+                **({"norm": options["norm"]} if "norm" in options else {}),
+            )
 
 
 def test_dlr_needs_three_classes():

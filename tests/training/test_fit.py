@@ -40,7 +40,12 @@ VARIATIONS = {
     "adam": {},
     "rates and decays per model": {"learning_rate": [1e-2, 1e-3, 3e-3, 0.1], "weight_decay": [0.0, 0.1, 0.01, 1.0]},
     "sgd": {"optimizer": "sgd", "learning_rate": [0.1, 0.2, 0.3, 0.05], "weight_decay": 0.01},
-    "momentum, clipped": {"optimizer": "momentum", "learning_rate": [0.05, 0.1, 0.2, 0.3], "weight_decay": [0.0, 0.1, 0.01, 0.5], "clip": 0.3},
+    "momentum, clipped": {
+        "optimizer": "momentum",
+        "learning_rate": [0.05, 0.1, 0.2, 0.3],
+        "weight_decay": [0.0, 0.1, 0.01, 0.5],
+        "clip": 0.3,
+    },
     "adamw": {"optimizer": "adamw", "learning_rate": [1e-2, 1e-3, 3e-3, 0.1], "weight_decay": [0.0, 0.1, 0.01, 1.0]},
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": [1e-2, 1e-3, 3e-3, 0.02]},
     "adagrad": {"optimizer": "adagrad", "learning_rate": 0.05},
@@ -52,12 +57,19 @@ VARIATIONS = {
     "uneven batches": {"batch_size": 50},
     "weights": {"sample_weights": torch.linspace(0, 2, 120)},
     "weights per model": {"sample_weights": PerModel(torch.rand(4, 120, generator=torch.Generator().manual_seed(0)))},
-    "labels per model": {"targets": PerModel(torch.stack([DATA.label, 1 - DATA.label, DATA.label.roll(1), DATA.label]))},
+    "labels per model": {
+        "targets": PerModel(torch.stack([DATA.label, 1 - DATA.label, DATA.label.roll(1), DATA.label]))
+    },
     "loss of one model": {"loss": lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1)},
     "loss of items": {"loss": Focal()},
     "a loss per model": {"loss": ["cross_entropy", Focal(), "cross_entropy", lambda z, y: F.multi_margin_loss(z, y)]},
     "objective": {"objective": lambda model, x, y: F.cross_entropy(model(x), y) + 0.1 * model(x).square().mean()},
-    "early stopping": {"validation": (HELD.x, HELD.label), "patience": 1, "optimizer": "sgd", "learning_rate": [0.5, 3.0, 8.0, 1.0]},
+    "early stopping": {
+        "validation": (HELD.x, HELD.label),
+        "patience": 1,
+        "optimizer": "sgd",
+        "learning_rate": [0.5, 3.0, 8.0, 1.0],
+    },
 }
 
 
@@ -66,20 +78,35 @@ def test_stacked_training_equals_the_loop(name):
     options = {"inputs": DATA.x, "targets": DATA.label, "seeds": [0, 5, 7, 11], "epochs": 4, **VARIATIONS[name]}
     together, alone = fit(small, **options), fit_loop(small, **options)
     assert distance(together, alone) < 1e-5
-    moved = [float((weight - start).detach().abs().max()) for weight, start in zip(together.stack.weights, Stack([small(s) for s in (0, 5, 7, 11)]).weights)]
+    moved = [
+        float((weight - start).detach().abs().max())
+        for weight, start in zip(together.stack.weights, Stack([small(s) for s in (0, 5, 7, 11)]).weights)
+    ]
     assert min(moved) > 1e-4
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus", "leaky_relu"])
 def test_every_activation_has_the_right_gradient(activation):
     network = lambda seed: small(seed, activation=activation, dtype=torch.float64)  # noqa: E731
-    assert distance(fit(network, DATA.x, DATA.label, seeds=3, epochs=3), fit_loop(network, DATA.x, DATA.label, seeds=3, epochs=3)) < 1e-12
+    assert (
+        distance(
+            fit(network, DATA.x, DATA.label, seeds=3, epochs=3),
+            fit_loop(network, DATA.x, DATA.label, seeds=3, epochs=3),
+        )
+        < 1e-12
+    )
 
 
 def test_images_regression_and_segmentation_equal_the_loop():
     patches = textures(48, size=16)
     classify = lambda seed: cnn(1, 3, widths=(4, 8), normalization="group", seed=seed)  # noqa: E731
-    assert distance(fit(classify, patches.x, patches.label, seeds=3, epochs=2), fit_loop(classify, patches.x, patches.label, seeds=3, epochs=2)) < 1e-5
+    assert (
+        distance(
+            fit(classify, patches.x, patches.label, seeds=3, epochs=2),
+            fit_loop(classify, patches.x, patches.label, seeds=3, epochs=2),
+        )
+        < 1e-5
+    )
     x, y, _ = load("diabetes").numeric()
     options = {"inputs": x, "targets": y / 100, "loss": "squared_error", "seeds": 3, "epochs": 2}
     regress = lambda seed: mlp(10, 1, widths=(8,), bias=False, seed=seed)  # noqa: E731
@@ -87,7 +114,14 @@ def test_images_regression_and_segmentation_equal_the_loop():
     field = load("smooth_field")
     images = field.image[:64].unfold(0, 21, 21).unfold(1, 21, 21).reshape(-1, 1, 21, 21)
     labels = field.mask[:64].unfold(0, 21, 21).unfold(1, 21, 21).reshape(-1, 1, 21, 21)
-    options = {"inputs": images, "targets": labels, "loss": "binary_cross_entropy", "seeds": 2, "epochs": 2, "batch_size": 8}
+    options = {
+        "inputs": images,
+        "targets": labels,
+        "loss": "binary_cross_entropy",
+        "seeds": 2,
+        "epochs": 2,
+        "batch_size": 8,
+    }
     segment = lambda seed: unet(1, 1, widths=(4, 8), seed=seed)  # noqa: E731
     assert distance(fit(segment, **options), fit_loop(segment, **options)) < 1e-5
 
@@ -96,6 +130,12 @@ def test_flattened_images_take_the_dense_path_and_equal_the_loop():
     digits = load("digits")
     network = lambda seed: nn.Sequential(nn.Flatten(), *mlp(64, 10, widths=(16,), seed=seed))  # noqa: E731
     options = {"inputs": digits.x[:200], "targets": digits.label[:200], "seeds": 3, "epochs": 2}
+    assert distance(fit(network, **options), fit_loop(network, **options)) < 1e-5
+
+
+def test_networks_that_end_in_an_activation_equal_the_loop():
+    network = lambda seed: nn.Sequential(*small(seed), nn.ReLU())  # noqa: E731
+    options = {"inputs": DATA.x, "targets": DATA.label, "loss": lambda z, y: z.sum() * 1e-2, "seeds": 3, "epochs": 2}
     assert distance(fit(network, **options), fit_loop(network, **options)) < 1e-5
 
 
@@ -110,16 +150,31 @@ def test_training_learns_and_shuffled_labels_do_not():
     digits = load("digits")
     train, test = digits.split(0.3, seed=0)
     shuffled = train.label[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
-    fitted = fit(lambda seed: mlp(64, 10, widths=(32,), seed=seed), train.x.flatten(1), PerModel(torch.stack([train.label, shuffled])),
-                 seeds=[0, 1], epochs=20, learning_rate=3e-3)
+    fitted = fit(
+        lambda seed: mlp(64, 10, widths=(32,), seed=seed),
+        train.x.flatten(1),
+        PerModel(torch.stack([train.label, shuffled])),
+        seeds=[0, 1],
+        epochs=20,
+        learning_rate=3e-3,
+    )
     right = (fitted.predict(test.x.flatten(1)).argmax(dim=2) == test.label).float().mean(dim=1)
     assert right[0] > 0.93
     assert right[1] < 0.2
 
 
 def test_early_stopping_keeps_the_best_weights():
-    fitted = fit(small, DATA.x, DATA.label, seeds=4, epochs=30, optimizer="sgd", learning_rate=[0.01, 1.0, 8.0, 20.0],
-                 validation=(HELD.x, HELD.label), patience=2)
+    fitted = fit(
+        small,
+        DATA.x,
+        DATA.label,
+        seeds=4,
+        epochs=30,
+        optimizer="sgd",
+        learning_rate=[0.01, 1.0, 8.0, 20.0],
+        validation=(HELD.x, HELD.label),
+        patience=2,
+    )
     losses = torch.stack([F.cross_entropy(logits, HELD.label) for logits in fitted.predict(HELD.x)])
     best = fitted.history.validation.nan_to_num(float("inf")).min(dim=1)
     torch.testing.assert_close(losses, best.values, rtol=1e-5, atol=1e-6)
@@ -128,15 +183,31 @@ def test_early_stopping_keeps_the_best_weights():
 
 
 def test_divergence_is_said_and_stays_with_its_model():
-    fitted = fit(lambda seed: mlp(2, 1, widths=(8,), seed=seed), 100 * DATA.x, DATA.label.float(), loss="squared_error", seeds=2, epochs=4,
-                 optimizer="sgd", learning_rate=[1e-7, 10.0])
+    fitted = fit(
+        lambda seed: mlp(2, 1, widths=(8,), seed=seed),
+        100 * DATA.x,
+        DATA.label.float(),
+        loss="squared_error",
+        seeds=2,
+        epochs=4,
+        optimizer="sgd",
+        learning_rate=[1e-7, 10.0],
+    )
     assert fitted.diverged.tolist() == [False, True]
     assert bool(torch.isfinite(fitted.predict(DATA.x)[0]).all())
 
 
 def test_cancel_and_progress():
     calls, seen = [], []
-    fitted = fit(small, DATA.x, DATA.label, seeds=2, epochs=5, progress=lambda *state: seen.append(state[:2]), cancel=lambda: calls.append(0) or len(calls) > 9)
+    fitted = fit(
+        small,
+        DATA.x,
+        DATA.label,
+        seeds=2,
+        epochs=5,
+        progress=lambda *state: seen.append(state[:2]),
+        cancel=lambda: calls.append(0) or len(calls) > 9,
+    )
     assert fitted.cancelled
     assert seen == [(1, 5), (2, 5)]
     assert fitted.epochs.tolist() == [2, 2]
@@ -203,7 +274,10 @@ BAD = {
     "losses": (dict(loss=["cross_entropy"]), "one for each of the 2"),
     "patience": (dict(patience=2), "patience needs validation"),
     "weights": (dict(sample_weights=-torch.ones(120)), "non-negative"),
-    "weights of a scalar loss": (dict(sample_weights=torch.ones(120), loss=lambda z, y: z.sum()), "loss of single items"),
+    "weights of a scalar loss": (
+        dict(sample_weights=torch.ones(120), loss=lambda z, y: z.sum()),
+        "loss of single items",
+    ),
     "models": (dict(inputs=PerModel(torch.zeros(3, 120, 2))), "one entry for each of the 2 models"),
     "vector loss": (dict(loss=lambda z, y: z.sum(dim=1)), "one number for a model's batch"),
     "objective": (dict(objective=3), "objective must be callable"),

@@ -29,7 +29,11 @@ from lab.training import (
 def sample(items=400, classes=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(items, classes, generator=generator, dtype=torch.float64)
-    targets = torch.where(torch.rand(items, generator=generator) < 0.6, logits.argmax(dim=1), torch.randint(classes, (items,), generator=generator))
+    targets = torch.where(
+        torch.rand(items, generator=generator) < 0.6,
+        logits.argmax(dim=1),
+        torch.randint(classes, (items,), generator=generator),
+    )
     return logits, logits.softmax(dim=1), targets
 
 
@@ -39,7 +43,11 @@ def binned(confidence, hit, bins):
     for b in range(bins):
         inside = [i for i, c in enumerate(confidence) if (c > b / bins or b == 0) and c <= (b + 1) / bins]
         if inside:
-            total += len(inside) / len(confidence) * abs(np.mean([hit[i] for i in inside]) - np.mean([confidence[i] for i in inside]))
+            total += (
+                len(inside)
+                / len(confidence)
+                * abs(np.mean([hit[i] for i in inside]) - np.mean([confidence[i] for i in inside]))
+            )
     return total
 
 
@@ -91,10 +99,19 @@ def test_perfect_calibration_has_no_error_and_overconfidence_has_its_size():
     assert calibration_error(p, torch.ones(100, dtype=torch.long)) == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Accuracy(), lambda: Brier(), lambda: NegativeLogLikelihood(), lambda: CalibrationError(), lambda: CalibrationError(binning="mass"),
-    lambda: ClasswiseCalibrationError(bins=7), lambda: ClasswiseCalibrationError(bins=7, binning="mass"), lambda: AreaUnderCurve(),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Accuracy(),
+        lambda: Brier(),
+        lambda: NegativeLogLikelihood(),
+        lambda: CalibrationError(),
+        lambda: CalibrationError(binning="mass"),
+        lambda: ClasswiseCalibrationError(bins=7),
+        lambda: ClasswiseCalibrationError(bins=7, binning="mass"),
+        lambda: AreaUnderCurve(),
+    ],
+)
 def test_batches_accumulate_to_the_whole(make):
     _, p, y = sample()
     whole = make().update(p, y).compute()
@@ -110,23 +127,42 @@ def test_overlaps_equal_scikit_learn_and_average_over_items():
     generator = torch.Generator().manual_seed(0)
     p, y = torch.rand(6, 9, 8, generator=generator), torch.rand(6, 9, 8, generator=generator) > 0.6
     assert dice(p[0], y[0]) == pytest.approx(oracle.f1_score(y[0].flatten(), p[0].flatten() > 0.5))
-    assert intersection_over_union(p[0], y[0]) == pytest.approx(oracle.jaccard_score(y[0].flatten(), p[0].flatten() > 0.5))
-    assert Dice().update(p[:4], y[:4]).update(p[4:], y[4:]).compute() == pytest.approx(np.mean([dice(a, b) for a, b in zip(p, y)]))
+    assert intersection_over_union(p[0], y[0]) == pytest.approx(
+        oracle.jaccard_score(y[0].flatten(), p[0].flatten() > 0.5)
+    )
+    assert Dice().update(p[:4], y[:4]).update(p[4:], y[4:]).compute() == pytest.approx(
+        np.mean([dice(a, b) for a, b in zip(p, y)])
+    )
     wanted = np.mean([intersection_over_union(a, b, threshold=0.3) for a, b in zip(p, y)])
     assert IntersectionOverUnion(threshold=0.3).update(p, y).compute() == pytest.approx(wanted)
     assert dice(torch.zeros(3, 3), torch.zeros(3, 3)) == 1.0
     assert intersection_over_union(torch.zeros(3, 3), torch.ones(3, 3)) == 0.0
 
 
-PROBABILITIES = [accuracy, brier, negative_log_likelihood, calibration_error, classwise_calibration_error, area_under_curve]
+PROBABILITIES = [
+    accuracy,
+    brier,
+    negative_log_likelihood,
+    calibration_error,
+    classwise_calibration_error,
+    area_under_curve,
+]
 
 
 @pytest.mark.parametrize("metric", PROBABILITIES, ids=lambda metric: metric.__name__)
-@pytest.mark.parametrize("p, y, words", [
-    (torch.tensor([[0.5, float("nan")]]), [0], "finite"), (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), "empty"),
-    (torch.full((2, 2), 0.5), [0, 1, 1], "shape"), (torch.full((2, 2), 0.5), [0, 2], r"lie in 0\.\.1"), (torch.full((2, 2), 0.5), [0, -1], r"lie in 0\.\.1"),
-    (torch.full((2, 2, 2), 0.5), [0, 1], "axes"), (torch.zeros(2, 2, dtype=torch.complex64), [0, 1], "real"), (torch.full((2, 2), 0.5), [0.0, 1.0], "integer"),
-])
+@pytest.mark.parametrize(
+    "p, y, words",
+    [
+        (torch.tensor([[0.5, float("nan")]]), [0], "finite"),
+        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), "empty"),
+        (torch.full((2, 2), 0.5), [0, 1, 1], "shape"),
+        (torch.full((2, 2), 0.5), [0, 2], r"lie in 0\.\.1"),
+        (torch.full((2, 2), 0.5), [0, -1], r"lie in 0\.\.1"),
+        (torch.full((2, 2, 2), 0.5), [0, 1], "axes"),
+        (torch.zeros(2, 2, dtype=torch.complex64), [0, 1], "real"),
+        (torch.full((2, 2), 0.5), [0.0, 1.0], "integer"),
+    ],
+)
 def test_bad_input_is_refused(metric, p, y, words):
     with pytest.raises((ValueError, TypeError), match=words):
         metric(p, y if isinstance(y, torch.Tensor) else torch.tensor(y))
