@@ -182,7 +182,9 @@ def plan_of(run: Run) -> Plan:
             return plan(path, run.info["given"])
     with tempfile.TemporaryDirectory(prefix="lab-source-") as folder:
         content = run.content()
-        content["cells"] = [cell for cell in content["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
+        content["cells"] = [
+            cell for cell in content["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])
+        ]
         path = Path(folder) / Path(run.notebook).name
         path.write_text(json.dumps(content), encoding="utf-8")
         return plan(path, run.info["given"])

@@ -153,9 +153,15 @@ _CELLS = (
         'from typing import Literal\n\nprofile: Literal["smoke", "default", "full"] = "default"\npoints: int = 101  # 2..1000\nseeds: int = 3     # 1..50',
     ),
     ("markdown", "## The mathematics\n\n$$\\ell(x, y) = \\frac{1}{n} \\sum_{i=1}^{n} (x_i - y_i)^2$$"),
-    ("code", "import lab\nfrom lab.@room@.@method@ import curve\nfrom widgets.figures.@room@ import @method@ as draw\n\nresult = curve(points)\ndraw(result)"),
+    (
+        "code",
+        "import lab\nfrom lab.@room@.@method@ import curve\nfrom widgets.figures.@room@ import @method@ as draw\n\nresult = curve(points)\ndraw(result)",
+    ),
     ("markdown", "## What was claimed, what was measured"),
-    ("code", 'lab.report.record("largest value", result[1].max())\nlab.report.claim("@id@.first-statement", seeds=seeds, budget=profile)'),
+    (
+        "code",
+        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@id@.first-statement", seeds=seeds, budget=profile)',
+    ),
     ("markdown", "## The page"),
     ("code", 'from widgets import pages\n\npages.show("@method@", {"points": points})'),
 )
@@ -213,14 +219,21 @@ def _claims_file(root, room, method):
     init = package / "__init__.py"
     text = init.read_text(encoding="utf-8") if init.exists() else ""
     if "iter_modules" not in text:
-        write_atomically(init, f"{text.rstrip()}\nfrom lab.{room}.claims import {method}  # noqa: E402, F401\n".lstrip())
+        write_atomically(
+            init, f"{text.rstrip()}\nfrom lab.{room}.claims import {method}  # noqa: E402, F401\n".lstrip()
+        )
     return package / f"{method}.py"
 
 
 def _notebook(fill):
     cells = []
     for number, (kind, source) in enumerate(_CELLS):
-        cell = {"cell_type": "markdown" if kind == "markdown" else "code", "id": f"cell-{number}", "metadata": {}, "source": fill(source)}
+        cell = {
+            "cell_type": "markdown" if kind == "markdown" else "code",
+            "id": f"cell-{number}",
+            "metadata": {},
+            "source": fill(source),
+        }
         if kind != "markdown":
             cell |= {"outputs": [], "execution_count": None}
         if kind == "parameters":

@@ -12,11 +12,14 @@ def store(tmp_path):
     return Store(tmp_path / "data")
 
 
-@pytest.fixture
-def notebook(tmp_path):
-    """Write a notebook from its cells: text that begins with ``#: `` is prose, the first code cell holds the parameters."""
+@pytest.fixture(scope="session")
+def write_notebook():
+    """A function that writes a notebook from its cells into a folder.
 
-    def write(*cells, name="study", tags=("parameters",), folder=tmp_path):
+    Text that begins with ``#: `` is prose, the first code cell holds the parameters.
+    """
+
+    def write(folder, *cells, name="study", tags=("parameters",)):
         found, first = [], True
         for source in cells:
             source = textwrap.dedent(source).strip()
@@ -24,7 +27,9 @@ def notebook(tmp_path):
                 found.append({"cell_type": "markdown", "metadata": {}, "source": source[3:]})
                 continue
             metadata = {"tags": list(tags)} if first else {}
-            found.append({"cell_type": "code", "metadata": metadata, "source": source, "outputs": [], "execution_count": None})
+            found.append(
+                {"cell_type": "code", "metadata": metadata, "source": source, "outputs": [], "execution_count": None}
+            )
             first = False
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         for number, cell in enumerate(found):
@@ -33,5 +38,15 @@ def notebook(tmp_path):
         path = folder / f"{name}.ipynb"
         path.write_text(json.dumps(content), encoding="utf-8")
         return path
+
+    return write
+
+
+@pytest.fixture
+def notebook(tmp_path, write_notebook):
+    """Write a notebook from its cells into the test's folder."""
+
+    def write(*cells, folder=tmp_path, **options):
+        return write_notebook(folder, *cells, **options)
 
     return write

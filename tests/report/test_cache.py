@@ -48,7 +48,11 @@ def ask(project):
 
 
 def test_only_what_can_be_affected_is_run_again(project, notebook):
-    notebook("n: int = 0", "import lab.report\nfrom lab.used import value\nlab.report.record('value', value())", folder=project)
+    notebook(
+        "n: int = 0",
+        "import lab.report\nfrom lab.used import value\nlab.report.record('value', value())",
+        folder=project,
+    )
     assert ask(project) == (False, {"value": 1}, None)
     assert ask(project)[0]
     (project / "lab" / "unused.py").write_text("VALUE = 2\n")
@@ -103,7 +107,11 @@ def test_imports_are_followed_without_running_anything():
     found = modules_of("import lab\nlab.report.record('x', 1)\nfrom lab import checks as c")
     assert {"lab", "lab.report", "lab.checks"} <= found
     assert "lab.topology" not in found
-    assert modules_of("from lab.report.site import frame") >= {"lab.report.site.frame", "lab.report.scrub", "lab.report.store"}
+    assert modules_of("from lab.report.site import frame") >= {
+        "lab.report.site.frame",
+        "lab.report.scrub",
+        "lab.report.store",
+    }
 
 
 def test_a_run_repeated_gives_the_recorded_values_or_says_what_differs(notebook, store):

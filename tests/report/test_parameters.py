@@ -155,6 +155,10 @@ def test_a_notebook_without_parameters_takes_none(notebook):
 def test_what_is_no_notebook_is_refused(tmp_path):
     (tmp_path / "a.py").write_text("x = 1")
     (tmp_path / "b.ipynb").write_text("[]")
-    for name, words in (("a.py", "does not hold JSON"), ("b.ipynb", "not a notebook of format 4"), ("c.ipynb", "there is no notebook")):
+    for name, words in (
+        ("a.py", "does not hold JSON"),
+        ("b.ipynb", "not a notebook of format 4"),
+        ("c.ipynb", "there is no notebook"),
+    ):
         with pytest.raises(ValueError, match=words):
             read_parameters(tmp_path / name)

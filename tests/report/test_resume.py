@@ -38,7 +38,13 @@ def whole(store):
     for run_id in store.ids():
         run = store.get(run_id)
         assert run is not None, run_id
-        assert sorted(path.name for path in run.folder.iterdir()) == ["figures", "log.txt", "notebook.ipynb", "records.jsonl", "run.json"]
+        assert sorted(path.name for path in run.folder.iterdir()) == [
+            "figures",
+            "log.txt",
+            "notebook.ipynb",
+            "records.jsonl",
+            "run.json",
+        ]
         json.loads((run.folder / "notebook.ipynb").read_text())
         assert run.ok
         found[run_id] = (run.parameters["n"], (run.folder / "records.jsonl").read_bytes())
@@ -74,8 +80,13 @@ def test_a_sweep_whose_driver_is_killed_again_and_again_ends_as_an_undisturbed_o
 
 
 def test_kernels_end_with_their_driver(notebook, tmp_path):
-    path = notebook("n: int = 0", f"import os, time\nopen({str(tmp_path / 'pid')!r} + str(n), 'w').write(str(os.getpid()))\ntime.sleep(60)")
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(path), str(tmp_path / "data"), "2"], stdout=subprocess.PIPE, text=True)
+    path = notebook(
+        "n: int = 0",
+        f"import os, time\nopen({str(tmp_path / 'pid')!r} + str(n), 'w').write(str(os.getpid()))\ntime.sleep(60)",
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(path), str(tmp_path / "data"), "2"], stdout=subprocess.PIPE, text=True
+    )
     files = [tmp_path / f"pid{n}" for n in range(2)]
     wait_for(lambda: all(file.exists() and file.read_text() for file in files))
     driver.kill()

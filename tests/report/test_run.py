@@ -28,8 +28,19 @@ def test_a_run_leaves_one_whole_folder(notebook, store):
     assert run.ok
     assert run.error is None
     assert run.metrics == {"square": 16, "nan": "NaN"}
-    assert (run.title, run.info["question"], run.parameters, run.info["given"]) == ("Squares", "Do squares grow?", {"n": 4}, {"n": 4})
-    assert sorted(item.name for item in run.folder.iterdir()) == ["figures", "log.txt", "notebook.ipynb", "records.jsonl", "run.json"]
+    assert (run.title, run.info["question"], run.parameters, run.info["given"]) == (
+        "Squares",
+        "Do squares grow?",
+        {"n": 4},
+        {"n": 4},
+    )
+    assert sorted(item.name for item in run.folder.iterdir()) == [
+        "figures",
+        "log.txt",
+        "notebook.ipynb",
+        "records.jsonl",
+        "run.json",
+    ]
     (figure,) = run.figures()
     assert json.loads(figure.read_text())["data"][0]["y"] == [4]
     cells = run.content()["cells"]
@@ -51,7 +62,9 @@ def test_a_bad_parameter_is_refused_before_anything_starts(notebook, store):
 
 
 def test_a_failing_cell_keeps_what_came_before_it(notebook, store):
-    path = notebook("n: int = 0", "import lab\nlab.report.record('before', 1)\nprint('printed')", "1 / n", "print('never')")
+    path = notebook(
+        "n: int = 0", "import lab\nlab.report.record('before', 1)\nprint('printed')", "1 / n", "print('never')"
+    )
     run = execute(plan(path), store=store)
     assert run.status == "failed"
     assert (run.error["cell"], run.error["name"], run.error["source"]) == (3, "ZeroDivisionError", "1 / n")
@@ -70,7 +83,12 @@ def test_a_failing_cell_keeps_what_came_before_it(notebook, store):
         ("import time; time.sleep(60)", {"timeout": 1.5}, "timeout", "the run took longer than its limit of 1.5 s"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", {}, "kernel died", "the kernel process ended"),
         ("import os; os._exit(3)", {}, "kernel died", "the kernel process ended"),
-        ("x = bytearray(400 * 2**20)\nimport time; time.sleep(60)", {"memory": 300 * 2**20}, "out of memory", "limit of 300 MiB"),
+        (
+            "x = bytearray(400 * 2**20)\nimport time; time.sleep(60)",
+            {"memory": 300 * 2**20},
+            "out of memory",
+            "limit of 300 MiB",
+        ),
         ("raise MemoryError('too much')", {}, "out of memory", "too much"),
     ],
 )
@@ -115,7 +133,9 @@ def test_events_come_by_cell_and_every_consumer_sees_them_all(notebook, store):
 
 @pytest.mark.parametrize("executor", ["local", "process"])
 def test_a_cancelled_job_ends_at_once_and_keeps_its_output(notebook, store, executor):
-    path = notebook("n: int = 0", "import lab\nlab.report.record('before', 1)\nprint('on')", "import time; time.sleep(60)")
+    path = notebook(
+        "n: int = 0", "import lab\nlab.report.record('before', 1)\nprint('on')", "import time; time.sleep(60)"
+    )
     job = submit(path, store=store, executor=executor)
     for event in job.events(timeout=60):
         if event.kind == "cell" and event.cell == 3:

@@ -31,12 +31,18 @@ def test_grid_zip_list_and_seeds_multiply(path):
     assert found[0] == {"kind": "b", "n": 1, "rate": 0.5, "seed": 0}
     assert points(path, list=[{"n": 1}, {"n": 2, "kind": "c"}]) == [{"n": 1}, {"n": 2, "kind": "c"}]
     assert [point["n"] for point in points(path, grid={"n": {"from": 0, "to": 10, "steps": 3}})] == [0, 5, 10]
-    logarithmic = [point["rate"] for point in points(path, grid={"rate": {"from": 0.01, "to": 1, "steps": 3, "log": True}})]
+    logarithmic = [
+        point["rate"] for point in points(path, grid={"rate": {"from": 0.01, "to": 1, "steps": 3, "log": True}})
+    ]
     assert logarithmic == pytest.approx([0.01, 0.1, 1])
 
 
 def test_random_draws_are_the_same_for_the_same_seed(path):
-    spec = {"samples": 5, "seed": 3, "draw": {"rate": {"from": 0.1, "to": 1, "log": True}, "n": {"from": 1, "to": 9}, "kind": ["a", "b"]}}
+    spec = {
+        "samples": 5,
+        "seed": 3,
+        "draw": {"rate": {"from": 0.1, "to": 1, "log": True}, "n": {"from": 1, "to": 9}, "kind": ["a", "b"]},
+    }
     first = points(path, random=spec)
     assert first == points(path, random=spec)
     assert first != points(path, random={**spec, "seed": 4})
@@ -118,12 +124,16 @@ def synthetic(store, count):
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(info))
         (folder / "notebook.ipynb").write_text('{"cells": [], "metadata": {}}')
-        (folder / "records.jsonl").write_text(json.dumps({"kind": "metric", "name": "value", "value": number / 7, "unit": ""}) + "\n")
+        (folder / "records.jsonl").write_text(
+            json.dumps({"kind": "metric", "name": "value", "value": number / 7, "unit": ""}) + "\n"
+        )
 
 
 def test_the_index_follows_the_store(store):
     synthetic(store, 30)
-    assert database.query("select count(*), sum(value) from metrics", store)[1] == [(30, pytest.approx(sum(range(30)) / 7))]
+    assert database.query("select count(*), sum(value) from metrics", store)[1] == [
+        (30, pytest.approx(sum(range(30)) / 7))
+    ]
     import shutil
 
     shutil.rmtree(store.runs / "study-000029")

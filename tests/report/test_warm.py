@@ -66,13 +66,20 @@ def test_warm_runs_are_isolated_reseeded_and_equal_to_plain_papermill(notebook, 
 
 def joined(outputs):
     """Outputs with texts in one piece, so that both ways of writing them compare."""
-    data = [{kind: "".join(value) if isinstance(value, list) else value for kind, value in output["data"].items()} for output in outputs]
+    data = [
+        {kind: "".join(value) if isinstance(value, list) else value for kind, value in output["data"].items()}
+        for output in outputs
+    ]
     return json.dumps(data, sort_keys=True)
 
 
 @pytest.mark.parametrize(
     "change, words",
-    [({"OMP_NUM_THREADS": "2"}, "OMP_NUM_THREADS"), ({"PYTHONPATH": "/elsewhere"}, "PYTHONPATH"), ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT")],
+    [
+        ({"OMP_NUM_THREADS": "2"}, "OMP_NUM_THREADS"),
+        ({"PYTHONPATH": "/elsewhere"}, "PYTHONPATH"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT"),
+    ],
 )
 def test_another_environment_gets_a_cold_kernel(zygote, change, words):
     from lab.report.provisioner import _ask

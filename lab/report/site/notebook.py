@@ -55,7 +55,9 @@ def clean(html: str) -> str:
 
 def _clean_tag(tag):
     tag = re.sub(r"\son\w+\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", "", tag, flags=re.I)
-    tag = re.sub(r"\s(src|srcset|poster|data|background)\s*=\s*([\"'])(?!data:)[^\"']*\2", "", tag, flags=re.I)
+    tag = re.sub(
+        r"\s(src|srcset|poster|data|background)\s*=\s*(?![\"']?data:)(\"[^\"]*\"|'[^']*'|[^\s>]+)", "", tag, flags=re.I
+    )
     tag = re.sub(r"url\((?!['\"]?(data:|#))[^)]*\)", "none", tag, flags=re.I)
     return re.sub(r"javascript:", "", tag, flags=re.I)
 

@@ -34,9 +34,7 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
     if good and metrics and axes:
         main = _main_axis(axes, good)
         plots = [_curve(metric, main, axes, sweep, store, place) for place, metric in enumerate(metrics[:6])]
-        parts.append(
-            f'<h2 id="curves">Metrics over {escape(main)}</h2><div class="grid-2">{"".join(plots)}</div>'
-        )
+        parts.append(f'<h2 id="curves">Metrics over {escape(main)}</h2><div class="grid-2">{"".join(plots)}</div>')
         parts.append(f'<h2 id="parallel">All runs at once</h2>{_parallel(good, axes, metrics)}')
     parts += [_pictures(good, axes), _table(runs, axes, metrics), _side_by_side(runs)]
     return frame.page(f"Sweep {sweep['id']}", "".join(parts), depth=1, plots=bool(plots))

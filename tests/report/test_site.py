@@ -1,0 +1,178 @@
+"""The site: whole without a network, small, scrubbed, and right about what ran."""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.report import site
+from lab.report.run import execute, plan
+from lab.report.scrub import scrub
+from lab.report.site.mathematics import extract, mathml, restore
+from lab.report.site.notebook import body, clean
+from lab.report.site.thumbnail import thumbnail, values
+from lab.report.store import Store, project_root
+
+FIGURE = "display({'application/vnd.plotly.v1+json': {'data': [{'type': 'scatter', 'y': [1, n]}], 'layout': {'title': {'text': 'Two'}}}}, raw=True)"
+
+
+@pytest.fixture(scope="module")
+def rendered(write_notebook, tmp_path_factory):
+    """The site of a good and a bad run: ``(index, runs)``."""
+    folder = tmp_path_factory.mktemp("site")
+    store = Store(folder / "data")
+    path = write_notebook(
+        folder,
+        "#: # Squares\n\nDoes $x^2$ grow?",
+        "n: int = 3",
+        "#: ## Why\n\n$$\\sum_i x_i$$ and `code $not$ math`",
+        f"import os, lab\nfrom IPython.display import display\nprint(os.path.abspath('x'), os.path.expanduser('~/.secret'))\n{FIGURE}",
+        "lab.report.record('n', n, unit='mm')",
+    )
+    bad = write_notebook(folder, "#: # Bad", "n: int = 3", "1 / 0", name="bad")
+    runs = [execute(plan(path, {"n": 4}), store=store), execute(plan(bad), store=store)]
+    return site.render(runs=runs, store=store), runs
+
+
+def test_pages_are_whole_offline_and_small(rendered):
+    index, (good, bad) = rendered
+    folder = index.parent
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html"))
+    assert names == ["claims.html", "index.html", "runs.html", f"runs/{bad.id}.html", f"runs/{good.id}.html"]
+    assert sorted(path.name for path in (folder / "assets").iterdir()) == ["lab.css", "lab.js", "plotly.min.js"]
+    for name in names:
+        html = (folder / name).read_text()
+        assert len(html) < 350_000
+        fetched = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"|<link[^>]*href="([^"]+)"', html)
+        for address in filter(None, (one or other for one, other in fetched)):
+            assert address.startswith("data:") or ((folder / name).parent / address).is_file(), address
+    page = (folder / "runs" / f"{good.id}.html").read_text()
+    plot = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    assert plot["data"][0]["y"] == [1, 4]
+    assert page.count("<math") == 2
+    assert "code $not$ math" in page
+    assert ">4 mm<" in page
+    assert "ZeroDivisionError" in (folder / "runs" / f"{bad.id}.html").read_text()
+    assert "ran to its end" in page
+
+
+def test_nothing_of_the_machine_enters_a_page(rendered):
+    index, (good, _) = rendered
+    for path in index.parent.rglob("*.html"):
+        html = path.read_text()
+        assert str(project_root()) not in html
+        assert str(Path.home()) + "/" not in html
+        assert str(index.parents[2]) not in html
+
+
+def test_a_page_is_written_again_only_when_its_run_is_new(rendered):
+    index, (good, _) = rendered
+    store = Store(index.parents[1])
+    page = index.parent / "runs" / f"{good.id}.html"
+    before = page.stat().st_mtime_ns
+    site.render(store=store)
+    assert page.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("key=ghp_abcdefghijklmnopqrstuvwxyz0123456789", "key=[hidden]"),
+        ("/home/someone/data/x.png and /usr/share/a/b.txt", "…/x.png and …/b.txt"),
+        ("see https://host/home/x/y and a/b and 1/2", "see https://host/home/x/y and a/b and 1/2"),
+        ("data:image/jpeg;base64,/9j/4AAQ/home/abc/def=", "data:image/jpeg;base64,/9j/4AAQ/home/abc/def="),
+        (r"C:\Users\someone\x.txt", "…\\x.txt"),
+        ("/opt/env/lib/python3.11/site-packages/torch/nn.py", "site-packages/torch/nn.py"),
+    ],
+)
+def test_paths_and_secrets_are_scrubbed_and_the_rest_is_not(text, wanted):
+    assert scrub(text) == wanted
+
+
+def test_the_value_of_a_secret_variable_is_hidden(monkeypatch):
+    from lab.report import scrub as module
+
+    monkeypatch.setenv("SERVICE_API_KEY", "correct-horse-battery")
+    module._patterns.cache_clear()
+    try:
+        assert scrub("the key is correct-horse-battery.") == "the key is [hidden]."
+    finally:
+        module._patterns.cache_clear()
+
+
+def test_formulas_become_mathml_and_code_is_left_alone():
+    text, formulas = extract("$a_1$ costs $5 and `$x$`, \\(b\\)\n```\n$c$\n```\n$$\\frac{1}{2}$$")
+    assert len(formulas) == 3
+    assert "`$x$`" in text
+    assert "$c$" in text
+    html = restore(text, formulas)
+    assert html.count("<math") == 3
+    assert "<mfrac>" in html
+    assert 'display="block"' in html
+
+
+def test_letters_that_browsers_cannot_style_become_characters():
+    assert "𝟙" in mathml(r"\mathbb{1}")
+    assert "𝜽" in mathml(r"\boldsymbol{\theta}")
+    assert mathml(r"\left( a") == r'<code class="tex">\left( a</code>'
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://x/y.js"></script>',
+        "<img src=https://x/y.png>",
+        '<img src="https://x/y.png">',
+        '<iframe src="https://x"></iframe>',
+        '<p onclick="steal()">x</p>',
+        '<link rel="stylesheet" href="https://x/y.css">',
+        '<div style="background: url(https://x/y.png)">x</div>',
+        '<a href="javascript:steal()">x</a>',
+    ],
+)
+def test_output_of_a_library_can_fetch_and_run_nothing(html):
+    found = clean(html)
+    assert "https://x" not in found
+    assert "steal" not in found or "javascript" not in found and "onclick" not in found
+
+
+def test_text_that_looks_like_an_attribute_stays():
+    assert clean("<p>on one = 3 and src = 'x'</p>") == "<p>on one = 3 and src = 'x'</p>"
+
+
+def test_data_cannot_end_its_own_script():
+    plot = {"data": [{"type": "scatter", "y": [1], "name": "</script><b>"}], "layout": {}}
+    cell = {
+        "cell_type": "code",
+        "metadata": {},
+        "source": "x",
+        "outputs": [{"output_type": "display_data", "data": {"application/vnd.plotly.v1+json": plot}}],
+    }
+    html = body({"cells": [cell]}).html
+    assert html.count("</script>") == 1
+    assert json.loads(re.search(r'<script type="application/json">(.*?)</script>', html)[1])["data"] == plot["data"]
+
+
+def test_thumbnails_draw_what_the_figure_holds():
+    packed = {"dtype": "f8", "bdata": base64.b64encode(np.array([0.0, 1.0, 4.0]).tobytes()).decode()}
+    assert values(packed).tolist() == [0, 1, 4]
+    line = thumbnail(
+        {"data": [{"type": "scatter", "x": [0, 1, 2], "y": packed, "mode": "lines", "line": {"color": "#009E73"}}]}
+    )
+    assert re.search(r'd="M16\.0 162\.0L160\.0 125\.5L304\.0 16\.0"', line)
+    assert "#009E73" in line
+    assert thumbnail({"data": [{"type": "bar", "x": ["a", "b"], "y": [1, 2]}]}).count("<rect") == 2
+    assert "data:image/png;base64," in thumbnail({"data": [{"type": "heatmap", "z": [[0, 1], [1, 0]]}]})
+    assert thumbnail({"data": []}).count("<path") == 7
+
+
+def test_the_sites_dark_theme_is_the_figures_dark_theme():
+    from widgets.figures.theme import colours
+
+    script = (Path(site.__file__).parent / "assets" / "lab.js").read_text()
+    light, dark = colours("light"), colours("dark")
+    for name in ("reference", "text", "muted", "grid", "background"):
+        assert f'"{getattr(light, name).lower()}": "{getattr(dark, name).lower()}"' in script
