@@ -249,11 +249,11 @@ def _sparse(seed, count, off) -> Contest:
     truth = torch.zeros(count, 20, dtype=torch.float64)
     truth[:, 0], truth[:, 1] = 2.0, -1.0
     old, new = (
-        explain(f, x, neighbourhood=Gaussian(1.0), model=Linear(penalty=p), n_samples=200, seed=seed).weights
-        for p in (None, None if off else 0.1)
+        explain(f, x, neighbourhood=Gaussian(1.0), model=Linear(penalty=p), n_samples=60, seed=seed).weights
+        for p in (None, None if off else 0.15)
     )
     return Contest(
-        "sparse surrogate", "C-LIME", "two features among twenty", "error", _error(old, truth), _error(new, truth)
+        "sparse surrogate", "C-LIME", "two features among twenty, 60 draws", "error", _error(old, truth), _error(new, truth)
     )
 
 
@@ -298,7 +298,7 @@ def _certificate(seed, count, off) -> Contest:
     f = lambda z: torch.relu(z @ first.T + bias) @ last  # noqa: E731
     fixed = integrated_gradients(f, x, n_samples=50)
     certain = fixed if off else integrated_gradients(f, x, n_samples=50, until=1e-6)
-    truth = explain(f, x, neighbourhood=Scaling(0, 1), loss="gradient", n_samples=20, until=1e-11).weights
+    truth = explain(f, x, neighbourhood=Scaling(0, 1), loss="gradient", n_samples=20, until=1e-10).weights
     return Contest(
         "path with a certificate",
         "Integrated Gradients",

@@ -121,12 +121,19 @@ def distance_task(
 
 
 def adversary(
-    explanation: Explanation, *, instance: int = 0, radius: float = 1.0, points: int = 512, seed=0
+    explanation: Explanation,
+    *,
+    instance: int = 0,
+    radius: float = 1.0,
+    points: int = 512,
+    seed=0,
+    known: Distance | None = None,
 ) -> Adversary:
     """The neighbourhood on which the error of ``explanation`` at one instance reaches ``d(f, G)``.
 
     ``X`` is as in :func:`distance`, in the operator of the explanation's own neighbourhood. The explanation keeps its own
-    intercept: what is judged is ``g`` itself.
+    intercept: what is judged is ``g`` itself. ``known`` is a :func:`distance` of the same instance, operator and radius, to
+    be used again for several methods.
     """
     if explanation.problem is None:
         raise ValueError("this explanation was loaded from a file and holds no f; explain() again")
@@ -137,7 +144,9 @@ def adversary(
     one = Task(task.box.restricted(torch.tensor([instance])), None, task.contrast[instance : instance + 1], task.link)
     one = Task(one.box, one.box.players, one.contrast, one.link)
     operator = explanation.neighbourhood.operator
-    found = distance_task(one, radius=radius, operator=operator, points=points, seed=seed)
+    found = known or distance_task(one, radius=radius, operator=operator, points=points, seed=seed)
+    if found.operator != operator:
+        raise ValueError(f"known is for the operator {found.operator!r}, the explanation's is {operator!r}")
     weights, intercept = explanation.weights[instance], float(explanation.intercept[instance])
     low, high = (-radius, radius) if operator == "add" else (0.0, 1.0)
     generator = checks.generator(seed)
