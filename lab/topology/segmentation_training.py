@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ARMS = ("dice", "cldice", "wasserstein", "betti", "control")
-WEIGHTS = {"cldice": 0.5, "wasserstein": 0.05, "betti": 0.05}
+WEIGHTS = {"cldice": 0.5, "wasserstein": 0.1, "betti": 0.1}
 _SIZES = {"smoke": (16, 12, 16, 12), "default": (32, 40, 40, 40), "full": (64, 64, 100, 150)}
 
 

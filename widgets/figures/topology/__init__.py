@@ -1,0 +1,1 @@
+"""Figures of the room of topology, one module a method."""
