@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image, density
+from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image, codensity, density, distance_to_measure
 from lab.topology.signed_measures import SignedMeasure, euler, hilbert
 from tests.topology.persistence import oracle
 
@@ -174,6 +174,19 @@ def test_gradient_of_image_measures_equals_central_differences(degree):
         return (measure.weights * measure.points.square().sum(1)).sum()
 
     assert torch.autograd.gradcheck(total, (image,), eps=1e-7, atol=1e-5)
+
+
+def test_density_is_the_mean_of_gaussians_and_its_gradient_is_right():
+    x = torch.tensor(np.random.default_rng(0).normal(size=(7, 3)), requires_grad=True)
+    square = (x[:, None] - x[None]).square().sum(-1).detach()
+    wanted = torch.exp(-square / (2 * 0.5**2)).mean(1) / (2 * np.pi * 0.25) ** 1.5
+    assert torch.allclose(density(x, 0.5), wanted)
+    assert torch.allclose(density(x, 0.5, at=x.detach()), wanted)
+    assert torch.allclose(codensity(x, 0.5), -wanted.log())
+    assert torch.autograd.gradcheck(lambda x: codensity(x, 0.5), (x,))
+    assert torch.autograd.gradcheck(lambda x: distance_to_measure(x, 3), (x,))
+    far = torch.tensor([[0.0], [1e6]])
+    assert torch.isfinite(codensity(far, 0.1)).all()
 
 
 def test_single_precision_comes_back_in_single_precision():
