@@ -212,8 +212,8 @@ def relations(edges, *, theme: str = "light") -> go.Figure:
     result.update_xaxes(type="log")
     result.update_yaxes(type="log", exponentformat="power")
     result.update_layout(
-        title_text=f"{close} of {len(edges)} relations between the methods have the rate of the theory<br><sub>dashed:
-        in the number " "of draws, where faster is allowed; in brackets the theory's exponent</sub>",
+        title_text=f"{close} of {len(edges)} relations between the methods have the rate of the theory"
+        "<br><sub>dashed: in the number of draws, where faster is allowed; in brackets the theory's exponent</sub>",
         legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"},
         margin={"r": 30},
     )
@@ -243,8 +243,8 @@ def adversaries(found, *, theme: str = "light") -> go.Figure:
         y="mean |f − g|",
         height=430,
         barmode="group",
-        title=f"{reached} of {len(names)} explanations are broken by some neighbourhood<br><sub>error where they were
-        fitted and " "where an adversary takes them; black: the distance that no linear g can beat</sub>",
+        title=f"{reached} of {len(names)} explanations are broken by some neighbourhood<br><sub>error where they "
+        "were fitted and where an adversary takes them; black: the distance that no linear g can beat</sub>",
     )
     result.update_yaxes(type="log")
     return result
@@ -261,8 +261,8 @@ def perturbation(found, *, theme: str = "light") -> go.Figure:
         x="change when removed (spreads of f)",
         y="change when jittered (spreads of f)",
         height=460,
-        title=f"Removed: {best['removed']} stays stillest. Jittered: {best['jittered']} does<br><sub>mean change of the
-        " "output when the three least important features move; towards the corner is better</sub>",
+        title=f"Removed: {best['removed']} stays stillest. Jittered: {best['jittered']} does<br><sub>mean "
+        "change of the output when the three least important features move; towards the corner is better</sub>",
     )
     for kind, label in enumerate(("mask methods", "gradient methods", "path methods")):
         mine = [name for name in names if FAMILY[name] == kind]
