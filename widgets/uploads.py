@@ -197,7 +197,7 @@ class Upload(pn.viewable.Viewer):
         self.label, self.kinds, self.limits = label, tuple(kinds), limits
         self.token = secrets.token_urlsafe(24)
         self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, css_classes=["lab-upload-status"])
-        clear = pn.widgets.Button(name=f"Remove {label.lower()}", visible=False, margin=(4, 0), sizing_mode="stretch_width")
+        clear = pn.widgets.Button(label=f"Remove {label.lower()}", visible=False, margin=(4, 0), sizing_mode="stretch_width")
         clear.on_click(lambda _: self.clear())
         self._clear = clear
         self._poll = None

@@ -131,7 +131,7 @@ def twin(widget: pn.widgets.Widget) -> ipywidgets.Widget:
     Raises:
         TypeError: a widget that has no twin.
     """
-    common = {"description": widget.name, "layout": dict(_WIDTH), "style": dict(_STYLE)}
+    common = {"description": widget.label or widget.name, "layout": dict(_WIDTH), "style": dict(_STYLE)}
     if isinstance(widget, (pn.widgets.RangeSlider, pn.widgets.IntRangeSlider)):
         kind = ipywidgets.IntRangeSlider if isinstance(widget, pn.widgets.IntRangeSlider) else ipywidgets.FloatRangeSlider
         return kind(min=widget.start, max=widget.end, step=widget.step, value=widget.value, continuous_update=False, **common)

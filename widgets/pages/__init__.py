@@ -19,8 +19,8 @@ The whole of a page::
 
     def build(state):
         widgets = {
-            "threshold": pn.widgets.FloatSlider(name="Threshold", start=0, end=1, step=0.01, value=0.5),   # the main control
-            "image": pn.widgets.Select(name="Image", options=["retina", "coins"], value="coins"),
+            "threshold": pn.widgets.FloatSlider(label="Threshold", start=0, end=1, step=0.01, value=0.5),   # the main control
+            "image": pn.widgets.Select(label="Image", options=["retina", "coins"], value="coins"),
         }
         pages.sync(widgets, state)                                    # from the URL, and back into it
         overlay, bars, table = pages.plot(label="overlay"), pages.plot(label="barcodes"), pages.numbers()

@@ -25,13 +25,13 @@ class Plot(pn.pane.Plotly):
     ``hover_data``, ``click_data``, ``selected_data`` report the visitor's pointer, as for any Plotly pane.
     """
 
-    priority = None
+    priority = -1  # never chosen for an object by itself
 
 
 class Numbers(pn.pane.HTML):
     """A table of numbers. ``object`` is a ``DataFrame``, a list of rows (dicts) or a dict ``{name: value}``."""
 
-    priority = None
+    priority = -1  # never chosen for an object by itself
 
     @classmethod
     def applies(cls, obj):

@@ -39,10 +39,18 @@ def use_plotly_of_figures() -> None:
     PlotlyPlot.__js_skip__ = {}
 
 
-def frame(view: Viewable, title: str, active: str = "") -> pn.Template:
+class Frame(pn.Template):
+    """A template that does not describe its whole content in words at every change."""
+
+    def __repr__(self) -> str:
+        return "Frame"
+
+
+def frame(view: Viewable, title: str, active: str = "") -> Frame:
     """``view`` inside the lab's bar and footer. ``active`` is the entry of the bar that is marked as present."""
     shade = theme()
-    template = pn.Template(_template(), design=LabDesign, theme=DarkTheme if shade == "dark" else DefaultTheme, location=True)
+    shades = {"dark": DarkTheme, "light": DefaultTheme}
+    template = Frame(_template(), design=LabDesign, theme=shades[shade], location=True)
     template.add_panel("page", view)
     variables = {
         "shade": shade,

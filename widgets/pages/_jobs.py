@@ -50,11 +50,11 @@ def build(state: dict, folder: Path | None = None) -> pn.Column:
     first = next(iter(available.values()))
     chosen = checks.choice("notebook", state.get("notebook", first), list(available.values()))
     given = {key: value for key, value in state.items() if key not in ("notebook", "job")}
-    choose = pn.widgets.Select(name="Notebook", options=available, value=chosen, sizing_mode="stretch_width", margin=0)
+    choose = pn.widgets.Select(label="Notebook", options=available, value=chosen, sizing_mode="stretch_width", margin=0)
     form = Form(folder.parent / chosen, given)
     place = pn.Column(*form.widgets.values(), margin=0, sizing_mode="stretch_width")
-    start = pn.widgets.Button(name="Run", button_type="primary", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
-    again = pn.widgets.Checkbox(name="Run again even if nothing changed", margin=(4, 0))
+    start = pn.widgets.Button(label="Run", button_type="primary", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
+    again = pn.widgets.Checkbox(label="Run again even if nothing changed", margin=(4, 0))
     notice = html("", "lab-notice", visible=False)
     watch = Watch()
     current = {"form": form}
@@ -142,13 +142,13 @@ def _widget(parameter: Parameter, value) -> pn.widgets.Widget:
     unit = f" [{parameter.unit}]" if parameter.unit else ""
     meaning = parameter.help or parameter.describe()
     common = {
-        "name": f"{parameter.name}{unit}", "description": meaning, "sizing_mode": "stretch_width", "margin": (4, 0),
+        "label": f"{parameter.name}{unit}", "description": meaning, "sizing_mode": "stretch_width", "margin": (4, 0),
     }  # fmt: skip
     kind, low, high = parameter.kind, parameter.low, parameter.high
     if kind.name in ("choice", "enum"):
         return pn.widgets.Select(options=list(kind.options), value=value, **common)
     if kind.name == "boolean":
-        return pn.widgets.Checkbox(value=value, name=common["name"], margin=(4, 0))
+        return pn.widgets.Checkbox(value=value, label=common["label"], margin=(4, 0))
     if kind.name == "integer":
         return pn.widgets.IntInput(value=value, start=_int(low), end=_int(high), **common)
     if kind.name in ("number", "real"):
@@ -167,7 +167,7 @@ class Watch:
 
     def __init__(self):
         self.status = html('<div class="lab-empty">The run appears here.</div>')
-        self.cancel = pn.widgets.Button(name="Cancel", button_type="danger", visible=False, margin=0)
+        self.cancel = pn.widgets.Button(label="Cancel", button_type="danger", visible=False, margin=0)
         self.log = html("", visible=False)
         self.result = pn.Column(sizing_mode="stretch_width", margin=0)
         self.view = pn.Column(

@@ -25,9 +25,9 @@ def build(state: dict) -> pn.Column:
     statuses = [_ANY, *sorted({run.status for run in index.runs})]
     labels = {f"{run.title} · {short_time(run)} · {run.id}": run.id for run in index.runs[:_SHOWN]}
     widgets = {
-        "search": pn.widgets.TextInput(name="Filter", placeholder="title, notebook, parameter or id"),
-        "status": pn.widgets.Select(name="Status", options=statuses, value=_ANY),
-        "compare": pn.widgets.MultiSelect(name="Compare (choose two or more)", options=labels, value=[], size=8),
+        "search": pn.widgets.TextInput(label="Filter", placeholder="title, notebook, parameter or id"),
+        "status": pn.widgets.Select(label="Status", options=statuses, value=_ANY),
+        "compare": pn.widgets.MultiSelect(label="Compare (choose two or more)", options=labels, value=[], size=8),
     }
     state = {**state, "compare": _known(state.get("compare"), labels)} if "compare" in state else state
     sync(widgets, state)

@@ -42,7 +42,7 @@ class Reaction:
 class Notice(pn.pane.HTML):
     """Where the refusals of a page's ``draw`` appear."""
 
-    priority = None
+    priority = -1  # never chosen for an object by itself
     reaction: Reaction | None = None
 
 

@@ -11,7 +11,7 @@ TITLE, ROUTE, METHOD = "Probe", "probe", "probe"
 
 
 def build(state):
-    widgets = {"level": pn.widgets.FloatSlider(name="Level", start=0, end=1, step=0.1, value=0.5)}
+    widgets = {"level": pn.widgets.FloatSlider(label="Level", start=0, end=1, step=0.1, value=0.5)}
     pages.sync(widgets, state)
     limits = uploads.Limits(file_bytes=2 * 2**20, decoded_bytes=16 * 2**20)
     picture = uploads.Upload("Picture", kinds=("image",), limits=limits)
