@@ -25,6 +25,7 @@ from lab.report.store import Run, Store, StoreError
 
 Executor = Callable[..., Run]
 NAMES = ("local", "process", "dask")
+CONNECT_SECONDS = 20
 
 
 def in_process(
@@ -96,7 +97,7 @@ def executor(name: str, *, jobs: int, scheduler: str | None = None) -> Iterator[
             )
             address = stack.enter_context(cluster)
         try:
-            client = stack.enter_context(Client(address, timeout="20s", set_as_default=False))
+            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
         except OSError as error:
             raise StoreError(f"the Dask scheduler {scheduler} does not answer: {error}") from None
         workers = client.scheduler_info(n_workers=-1)["workers"]

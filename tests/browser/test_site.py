@@ -31,14 +31,21 @@ CELLS = [
 def write(path):
     cells = []
     for number, (kind, source) in enumerate(CELLS):
-        cell = {"cell_type": "markdown" if kind == "markdown" else "code", "id": str(number), "metadata": {}, "source": source}
+        cell = {
+            "cell_type": "markdown" if kind == "markdown" else "code",
+            "id": str(number),
+            "metadata": {},
+            "source": source,
+        }
         if kind != "markdown":
             cell |= {"outputs": [], "execution_count": None}
         if kind == "parameters":
             cell["metadata"]["tags"] = ["parameters"]
         cells.append(cell)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    path.write_text(json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
     return path
 
 
@@ -65,7 +72,16 @@ class Look:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: message.type in ("error", "warning") and "WebGL" not in message.text and self.said.append(message.text))
+        # Chromium's own advice on speed to plotly.js is left out
+        advice = re.compile("WebGL|willReadFrequently")
+        self.page.on(
+            "console",
+            lambda message: (
+                message.type in ("error", "warning")
+                and not advice.search(message.text)
+                and self.said.append(message.text)
+            ),
+        )
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.goto(f"file://{path}")
 
@@ -85,7 +101,9 @@ DRAWN = "() => [...document.querySelectorAll('figure.plot .canvas')].map(c => (c
 
 def test_every_figure_is_drawn_by_the_installed_plotly(chromium, built):
     index, run, _ = built
-    version = re.search(r"plotly\.js v([\d.]+)", (index.parent / "assets" / "plotly.min.js").read_text(encoding="utf-8")[:400])[1]
+    version = re.search(
+        r"plotly\.js v([\d.]+)", (index.parent / "assets" / "plotly.min.js").read_text(encoding="utf-8")[:400]
+    )[1]
     with Look(chromium, index.parent / "runs" / f"{run.id}.html") as look:
         look.page.wait_for_function("() => window.Plotly && window.labDrawAll")
         look.page.evaluate("() => labDrawAll()")
@@ -152,7 +170,9 @@ def test_a_sweep_is_compared(chromium, built):
         differing = look.page.locator("#diff tr.differs td:first-child").all_text_contents()
         assert {"rate", "n", "energy"} <= set(differing)
         look.page.click("table.sortable th:has-text('energy')")
-        values = [float(text) for text in look.page.locator("table.sortable tbody tr td:nth-child(4)").all_text_contents()]
+        values = [
+            float(text) for text in look.page.locator("table.sortable tbody tr td:nth-child(4)").all_text_contents()
+        ]
         assert values == sorted(values)
         look.clean()
 
@@ -171,10 +191,20 @@ def test_pages_have_labelled_controls_and_enough_contrast(chromium, built):
 
     index, run, sweep = built
     for scheme in ("light", "dark"):
-        for path in (index, index.parent / "claims.html", index.parent / "runs.html", index.parent / "runs" / f"{run.id}.html", sweep):
+        for path in (
+            index,
+            index.parent / "claims.html",
+            index.parent / "runs.html",
+            index.parent / "runs" / f"{run.id}.html",
+            sweep,
+        ):
             with Look(chromium, path, color_scheme=scheme) as look:
                 found = Axe().run(look.page, context={"exclude": [[".canvas"]]}).response["violations"]
-                serious = [(item["id"], [node["html"][:120] for node in item["nodes"][:2]]) for item in found if item["impact"] in ("serious", "critical")]
+                serious = [
+                    (item["id"], [node["html"][:120] for node in item["nodes"][:2]])
+                    for item in found
+                    if item["impact"] in ("serious", "critical")
+                ]
                 assert not serious, (path.name, scheme, serious)
 
 
