@@ -61,7 +61,7 @@ def _group(loss, logits, targets, weights):
     elif getattr(loss, "reduction", None) == "none":
         items = loss(logits.flatten(0, 1), targets.flatten(0, 1)).view(*logits.shape[:2], -1).mean(dim=2)
     else:
-        values = vmap(loss)(logits, targets)
+        values = _scalars(loss, logits, targets)
         if values.ndim != 1:
             raise ValueError(
                 f"loss must return one number for a model's batch, got shape {tuple(values.shape[1:])}; "
@@ -69,6 +69,16 @@ def _group(loss, logits, targets, weights):
             )
         return values
     return (items if weights is None else items * weights).mean(dim=1)
+
+
+def _scalars(loss, logits, targets):
+    """The loss of each model's batch: mapped, or one by one where the loss looks at values or draws random numbers."""
+    try:
+        return vmap(loss)(logits, targets)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+    return torch.stack([loss(z, y) for z, y in zip(logits, targets)])
 
 
 def named(loss: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
