@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 ARMS = ("dice", "cldice", "wasserstein", "betti", "control")
 WEIGHTS = {"cldice": 0.5, "wasserstein": 0.1, "betti": 0.1}
-_SIZES = {"smoke": (16, 12, 16, 12), "default": (32, 40, 40, 40), "full": (64, 64, 100, 150)}
+_SIZES = {"smoke": (8, 8, 10, 6), "default": (32, 40, 40, 40), "full": (64, 64, 100, 150)}
 
 
 def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, weights=None,
@@ -68,18 +69,42 @@ def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None 
     tiles = None if data is None else _tiles(data)
     rows = []
     for place, seed in enumerate(seeds):
-        x, y, test_x, test_y = _images(sizes, seed) if tiles is None else _split(tiles, seed)
-        first = unet(1, 1, widths=(8, 16), seed=seed)
-        _run(first, x, y, "dice", 0.0, sizes[2], 1e-2, seed)
         for k, arm in enumerate(arms):
-            network = copy.deepcopy(first)
-            began = time.process_time()
-            _run(network, x, y, arm, weights.get(arm, 0.0), sizes[3], 3e-3, 1000 + seed)
-            row = {"seed": seed, "arm": arm} | measure(network, test_x, test_y)
-            rows.append(row | {"seconds": time.process_time() - began})
+            weight = float(weights.get(arm, 0.0))
+            if tiles is None:
+                row = _remembered(seed, arm, weight, sizes)
+            else:
+                row = _trained(_start(_split(tiles, seed), sizes, seed), arm, weight, sizes, seed)
+            rows.append({"seed": seed, "arm": arm} | row)
             if progress is not None:
                 progress((place + (k + 1) / len(arms)) / len(seeds))
     return pd.DataFrame(rows)
+
+
+@lru_cache(maxsize=512)
+def _remembered(seed, arm, weight, sizes):
+    """One arm on vessel trees. It depends on its arguments alone, so that several studies of one session share it."""
+    return _trained(_vessel_start(seed, sizes), arm, weight, sizes, seed)
+
+
+@lru_cache(maxsize=4)
+def _vessel_start(seed, sizes):
+    return _start(_images(sizes, seed), sizes, seed)
+
+
+def _start(images, sizes, seed):
+    """Images and a network trained on them with Dice: where all arms of a seed begin."""
+    network = unet(1, 1, widths=(8, 16), seed=seed)
+    _run(network, *images[:2], "dice", 0.0, sizes[2], 1e-2, seed)
+    return network, images
+
+
+def _trained(start, arm, weight, sizes, seed) -> dict[str, float]:
+    first, (x, y, test_x, test_y) = start
+    network = copy.deepcopy(first)
+    began = time.process_time()
+    _run(network, x, y, arm, weight, sizes[3], 3e-3, 1000 + seed)
+    return {"seconds": time.process_time() - began} | measure(network, test_x, test_y)
 
 
 def measure(network, x: Tensor, y: Tensor) -> dict[str, float]:

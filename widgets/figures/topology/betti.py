@@ -93,7 +93,8 @@ def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, hig
                 )
                 named.add(name)
     reverse = matching.filtration == "superlevel"
-    fig.update_layout(template=template(theme), title_text=f"{lone} of {total} bars of at least {min_length:g} have no partner", height=460)
+    title = f"{lone} of {total} bars of at least {min_length:g} have no partner"
+    fig.update_layout(template=template(theme), title_text=title, height=460)
     fig.update_xaxes(title_text="value at birth and death", autorange="reversed" if reverse else True)
     fig.update_yaxes(showticklabels=False, title_text="")
     fig.update_yaxes(title_text="features", row=1, col=1)
