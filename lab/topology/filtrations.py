@@ -88,7 +88,8 @@ class Rips(Filtration):
         if self.x is None:
             return self.distances[first, second]
         x = self.x.double()
-        square = (x[first] - x[second]).square().sum(-1)
+        # index_select, whose backward adds rows; that of indexing sorts them first
+        square = (x.index_select(0, first) - x.index_select(0, second)).square().sum(-1)
         positive = square > 0
         length = torch.where(positive, square, 1.0).sqrt()
         return torch.where(positive, length, 0.0).to(self.x.dtype)
@@ -137,7 +138,7 @@ class FunctionRips(Rips):
         if _axis(axis, 2) == 0:
             return self._lengths(cells)
         first, second = cells // self.size, cells % self.size
-        return torch.maximum(self.f[first], self.f[second])
+        return torch.maximum(self.f.index_select(0, first), self.f.index_select(0, second))
 
 
 class DensityRips(FunctionRips):
@@ -239,12 +240,12 @@ class Graph(Filtration):
         """Values (k,) of ``cells`` (k,) on ``axis``, differentiable in the vertex values."""
         values = self.values[:, _axis(axis, self.parameters)]
         if not len(self.edges):
-            return values[cells]
+            return values.index_select(0, cells)
         is_edge = cells >= self.size
         ends = torch.from_numpy(self.edges).to(cells.device)
         pair = ends[torch.where(is_edge, cells - self.size, 0)]
         pair = torch.where(is_edge[:, None], pair, cells[:, None])
-        return torch.maximum(values[pair[:, 0]], values[pair[:, 1]])
+        return torch.maximum(values.index_select(0, pair[:, 0]), values.index_select(0, pair[:, 1]))
 
     def vertices(self, cell):
         cell = int(cell)
@@ -294,7 +295,7 @@ class Image(Filtration):
         """Values (k,) of the pixels ``cells`` (k,) on ``axis``."""
         axis = _axis(axis, self.parameters)
         image = self.values if self.parameters == 1 else self.values[axis]
-        return image.reshape(-1)[cells]
+        return image.reshape(-1).index_select(0, cells)
 
     def vertices(self, cell):
         return (int(cell),)
