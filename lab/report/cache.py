@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lab.report import provenance
-from lab.report.imports import PACKAGES, file_hash, hash_of, modules_of, text_hash
+from lab.report.imports import PACKAGES, file_hash, hash_of, modules_of, path_of, text_hash
 from lab.report.store import Run, project_root
+
+
+_CHANGED = "changed during the run"
 
 
 def cell_hashes(content: Mapping[str, Any]) -> list[str]:
@@ -56,8 +60,14 @@ def run_id(stem: str, wanted: Mapping[str, Any]) -> str:
     return f"{slug}-{text_hash(json.dumps(wanted, sort_keys=True, ensure_ascii=True))[:10]}"
 
 
-def observed(modules: list[str], top_level: list[str], data: list[str], complete: bool) -> dict[str, Any]:
-    """What a finished run really used. ``complete=False``: unknown, so all of the project's modules count."""
+def observed(
+    modules: list[str], top_level: list[str], data: list[str], complete: bool, *, began: float = math.inf
+) -> dict[str, Any]:
+    """What a finished run really used. ``complete=False``: unknown, so all of the project's modules count.
+
+    A file that was written after ``began`` (seconds since the epoch) may have been read before or after that: it never
+    answers for the run.
+    """
     if not complete:
         modules = sorted(_all_modules())
     root = project_root()
@@ -65,13 +75,19 @@ def observed(modules: list[str], top_level: list[str], data: list[str], complete
     for name in data:
         path = Path(name)
         if path.is_file():
-            files[str(path.relative_to(root)) if path.is_relative_to(root) else str(path)] = file_hash(path)[:16]
+            name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+            files[name] = _CHANGED if path.stat().st_mtime > began else file_hash(path)[:16]
     return {
-        "modules": {name: hash_of(name)[:16] for name in sorted(set(modules))},
+        "modules": {name: _CHANGED if _written(name) > began else hash_of(name)[:16] for name in sorted(set(modules))},
         "packages": provenance.versions(top_level),
         "data": files,
         "complete": complete,
     }
+
+
+def _written(module):
+    path = path_of(module)
+    return path.stat().st_mtime if path else 0.0
 
 
 def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
@@ -106,8 +122,9 @@ def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
     seen = run.info.get("observed", {})
     known = set(before) | set(now)
     for name, value in seen.get("modules", {}).items():
-        if name not in known and hash_of(name)[:16] != value:
-            found.append(f"module {name} {_how(value, hash_of(name)[:16])}")
+        current = hash_of(name)[:16]
+        if value == _CHANGED or (name not in known and current != value):
+            found.append(f"module {name} {value if value == _CHANGED else _how(value, current)}")
     if not seen.get("complete", False):
         new = sorted(set(_all_modules()) - set(seen.get("modules", {})))
         found += [f"module {name} is new and it is unknown what the run imported" for name in new]

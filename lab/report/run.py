@@ -159,6 +159,7 @@ def execute(
                     outcome.used.get("packages", []),
                     outcome.used.get("data", []),
                     bool(outcome.used),
+                    began=began.timestamp(),
                 ),
                 "provenance": {
                     **provenance.machine(),

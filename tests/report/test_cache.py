@@ -73,6 +73,16 @@ def test_a_module_imported_under_a_computed_name_counts(project, notebook):
     assert ask(project) == (False, {"value": 5}, ["module lab.unused changed"])
 
 
+def test_a_module_that_changes_while_the_notebook_runs_never_answers_for_it(project, notebook):
+    path = project / "lab" / "deeper.py"
+    source = f"from lab.used import value\nimport lab.report\nlab.report.record('value', value())\nopen({str(path)!r}, 'w').write('VALUE = 7\\n')"
+    notebook("n: int = 0", source, folder=project)
+    assert ask(project)[1] == {"value": 1}
+    reused, metrics, changes = ask(project)
+    assert (reused, metrics) == (False, {"value": 7})
+    assert "module lab.deeper changed" in changes[0]
+
+
 def test_a_data_file_that_the_notebook_read_counts(notebook, store, tmp_path, monkeypatch):
     import tempfile
 
