@@ -243,7 +243,7 @@ def _dot(a, b):
 
 def _squared_distances(a, b):
     # centring first keeps the digits that the expanded square would lose
-    centre = a.mean(0)
+    centre = b.mean(0)
     a, b = a - centre, b - centre
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
     if a.shape == b.shape and torch.equal(a, b):

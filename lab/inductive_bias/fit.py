@@ -92,7 +92,7 @@ def fit(losses, *, above: float | None = None) -> ChiSquareFit:
     starts = [np.array([0.0, spread, share]) for share in (-6.0, -1.0, 1.0, 4.0)]
     start = min(starts, key=cost)
     simplex = start + np.vstack([np.zeros(3), np.diag([0.5 * x.std(), 0.2, 1.0])])
-    options = {"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-9, "maxiter": 600}
+    options = {"initial_simplex": simplex, "xatol": 1e-4, "fatol": 1e-9, "maxiter": 400}
     found = minimize(cost, start, method="Nelder-Mead", options=options).x
     information = _hessian(cost, found)
     dof, shift, scale = _parameters(found)

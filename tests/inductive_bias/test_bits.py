@@ -82,17 +82,17 @@ def test_draws_that_do_not_fit_the_training_set_are_left_out():
     assert "fits the training set" in none.sentence()
 
 
-@pytest.mark.parametrize("target", [12, 60, 150])
+@pytest.mark.parametrize("target", [12, 60, 120])
 def test_splitting_finds_known_rare_events(target):
     errors, covered = [], []
-    for seed in range(4):
-        law = random_law(100, 1, 100 + seed)
+    for seed in range(3):
+        law = random_law(60, 1, 100 + seed)
         eps = float(law.quantile([float(target)])[0])
         found = required_bits(law.energy_law(), eps, seed=seed)
         errors.append(abs(found.bits / target - 1))
         covered.append(found.interval[0] <= target <= found.interval[1])
     assert np.median(errors) < 0.03
-    assert sum(covered) >= 3
+    assert sum(covered) >= 2
 
 
 def test_splitting_of_independent_coins_is_the_binomial_law():
@@ -166,11 +166,11 @@ def test_sampling_error_falls_with_the_root_of_the_draws():
     from scipy.stats import ncx2
 
     eps, estimates = 0.35, []
-    for seed in range(30):
+    for seed in range(16):
         x = ncx2.rvs(20, 10, size=1000, random_state=seed) / 30
         estimates.append(fitting.fit(x).nats(eps))
-    predicted = fitting.fit(ncx2.rvs(20, 10, size=50_000, random_state=99) / 30).standard_error(eps, 1000)
-    assert np.std(estimates) == pytest.approx(predicted, rel=0.4)
+    predicted = fitting.fit(ncx2.rvs(20, 10, size=10_000, random_state=99) / 30).standard_error(eps, 1000)
+    assert np.std(estimates) == pytest.approx(predicted, rel=0.5)
 
 
 def test_deep_extrapolation_is_flagged_and_a_shallow_true_one_is_not():
@@ -183,11 +183,11 @@ def test_deep_extrapolation_is_flagged_and_a_shallow_true_one_is_not():
     from scipy.stats import ncx2
 
     flagged = 0
-    for seed in range(20):
+    for seed in range(10):
         x = ncx2.rvs(40, 20, size=2000, random_state=seed) / 60
         eps = float(ncx2.ppf(2.0**-14, 40, 20)) / 60
         flagged += not required_bits(SampleLaw(x), eps, method="fit").valid
-    assert flagged <= 2
+    assert flagged <= 1
 
 
 def test_too_few_or_discrete_draws_give_a_bound_only():

@@ -176,7 +176,8 @@ def _sampling_slope(seeds, sizes, *, correlated: bool = False) -> Measured:
     # the log of a standard deviation of n estimates has standard error 1 / sqrt(2 (n - 1))
     x = np.log(sizes) - np.mean(np.log(sizes))
     half = 1.96 / math.sqrt(2 * (len(seeds) - 1)) / math.sqrt(float((x**2).sum())) if len(seeds) > 1 else math.inf
-    holds = abs(slope + 0.5) < max(margin, half) and half < 0.4
+    # falling at all, and not further from -1/2 than the margin or the uncertainty of this run
+    holds = abs(slope + 0.5) < max(margin, half) and slope + half < 0
     details = {
         "draws": list(sizes),
         "measured": [round(float(v), 3) for v in spread],

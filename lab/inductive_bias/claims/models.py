@@ -67,18 +67,18 @@ def networks_encode(data, seeds, budget) -> Measured:
     return _encoded(data, seeds, budget)
 
 
-def _encoded(data, seeds, budget, *, shuffled: bool = False) -> Measured:
-    """``shuffled`` destroys the labels: no class can save bits on them."""
+def _encoded(data, seeds, budget, *, networks=None) -> Measured:
+    """``networks`` replaces the network classes; the generic space in their place encodes nothing."""
     noise = 0.0 if data is None else 0.05
     classes = {"Matern 1/2": Matern(nu=0.5), "RBF": RBF(), "polynomial": Polynomial(3), "Matern 5/2": Matern(nu=2.5)}
-    networks = {
+    networks = networks or {
         "NNGP 1": NNGP(1, bias_variance=0.1),
         "NNGP 3": NNGP(3, bias_variance=0.1),
         "NTK 3": NTK(3, bias_variance=0.1),
     }
     beyond, table = [], []
     for seed in seeds:
-        task = own_or_digits(data, seed, budget, shuffled=shuffled)
+        task = own_or_digits(data, seed, budget)
         eps = threshold(Share(0.25 if data is None else 0.5), task)
         generic = required_bits(KernelSpace(RBF(1.0), amplitude=1.0, noise=noise).loss_law(task), eps).bits
         saved = {
@@ -210,12 +210,12 @@ def network_limit(data, seeds, budget) -> Measured:
     return _limit(seeds, budget, bias=0.5)
 
 
-def _limit(seeds, budget, *, bias: float, kernel_bias: float | None = None) -> Measured:
-    """``kernel_bias`` gives the kernel another bias variance than the networks: the limit is then another one."""
+def _limit(seeds, budget, *, bias: float, weight_variance: float = 2.0) -> Measured:
+    """Another ``weight_variance`` of the kernel than the networks' own 2 is another limit."""
     widths = {"smoke": (2, 128), "default": (2, 16, 128), "full": (2, 16, 128, 1024, 4096)}[budget]
     particles = {"smoke": 256, "default": 1024, "full": 2048}[budget]
     margin = by_id("bias.network-limit").margin
-    covariance = NNGP(1, weight_variance=2.0, bias_variance=(bias if kernel_bias is None else kernel_bias) ** 2)
+    covariance = NNGP(1, weight_variance=weight_variance, bias_variance=bias**2)
     differences, table = [], []
     for seed in seeds:
         x = torch.rand(8, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,0 +1,99 @@
+"""The published route, step by step: iterative conditioning, drawn functions, SciPy's fit, a tail in linear space.
+
+Kept as what the exact law is compared with. Its steps: RBF of width one and amplitude one; ``alpha = K^-1 Y`` and
+``A = K^-1 K_t*`` by Adam on squared residuals (learning rates 1e-2 and 1e-3, batches of rows, many epochs); draws
+``K_*t alpha + sqrtm(K_** - K_*t A) z``; ``scipy.stats.ncx2.fit`` with location zero; ``-logcdf``, and Sankaran's normal
+approximation where that overflows. Three traits make it fail in silence: Adam does not converge where ``K`` is
+ill-conditioned, so that the covariance it implies is not symmetric; SciPy's fit often stops far from the optimum and
+changes with the unit of the losses; and ``logcdf`` is ``log(cdf)``, which is ``-inf`` from about 530 nats.
+
+Source: Boopathy, Yue, Hwang, Iyer, Fiete, 'Towards Exact Computation of Inductive Bias', IJCAI 2024; M. Sankaran,
+'Approximations to the Non-Central Chi-Square Distribution', Biometrika 1963.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lab import checks
+from lab.inductive_bias.laws import LOG2
+from lab.inductive_bias.task import Task
+
+
+@dataclass(frozen=True)
+class PublishedEstimate:
+    """``bits``, the fitted parameters, and whether the tail came from the distribution or from Sankaran's form."""
+
+    bits: float
+    dof: float
+    shift: float
+    scale: float
+    route: str
+
+
+def estimate(losses, eps: float) -> PublishedEstimate:
+    """The published estimate of the bits from drawn losses, with SciPy's fit and tail.
+
+    Raises:
+        ValueError: ``eps`` not positive.
+    """
+    from scipy.stats import ncx2
+
+    x = checks.tensor("losses", losses, ndim=1).double().numpy()
+    eps = checks.number("eps", eps, low=0.0, open_low=True)
+    with np.errstate(all="ignore"):
+        dof, shift, _, scale = ncx2.fit(x, floc=0)
+        nats = -float(ncx2.logcdf(eps, dof, shift, 0, scale))
+    route = "distribution"
+    if not math.isfinite(nats):
+        nats, route = sankaran_nats(eps / scale, dof, shift), "Sankaran"
+    return PublishedEstimate(nats / LOG2, float(dof), float(shift), float(scale), route)
+
+
+def sankaran_nats(q: float, dof: float, shift: float) -> float:
+    """``z^2 / 2`` of Sankaran's power-normal score: the leading exponent without its prefactor.
+
+    ``(q / (dof + shift))^h`` is nearly normal with ``h = 1 - 2 (dof + shift)(dof + 3 shift) / (3 (dof + 2
+    shift)^2)``; as ``q`` falls to zero the score tends to a constant, so that the value saturates where the truth
+    diverges.
+    """
+    total, second, third = dof + shift, dof + 2 * shift, dof + 3 * shift
+    h = 1 - 2 * total * third / (3 * second**2)
+    p = second / total**2
+    m = (h - 1) * (1 - 3 * h)
+    mean = 1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p)
+    deviation = h * math.sqrt(2 * p) * (1 + 0.5 * m * p)
+    return ((q / total) ** h - mean) ** 2 / (2 * deviation**2)
+
+
+def condition_by_adam(task: Task, *, width: float = 1.0, epochs: int = 10_000, batch: int = 5, seed: int = 0):
+    """``(mean, covariance)`` at the test points as the published code finds them, with Adam in place of a factorization.
+
+    One epoch visits all training rows in batches; its cost times ``epochs`` is the cost of the published route.
+    """
+    from lab.inductive_bias.covariances import RBF
+
+    checks.integer("epochs", epochs, low=1)
+    kernel = RBF(width)
+    x, u = task.train_inputs, task.test_inputs
+    k_tt, k_ts, k_ss = kernel(x, x), kernel(x, u), kernel(u, u)
+    alpha = _adam_solve(k_tt, task.train_targets, 1e-2, epochs, batch, seed)
+    solved = _adam_solve(k_tt, k_ts, 1e-3, epochs, batch, seed)
+    return k_ts.T @ alpha, k_ss - k_ts.T @ solved
+
+
+def _adam_solve(matrix, right, rate, epochs, batch, seed):
+    solution = torch.zeros(matrix.shape[1], right.shape[1], dtype=matrix.dtype, requires_grad=True)
+    optimizer = torch.optim.Adam([solution], lr=rate)
+    generator = checks.generator(seed)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(matrix), generator=generator).split(batch):
+            optimizer.zero_grad()
+            loss = ((matrix[rows] @ solution - right[rows]) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+    return solution.detach()
