@@ -113,7 +113,7 @@ def prepare(
     instances."""
     data = getattr(neighbourhood, "data", None)
     if frames.is_frame(x):
-        f, mover = frames.encoded(f, x, baseline, features, data)
+        f, mover = frames.encoded(f, x, baseline, features, data, getattr(neighbourhood, "operator", "") == "add")
         box = BlackBox(f, mover, target=target, link=link, max_bytes=max_bytes)
     else:
         arrays = not isinstance(x, torch.Tensor)

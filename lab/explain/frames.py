@@ -21,12 +21,12 @@ def is_frame(x) -> bool:
     return type(x).__module__.split(".")[0] == "pandas" and hasattr(x, "columns")
 
 
-def encoded(f: Callable, x, baseline, features, data) -> tuple[Codec, Players]:
+def encoded(f: Callable, x, baseline, features, data, additive: bool = False) -> tuple[Codec, Players]:
     """``f`` on codes, and the players of the frame ``x``.
 
-    ``baseline`` is a frame of one row (or one row an instance) or a mapping ``column -> value``; it may be left out
-    where
-    ``data`` (a frame of observed rows) takes its place: then it is :func:`typical` of the data.
+    ``baseline`` is a frame of one row (or one row an instance) or a mapping ``column -> value``; it may be left out where
+    ``data`` (a frame of observed rows) takes its place: then it is :func:`typical` of the data; and where the noise is
+    additive, which needs none.
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {type(f).__name__}")
@@ -38,11 +38,12 @@ def encoded(f: Callable, x, baseline, features, data) -> tuple[Codec, Players]:
         raise TypeError(f"data must be a frame like x, got {type(data).__name__}")
     if data is not None:
         data = _aligned("data", data, x.columns)
+    if baseline is None and data is None and additive:
+        baseline = x[:1]
     if baseline is None and data is None:
         raise ValueError(
             "baseline is needed for a frame (what stands in for a column that is taken away): a frame of one row, a "
-            "mapping "
-            "column -> value, or lab.explain.typical(frame)"
+            "mapping column -> value, or lab.explain.typical(frame)"
         )
     baseline = typical(data) if baseline is None else _as_frame(baseline, x)
     baseline = _aligned("baseline", baseline, x.columns)

@@ -47,7 +47,7 @@ class Draws:
 
     @property
     def exact(self) -> bool:
-        return bool((self.group < 0).all()) and self.donor is None
+        return bool((self.group < 0).all())
 
     @property
     def count(self) -> int:
@@ -281,22 +281,23 @@ class Categories:
 
     def draws(self, contrast: torch.Tensor, number: int, generator) -> Draws:
         count, shapley = contrast.shape[1], isinstance(self.kernel, Shapley)
+        rows = self.pool or len(self.data)
         if count < 60 and 2**count - 2 * shapley <= number // 4:
             every = coalitions.every_mask(count)
             every = every[1:-1] if shapley and count > 1 else every
-            repeats = number // len(every)
-            design = every.repeat(repeats, 1)
-            group = (torch.arange(repeats) % coalitions.GROUPS).repeat_interleave(len(every))
-            drawn = Draws(design, torch.full((len(design),), math.log(repeats), dtype=torch.float64), group)
-        else:
-            sample = coalitions.size_strata if shapley else coalitions.uniform_pairs
-            drawn = Draws(*sample(count, number, generator))
-            # replaced values are random even where the masks are enumerated
-            group = torch.where(drawn.group < 0, torch.arange(drawn.count) // 2 % coalitions.GROUPS, drawn.group)
-            drawn = Draws(drawn.design, drawn.log_proposal, group)
-        rows = self.pool or len(self.data)
-        donor = _balanced_rows(rows, drawn.count, generator)
-        return Draws(drawn.design, drawn.log_proposal, drawn.group, donor)
+            # every repeat is the whole game against one row, so rows are the only thing that is sampled
+            repeats = min(number // len(every), rows)
+            group = torch.arange(repeats) % coalitions.GROUPS if repeats < rows else torch.full((repeats,), -1)
+            donor = torch.randperm(rows, generator=generator)[:repeats]
+            proposal = torch.full((repeats * len(every),), math.log(repeats), dtype=torch.float64)
+            size = len(every)
+            return Draws(every.repeat(repeats, 1), proposal, group.repeat_interleave(size), donor.repeat_interleave(size))
+        sample = coalitions.size_strata if shapley else coalitions.uniform_pairs
+        design, proposal, group = sample(count, number, generator)
+        # replaced values are random even where the masks are enumerated
+        group = torch.where(group < 0, torch.arange(len(group)) // 2 % coalitions.GROUPS, group)
+        donor = _balanced_rows(rows, (len(group) + 1) // 2, generator).repeat_interleave(2)[: len(group)]
+        return Draws(design, proposal, group, donor)
 
     def judge(self, contrast, number, generator):
         return self.draws(contrast, number, generator)

@@ -18,7 +18,8 @@ import torch
 PIECE = 8  # nodes on a refined piece
 DEPTH = 40  # halvings of a piece
 MANY = 64  # pieces an instance, on average, beyond which refinement ends
-SETTLED = 6  # halvings after which a piece must gain by each further one, or is taken to be at the rounding of f
+SETTLED = 6  # halvings after which a piece that gains nothing and is this near is at the rounding of an f in float32
+SINGLE = 1.2e-7
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def _refine(box, instances: torch.Tensor, low: float, high: float, until: float)
         fine = (short.abs() <= torch.maximum(0.5 * until * length, precision * size)).all(1) | (depth == DEPTH - 1)
         if depth >= SETTLED:
             pair = short.abs()[0::2] + short.abs()[1::2]
-            fine |= (pair >= 0.9 * parent_short).all(1).repeat_interleave(2)
+            stuck = (pair >= 0.9 * parent_short).all(1).repeat_interleave(2)
+            fine |= stuck & (short.abs() <= SINGLE * size).all(1)
         if int((~fine).sum()) > MANY * len(instances):
             fine |= True
         change = found if parent is None else (found[0::2] + found[1::2] - parent).repeat_interleave(2, 0) / 2

@@ -171,7 +171,7 @@ def grid(shape: tuple[int, int], cells: int | tuple[int, int]) -> np.ndarray:
     return (np.arange(shape[0]) * rows // shape[0])[:, None] * columns + np.arange(shape[1]) * columns // shape[1]
 
 
-def superpixels(image, count: int = 50, *, compactness: float = 10.0) -> np.ndarray:
+def superpixels(image, count: int = 50, *, compactness: float | None = None) -> np.ndarray:
     """A label map ``(H, W)`` of about ``count`` superpixels of an image ``(H, W)``, ``(C, H, W)`` or ``(H, W, 3)``.
 
     Source: R. Achanta et al., 'SLIC Superpixels Compared to State-of-the-Art Superpixel Methods', TPAMI 2012.
@@ -186,5 +186,7 @@ def superpixels(image, count: int = 50, *, compactness: float = 10.0) -> np.ndar
     low, high = image.min(), image.max()
     image = (image - low) / (high - low) if high > low else image - low
     axis = -1 if image.ndim == 3 else None
+    if compactness is None:  # colours are compared in Lab units (up to 100), grey levels in [0, 1]
+        compactness = 10.0 if image.ndim == 3 else 0.1
     count = checks.integer("count", count, low=1)
     return slic(image, n_segments=count, compactness=compactness, channel_axis=axis, start_label=0)

@@ -27,7 +27,8 @@ def heatmap(found, *, theme: str = "light") -> go.Figure:
         colorscale="Viridis",
         customdata=distance,
         hovertemplate="%{y} to %{x}: %{customdata:.3g}<extra></extra>",
-        texttemplate="%{customdata:.2g}",
+        text=[[f"{v:.2g}" for v in row] for row in distance],
+        texttemplate="%{text}",
         textfont={"size": 11},
         zmin=-4,
         zmax=1,
@@ -56,25 +57,26 @@ def heatmap(found, *, theme: str = "light") -> go.Figure:
 
 
 def weights(
-    explanations, *, instance: int = 0, top: int = 8, output: int = 0, values=None, theme: str = "light"
+    explanations, *, instance: int = 0, top: int = 8, output: int = 0, values=None, names=None, theme: str = "light"
 ) -> go.Figure:
-    """Several explanations of one instance side by side: the ``top`` features by mean rank, with intervals.
+    """Several explanations of one instance side by side: the ``top`` features by mean share, with intervals.
 
-    ``explanations`` maps names to explanations of the same instances; ``values`` are the instance's own, for the
-    labels.
+    ``explanations`` maps methods to explanations of the same instances; ``values`` are the instance's own, for the
+    labels; ``names`` the features' where the explanations have none.
     """
     c = colours(theme)
-    names = list(explanations)
-    first = explanations[names[0]]
+    methods = list(explanations)
+    first = explanations[methods[0]]
     checks.integer("instance", instance, low=0, high=len(first.weights) - 1)
+    names = first.names if names is None else names
     table = {name: _of(one, instance, output) for name, one in explanations.items()}
     share = np.mean([np.abs(w) / max(np.abs(w).sum(), 1e-300) for w, _ in table.values()], axis=0)
     order = np.argsort(-share, kind="stable")[:top][::-1]
-    labels = [_label(first.names[j], values, j) for j in order]
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
+    labels = [_label(names[j], values, j) for j in order]
+    columns = min(4, len(methods))
+    rows = -(-len(methods) // columns)
     result = make_subplots(
-        rows, columns, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.16
+        rows, columns, subplot_titles=methods, shared_yaxes=True, horizontal_spacing=0.035, vertical_spacing=0.17
     )
     for place, (name, (weight, half)) in enumerate(table.items()):
         result.add_trace(
@@ -91,16 +93,20 @@ def weights(
             row=place // columns + 1,
             col=place % columns + 1,
         )
-    tops = {names: first.names[int(np.argmax(np.abs(w)))] for names, (w, _) in table.items()}
-    count = len(set(tops.values()))
+    count = len({int(np.argmax(np.abs(weight))) for weight, _ in table.values()})
     plural = "one feature leads in all" if count == 1 else f"{count} different features lead"
     result.update_layout(
         template=template(theme),
-        height=180 + 210 * rows,
-        margin={"l": 130},
-        title_text=f"{len(names)} explanations of one prediction: {plural}<br><sub>weight and interval, "
-        "positive blue, negative orange</sub>",
+        height=200 + 210 * rows,
+        margin={"l": 150, "t": 110},
+        title={
+            "text": f"{len(methods)} explanations of one prediction: {plural}"
+            "<br><sub>weight and interval; positive blue, negative orange</sub>",
+            "y": 0.97,
+            "yanchor": "top",
+        },
     )
+    result.update_xaxes(nticks=4, tickangle=0, exponentformat="e")
     result.update_annotations(font_size=13)
     return result
 
@@ -127,7 +133,8 @@ def no_free_lunch(comparison, *, theme: str = "light") -> go.Figure:
         zmax=1.5,
         colorscale="Viridis",
         reversescale=True,
-        texttemplate="%{customdata:.2f}",
+        text=[[f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in row] for row in value],
+        texttemplate="%{text}",
         textfont={"size": 11},
         hovertemplate="%{y} judged on %{x}: %{customdata:.3g}<extra></extra>",
         colorbar={"title": "1 − R²"},
@@ -173,7 +180,7 @@ def choice(found, *, theme: str = "light") -> go.Figure:
         hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
     )
     head = found.sentence.split(" (", 1)[0] if not found.refused else "No linear explanation is faithful here"
-    detail = _wrapped(found.sentence, 110)
+    detail = _wrapped(found.sentence, 90)
     result = figure(
         trace,
         theme=theme,
@@ -186,7 +193,9 @@ def choice(found, *, theme: str = "light") -> go.Figure:
         x=found.threshold,
         line={"color": c.text, "dash": "dot"},
         annotation_text="refused beyond",
-        annotation_position="bottom right",
+        annotation_font_size=11,
+        annotation_position="top right",
+        annotation_y=-0.03,
     )
     return result
 
@@ -194,7 +203,7 @@ def choice(found, *, theme: str = "light") -> go.Figure:
 def relations(edges, *, theme: str = "light") -> go.Figure:
     """Every relation between two methods as a line in log-log, its measured rate beside the theory's."""
     c = colours(theme)
-    result = figure(theme=theme, x="parameter of the relation", y="relative distance", height=520)
+    result = figure(theme=theme, x="parameter of the relation", y="relative distance", height=640)
     close = 0
     for number, edge in enumerate(edges):
         fast = edge.parameter == "draws"
@@ -214,8 +223,8 @@ def relations(edges, *, theme: str = "light") -> go.Figure:
     result.update_layout(
         title_text=f"{close} of {len(edges)} relations between the methods have the rate of the theory"
         "<br><sub>dashed: in the number of draws, where faster is allowed; in brackets the theory's exponent</sub>",
-        legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"},
-        margin={"r": 30},
+        legend={"orientation": "v", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"b": 60},
     )
     return result
 
@@ -264,12 +273,12 @@ def perturbation(found, *, theme: str = "light") -> go.Figure:
         title=f"Removed: {best['removed']} stays stillest. Jittered: {best['jittered']} does<br><sub>mean "
         "change of the output when the three least important features move; towards the corner is better</sub>",
     )
-    for kind, label in enumerate(("mask methods", "gradient methods", "path methods")):
-        mine = [name for name in names if FAMILY[name] == kind]
-        result.add_trace(go.Scatter(
-            x=[found["removed"][n] for n in mine], y=[found["jittered"][n] for n in mine], mode="markers+text",
-            text=mine, textposition="top center", name=label, marker={"size": 12, "color": c.series[(3, 0, 2)[kind]]},
-        ))  # fmt: skip
+    symbols = ("circle", "square", "diamond", "cross")
+    for kind in (0, 2, 1):
+        for number, name in enumerate(n for n in names if FAMILY[n] == kind):
+            marker = {"size": 14, "opacity": 0.8, "symbol": symbols[number], "color": c.series[(3, 0, 2)[kind]]}
+            place = {"x": [found["removed"][name]], "y": [found["jittered"][name]]}
+            result.add_trace(go.Scatter(**place, mode="markers", name=name, marker=marker))
     result.update_xaxes(rangemode="tozero")
     return result
 

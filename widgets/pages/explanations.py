@@ -58,10 +58,9 @@ def draw(question, sigma, width, blank, instance, table, family, target, upload=
          "risk for your question": _risk(chosen, name, sigma)}
         for name, one in found.items()
     ]  # fmt: skip
-    labelled = {name: _named(one, subject.columns) for name, one in found.items()}
     return (
         figures.choice(chosen, theme=theme),
-        figures.weights(labelled, instance=row, values=subject.x[row].tolist(), theme=theme),
+        figures.weights(found, instance=row, values=subject.x[row].tolist(), names=subject.columns, theme=theme),
         pd.DataFrame([{**line, "first feature": _column(line["first feature"], subject.columns)} for line in rows]),
     )
 
@@ -130,12 +129,6 @@ def _own(upload, family: str, target: str) -> studies.Subject:
 def _risk(chosen, name: str, sigma: float) -> float:
     found = chosen.risks.get(name) or chosen.risks.get(f"{name} {sigma:g}")
     return found.value if found else float("nan")
-
-
-def _named(one, columns):
-    from dataclasses import replace
-
-    return replace(one, names=tuple(columns))
 
 
 def _column(name: str, columns) -> str:

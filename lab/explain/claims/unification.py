@@ -17,7 +17,7 @@ from lab.explain.relations import relations
 from lab.explain.risk import recipes
 from lab.explain.surrogate import Linear
 
-SIGMA, WIDTH = 0.1, 3.0
+SIGMA = 0.1
 EQUAL = {"C-LIME": {"SmoothGrad"}, "SmoothGrad": {"C-LIME"}}  # the same limit, by Stein's identity
 ADDITIVE = ("C-LIME", "SmoothGrad", "Vanilla Gradients")
 
@@ -54,19 +54,19 @@ def heatmap(subject: studies.Subject, *, n_samples: int = 1000, seed: int = 0, s
     ``switched=True`` pairs every method with another's neighbourhood, as a check that the map can fail.
     """
     x, f = subject.x, subject.f
-    base = torch.zeros(x.shape[1], dtype=x.dtype)
+    base, width = torch.zeros(x.shape[1], dtype=x.dtype), x.shape[1] ** 0.5
     ours = {
-        "LIME": lambda: lime(f, x, width=WIDTH, n_samples=n_samples, seed=seed),
+        "LIME": lambda: lime(f, x, width=width, n_samples=n_samples, seed=seed),
         "KernelSHAP": lambda: kernelshap(f, x, n_samples=n_samples, seed=seed),
         "Occlusion": lambda: occlusion(f, x),
         "C-LIME": lambda: clime(f, x, sigma=SIGMA, n_samples=n_samples, seed=seed),
         "SmoothGrad": lambda: smoothgrad(f, x, sigma=SIGMA, n_samples=n_samples, seed=seed),
         "Vanilla Gradients": lambda: gradients(f, x),
-        "Integrated Gradients": lambda: METHODS["Integrated Gradients"](f, x, until=1e-7),
+        "Integrated Gradients": lambda: METHODS["Integrated Gradients"](f, x, until=1e-6),
         "Gradients x Input": lambda: METHODS["Gradients x Input"](f, x),
     }
     theirs = {
-        "LIME": lambda: published.lime(f, x, base, width=WIDTH, n_samples=4 * n_samples, seed=seed + 1),
+        "LIME": lambda: published.lime(f, x, base, width=width, n_samples=4 * n_samples, seed=seed + 1),
         "KernelSHAP": lambda: published.shapley(f, x, base, permutations=n_samples // 4, seed=seed + 1),
         "Occlusion": lambda: published.occlusion(f, x, base),
         "C-LIME": lambda: published.clime(f, x, sigma=SIGMA, n_samples=4 * n_samples, seed=seed + 1),
