@@ -66,7 +66,7 @@ def test_operations_run_with_triton_and_scipy_blocked():
     code = """
 import sys
 class Without:
-    """A finder of modules that finds none of these packages: as if they were not installed."""
+    # A finder of modules that finds none of these packages: as if they were not installed.
     def __init__(self, inner):
         self.inner = inner
     def __getattr__(self, name):

@@ -117,7 +117,7 @@ def pull(a, b, own, log_u, gradient, temperature, of_columns):
     factor = (gradient / temperature).float().contiguous()
     backward[(triton.cdiv(n, ROWS), splits, triton.cdiv(d, width))](
         a.contiguous(), b.contiguous(), own.float().contiguous(), log_u.contiguous(), factor, out, moment, n, m, d,
-        part, len(own), 1.0 / temperature, ROWS=ROWS, COLUMNS=COLUMNS, DEPTH=DEPTH, WIDTH=width, OF_COLUMNS=of_columns,
+        part, len(own), 1.0 / temperature, ROWS=ROWS, COLUMNS=32, DEPTH=DEPTH, WIDTH=width, OF_COLUMNS=of_columns,
         PRECISION=precision(a.dtype), num_warps=8)
     return out.sum(0), moment.sum(0)
 
@@ -135,6 +135,6 @@ def gate():
         Configuration("infonce backward bf16", backward,
                       {**features, "log_u": "*fp32", "factor": "*fp32", "out": "*fp32", "moment": "*fp32", **sizes,
                        "rows": "i32", "inverse": "fp32"},
-                      {**blocks, "WIDTH": 128, "OF_COLUMNS": False}, warps=8, registers=255, dot=True, wide=True,
+                      {**blocks, "COLUMNS": 32, "WIDTH": 128, "OF_COLUMNS": False}, warps=8, registers=255, dot=True, wide=True,
                       special=True),
     ]

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-ROWS, COLUMNS, WARPS = 64, 128, 4
+ROWS, COLUMNS, WARPS = 32, 64, 4
 KERNELS = ("gaussian", "laplacian", "matern32", "matern52", "imq", "energy", "dot")
 
 
@@ -19,16 +19,29 @@ def measure(x, y, i, j, n, m, D: tl.constexpr, CODE: tl.constexpr):
     """Squared distances (products for the dot kernel) of points i and j; x and y are (axes, points)."""
     ROWS: tl.constexpr = i.shape[0]
     COLUMNS: tl.constexpr = j.shape[0]
+    UNROLLED: tl.constexpr = D <= 4
     squared = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for axis in tl.static_range(D):
-        a = tl.load(x + axis * n + i, mask=i < n, other=0.0)
-        b = tl.load(y + axis * m + j, mask=j < m, other=0.0)
-        if CODE == 6:
-            squared += a[:, None] * b[None, :]
-        else:
-            difference = a[:, None] - b[None, :]
-            squared += difference * difference
+    # Few axes are unrolled and x stays in registers; many run in a loop, which would not hold them all.
+    if UNROLLED:
+        for axis in tl.static_range(D):
+            squared += term(x, y, axis, i, j, n, m, CODE)
+    else:
+        for axis in range(D):
+            squared += term(x, y, axis, i, j, n, m, CODE)
     return squared
+
+
+@triton.jit
+def term(x, y, axis, i, j, n, m, CODE: tl.constexpr):
+    """What one axis adds to the squared distances, or to the products."""
+    a = tl.load(x + axis * n + i, mask=i < n, other=0.0)
+    b = tl.load(y + axis * m + j, mask=j < m, other=0.0)
+    if CODE == 6:
+        result = a[:, None] * b[None, :]
+    else:
+        difference = a[:, None] - b[None, :]
+        result = difference * difference
+    return result
 
 
 @triton.jit
@@ -263,7 +276,7 @@ def reduce_gradient(x, y, g, v, row, column, code, of_score):
     gradient[(triton.cdiv(n, ROWS), splits)](
         _planes(x.float() - centre), _planes(y.float() - centre), _planes(g), _planes(v),
         row.float().contiguous(), column.float().contiguous(), dx, da, n, m, g.shape[1], part, D=d, WIDTH=width,
-        CODE=code, OF_SCORE=of_score, ROWS=ROWS, COLUMNS=64, PRECISION="ieee", num_warps=WARPS)
+        CODE=code, OF_SCORE=of_score, ROWS=ROWS, COLUMNS=32, PRECISION="ieee", num_warps=WARPS)
     da = da.sum(0) if of_score else torch.zeros(n, device=x.device)
     return dx.sum(0).to(x.dtype), da.to(x.dtype)
 
@@ -285,6 +298,6 @@ def gate():
         Configuration("pairwise gaussian gradient, 3 axes", gradient,
                       {**points, "g": "*fp32", "v": "*fp32", "row": "*fp32", "column": "*fp32", "dx": "*fp32",
                        "da": "*fp32", **sizes, "columns": "i32"},
-                      {**blocks, "WIDTH": 16, "OF_SCORE": False, "COLUMNS": 64, "PRECISION": "tf32"}, warps=WARPS,
+                      {**blocks, "WIDTH": 16, "OF_SCORE": False, "COLUMNS": 32, "PRECISION": "tf32"}, warps=WARPS,
                       registers=255, dot=True, special=True),
     ]
