@@ -8,14 +8,17 @@ voxels on the outline of these squares. Both are computed when asked, in time pr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from lab.topology import images
 from lab.topology.barcodes import Bar
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,15 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from lab import checks
 from lab.topology import engine, images
 from lab.topology.labels import LabelCache
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
 
 REDUCTIONS = ("mean", "sum", "none")
 _LEVELS = {"superlevel": ("superlevel",), "sublevel": ("sublevel",), "both": ("superlevel", "sublevel")}

@@ -11,7 +11,7 @@ In a notebook that papermill executes an explorer leaves its static figures.
 from importlib import import_module
 
 _PLACES = {
-    "BettiExplorer": "widgets.jupyter.topology",
+    "BettiExplorer": "widgets.jupyter.betti",
     "PersistenceExplorer": "widgets.jupyter.persistence",
     "ExplanationExplorer": "widgets.jupyter.explain",
     "BiasExplorer": "widgets.jupyter.inductive_bias",

@@ -42,32 +42,45 @@ def build(state: dict) -> pn.viewable.Viewable:
     pointed = Pointed()
     overlay, bars = pages.plot(label="features on the image", height=560), pages.plot(label="barcodes", height=460)
     pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers()
-    controls = widgets | files
-    notice = pages.react(controls, draw, bars, pull, table)
-    pages.react(controls | {"pointed": pointed}, draw_overlay, overlay)
+    notice = pages.react(widgets | files | {"pointed": pointed}, draw, overlay, bars, pull, table)
     for pane in (bars, overlay):
         pane.param.watch(lambda event: _point(pointed, event.new), "hover_data")
     return pages.layout(
-        TITLE, QUESTION, controls, [pages.row(overlay, bars), table, pull], notice=notice, method=METHOD
+        TITLE, QUESTION, widgets | files, [pages.row(overlay, bars), table, pull], notice=notice, method=METHOD
     )
 
 
-def draw(threshold, image, variant, label_id, min_length, border, own_prediction, own_label, theme):
-    prediction, label, _, found, gradient = _case(image, variant, label_id, border, own_prediction, own_label)
-    rows = numbers(prediction, label, found, threshold)
+def draw(threshold, image, variant, label_id, min_length, border, own_prediction, own_label, pointed, theme):
+    case = _case(image, variant, label_id, border, Own(own_prediction), Own(own_label))
+    found, picture = case[3], case[2]
+    overlay = figures.overlay(
+        found, image=picture, threshold=threshold, min_length=min_length, highlight=_bar(found, pointed), theme=theme
+    )
+    return overlay, *_steady(Own(case), threshold, min_length, theme)
+
+
+@lru_cache(maxsize=32)
+def _steady(case, threshold, min_length, theme):
+    """What does not follow the pointer: the same objects come back, so that only the overlay is drawn again."""
+    prediction, label, _, found, gradient = case.value
     return (
         figures.barcodes(found, min_length=min_length, theme=theme),
         figures.gradient(prediction, gradient, theme=theme),
-        rows,
+        numbers(prediction, label, found, threshold),
     )
 
 
-def draw_overlay(threshold, image, variant, label_id, min_length, border, own_prediction, own_label, pointed, theme):
-    _, _, picture, found, _ = _case(image, variant, label_id, border, own_prediction, own_label)
-    bar = _bar(found, pointed)
-    return figures.overlay(
-        found, image=picture, threshold=threshold, min_length=min_length, highlight=bar, theme=theme
-    )
+class Own:
+    """A value that is compared by identity, so that results for it can be remembered."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return self.value is other.value
 
 
 def numbers(prediction, label, found, threshold) -> list[dict]:
@@ -87,23 +100,20 @@ def numbers(prediction, label, found, threshold) -> list[dict]:
     ]
 
 
-def _case(image, variant, label_id, border, own_prediction, own_label):
-    frame = None if border == "ends" else "foreground"
-    if own_prediction is None and own_label is None:
-        return _example(image, variant, label_id, frame)
-    if own_prediction is None or own_label is None:
-        missing = "prediction" if own_prediction is None else "label"
-        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
-    prediction, label = (torch.as_tensor(each.data) for each in (own_prediction, own_label))
-    return _matched(prediction.float(), _of_class(label, label_id), prediction, frame)
-
-
 @lru_cache(maxsize=16)
-def _example(image, variant, label_id, frame):
-    data = datasets.load(image)
-    if variant not in data.predictions:
-        raise ValueError(f"the label of {image} leaves no room for {variant}; it has {', '.join(data.predictions)}")
-    return _matched(data.predictions[variant], _of_class(data.label, label_id), data.image, frame)
+def _case(image, variant, label_id, border, own_prediction, own_label):
+    """(prediction, label, picture, matching, gradient of the loss)."""
+    frame = None if border == "ends" else "foreground"
+    if own_prediction.value is None and own_label.value is None:
+        data = datasets.load(image)
+        if variant not in data.predictions:
+            raise ValueError(f"the label of {image} leaves no room for {variant}; it has {', '.join(data.predictions)}")
+        return _matched(data.predictions[variant], _of_class(data.label, label_id), data.image, frame)
+    if own_prediction.value is None or own_label.value is None:
+        missing = "prediction" if own_prediction.value is None else "label"
+        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
+    prediction, label = (torch.as_tensor(each.value.data) for each in (own_prediction, own_label))
+    return _matched(prediction.float(), _of_class(label, label_id), prediction, frame)
 
 
 def _matched(prediction, label, picture, frame):

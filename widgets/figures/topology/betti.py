@@ -55,7 +55,7 @@ def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, hig
              theme: str = "light") -> go.Figure:
     """Bars of prediction and label side by side, matched ones in one colour; the longest ``most`` of each side."""
     c = colours(theme)
-    fig = make_subplots(cols=2, shared_yaxes=False, subplot_titles=("prediction", "label"), horizontal_spacing=0.08)
+    fig = make_subplots(cols=2, shared_yaxes=False, horizontal_spacing=0.08)
     named, total, lone = set(), 0, 0
     for column, side in enumerate(("prediction", "label"), start=1):
         rows = []
@@ -95,7 +95,9 @@ def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, hig
     reverse = matching.filtration == "superlevel"
     title = f"{lone} of {total} bars of at least {min_length:g} have no partner"
     fig.update_layout(template=template(theme), title_text=title, height=460)
-    fig.update_xaxes(title_text="value at birth and death", autorange="reversed" if reverse else True)
+    fig.update_xaxes(autorange="reversed" if reverse else True)
+    for column, side in enumerate(("prediction", "label"), start=1):
+        fig.update_xaxes(title_text=f"value at birth and death ({side})", row=1, col=column)
     fig.update_yaxes(showticklabels=False, title_text="")
     fig.update_yaxes(title_text="features", row=1, col=1)
     return fig
@@ -192,10 +194,7 @@ def equal_counts(pair, errors, *, theme: str = "light") -> go.Figure:
     """Two predictions of equal Dice and equal Betti numbers; ``errors`` are their :class:`MatchingError`."""
     c = colours(theme)
     kept, moved = errors
-    fig = make_subplots(
-        cols=2, horizontal_spacing=0.05,
-        subplot_titles=[f"matching error {e.total}, Betti number error {sum(e.betti_number_error)}" for e in errors],
-    )
+    fig = make_subplots(cols=2, horizontal_spacing=0.05)
     for column, mask in enumerate((pair.kept >= 0.5, pair.moved >= 0.5), start=1):
         fig.add_trace(_picture(mask.float()), row=1, col=column)
         for trace in _outline(pair.label.numpy(), c.label, "outline of the label", 2):
@@ -207,7 +206,9 @@ def equal_counts(pair, errors, *, theme: str = "light") -> go.Figure:
     for column, anchor in ((1, "x"), (2, "x2")):
         fig.update_yaxes(range=[height - 0.5, -0.5], scaleanchor=anchor, constrain="domain", showgrid=False, row=1, col=column)
         fig.update_xaxes(range=[-0.5, width - 0.5], constrain="domain", showgrid=False, row=1, col=column)
-    fig.update_xaxes(title_text="column (pixels)")
+    for column, error in enumerate(errors, start=1):
+        words = f"matching error {error.total}, Betti number error {sum(error.betti_number_error)}"
+        fig.update_xaxes(title_text=f"column (pixels): {words}", row=1, col=column)
     fig.update_yaxes(title_text="row (pixels)", row=1, col=1)
     return fig
 

@@ -1,0 +1,217 @@
+"""Comparisons of Betti matching with its peers; run behind the door (:mod:`tests.bench.peers`)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from lab.kernels.cubical import cpu
+from tests.bench import frame, peers
+
+
+def small_pair(draw):
+    """One pair of any kind: noise, ties, plateaus, binary, 8-bit, 1-ulp gaps, constants, single rows."""
+    shape = tuple(int(n) for n in draw.integers(1, 15, 2))
+    if draw.random() < 0.3:
+        shape = tuple(int(n) for n in draw.integers(15, 60, 2))
+    real, binary = draw.random(shape), (draw.random(shape) > 0.5).astype(float)
+    field = ndimage.gaussian_filter(draw.standard_normal(shape), 3)
+    soft = 1 / (1 + np.exp(-2 * field / (field.std() or 1) - 0.3 * draw.standard_normal(shape)))
+    levels = int(draw.integers(2, 7))
+    makers = (
+        lambda: (real, draw.random(shape)),
+        lambda: (draw.integers(0, levels, shape) / 2, draw.integers(0, levels, shape) / 2),
+        lambda: (real, binary),
+        lambda: (binary, (draw.random(shape) > 0.5).astype(float)),
+        lambda: (-soft, -(field > 0).astype(float)),
+        lambda: (-np.round(255 * soft) / 255, -(field > 0.02).astype(float)),
+        lambda: (np.full(shape, 0.5), binary),
+        lambda: (real, real + draw.integers(-1, 2, shape) * np.spacing(real)),
+        lambda: (real + 2, real),
+        lambda: (draw.integers(0, 256, shape) / 255, -(field > 0).astype(float)),
+        lambda: (np.round(field, 2), np.round(soft, 2)),
+        lambda: (np.maximum(soft, 0.5), np.minimum(soft, 0.5)),
+    )
+    a, b = makers[draw.integers(len(makers))]()
+    return (b, a) if draw.random() < 0.3 else (a, b)
+
+
+def rows_of_peer(result, width):
+    """The peer's result as voxel rows by dimension and kind."""
+    step = np.array([width, 1])
+    flat = lambda c: np.asarray(c).reshape(-1, 2) @ step if len(c) else np.zeros(0, int)  # noqa: E731
+    found = []
+    for d in range(2):
+        one = [flat(getattr(result, f"input1_matched_{end}_coordinates")[d]) for end in ("birth", "death")]
+        two = [flat(getattr(result, f"input2_matched_{end}_coordinates")[d]) for end in ("birth", "death")]
+        lone = [
+            np.stack([flat(getattr(result, f"input{k}_unmatched_{end}_coordinates")[d]) for end in ("birth", "death")], 1)
+            for k in (1, 2)
+        ]
+        found.append((np.stack([*one, *two], 1), *lone))
+    return found
+
+
+def differing_rows(ours, theirs, width) -> int:
+    """Rows of voxels that one side has and the other has not."""
+    _, voxels, counts = ours
+    wrong, start = 0, 0
+    wanted = rows_of_peer(theirs, width)
+    for d in range(2):
+        for kind, columns in enumerate((slice(0, 4), slice(0, 2), slice(2, 4))):
+            stop = start + counts[0, d, kind]
+            mine = sorted(map(tuple, voxels[start:stop, columns].tolist()))
+            other = sorted(map(tuple, wanted[d][kind].tolist()))
+            wrong += len(set(mine) ^ set(other)) + abs(len(mine) - len(other))
+            start = stop
+    return wrong
+
+
+def parity(count: int, seed: int) -> dict:
+    """Cases and cases that differ in any voxel of any matched or unmatched bar from the C++ code."""
+    peer = peers.topolosses()
+    different, bars = [], 0
+    for k in range(count):
+        a, b = small_pair(np.random.default_rng([seed, k]))
+        ours = cpu.match_images(a[None] + 0.0, b[None] + 0.0)
+        theirs = peer.compute_matching(a + 0.0, b + 0.0)
+        bars += len(ours[0])
+        if differing_rows(ours, theirs, a.shape[1]):
+            different.append(k)
+    return {"cases": count, "different": different, "bars": bars}
+
+
+def segmentation(size: int, seed: int = 0):
+    """A prediction and a label in sublevel form: smooth field, its sigmoid with finer structure, float32 as networks give."""
+    draw = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(draw.standard_normal((size, size)), 6)
+    detail = ndimage.gaussian_filter(draw.standard_normal((size, size)), 2)
+    logits = 3 * field / field.std() + detail / detail.std()
+    return -(1 / (1 + np.exp(-logits))).astype(np.float32).astype(float), -(field > 0.3 * field.std()).astype(float)
+
+
+def image_pair(file: str):
+    """Prediction and label of an ``.npz`` file, in sublevel form."""
+    with np.load(file) as stored:
+        return -stored["prediction"].astype(float), -stored["label"].astype(float)
+
+
+def pair(kind: str, size: int):
+    if kind == "noise":
+        draw = np.random.default_rng(0)
+        return draw.random((size, size)), draw.random((size, size))
+    return segmentation(size)
+
+
+def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: int = 7):
+    peer = peers.topolosses()
+    a, b = image_pair(kind) if size == 0 else pair(kind, size)
+    one, two = np.ascontiguousarray(a)[None], np.ascontiguousarray(b)[None]
+    shape = " x ".join(map(str, a.shape))
+    name = {"seg": "prediction and label", "noise": "noise and noise"}.get(kind, Path(kind).stem)
+    return frame.ratio(
+        f"matching, {name}, {shape}", lambda: cpu.match_images(one, two), lambda: peer.compute_matching(a, b),
+        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape[1])), tolerance=0.0, peer="topolosses",
+        target=target, floor=floor, rounds=rounds,
+    )
+
+
+def barcode_ratio(kind: str, size: int, target: float, floor: float, rounds: int = 7):
+    """A barcode of one image against cripser, which is asked for the same: V-construction, both dimensions."""
+    import cripser
+
+    a, _ = pair(kind, size)
+    one = np.ascontiguousarray(a)[None]
+
+    def compare(ours, theirs):
+        _, voxels, counts = ours
+        flat, wrong, start = a.ravel(), 0, 0
+        for d in range(2):
+            part = voxels[start : start + counts[0, d]]
+            start += counts[0, d]
+            mine = sorted(zip(flat[part[:, 0]], flat[part[:, 1]]))
+            bars = theirs[(theirs[:, 0] == d) & (theirs[:, 1] != theirs[:, 2]) & (theirs[:, 2] < 1e100)]
+            wrong += mine != sorted(zip(bars[:, 1], bars[:, 2]))
+        return float(wrong)
+
+    name = {"seg": "prediction", "noise": "noise"}[kind]
+    return frame.ratio(
+        f"barcode, {name}, {size} x {size}", lambda: cpu.barcode_images(one), lambda: cripser.computePH(a, maxdim=1),
+        compare=compare, tolerance=0.0, peer="cripser", target=target, floor=floor, rounds=rounds,
+    )
+
+
+def loss_ratio(items: int, size: int, target: float, floor: float, rounds: int = 5):
+    """Loss and backward of a batch against the peer's loss module."""
+    import torch
+
+    from lab.topology import BettiMatchingLoss
+
+    torch.set_num_threads(1)
+    peer = peer_loss_module().BettiMatchingLoss(use_base_loss=False, alpha=1.0, include_background=True, num_processes=1)
+    cases = [segmentation(size, seed) for seed in range(items)]
+    x = torch.tensor(np.stack([-a for a, _ in cases])[:, None], dtype=torch.float32)
+    y = torch.tensor(np.stack([-b for _, b in cases])[:, None], dtype=torch.float32)
+    mine = BettiMatchingLoss(threads=1)
+
+    def run(loss):
+        values = x.clone().requires_grad_()
+        total = loss(values, y)
+        total.backward()
+        return float(total), values.grad
+
+    def compare(ours, theirs):
+        # the peer works on 1 - x in float32, which moves values by 6e-8 and merges some ties
+        return abs(ours[0] - theirs[0]) / abs(theirs[0]) + float((ours[1] - theirs[1]).norm() / theirs[1].norm())
+
+    return frame.ratio(
+        f"loss and backward, {items} images of {size} x {size}", lambda: run(mine), lambda: run(peer), compare=compare,
+        tolerance=0.05, peer="topolosses", target=target, floor=floor, rounds=rounds,
+    )
+
+
+def peer_loss_module():
+    """The peer's ``betti_matching_loss`` under a synthetic parent, so that its other losses need not import."""
+    root = Path(importlib.util.find_spec("topolosses").submodule_search_locations[0]) / "losses"
+    for name, path in (
+        ("topolosses_alone", root.parent), ("topolosses_alone.losses", root),
+        ("topolosses_alone.losses.betti_matching", root / "betti_matching"),
+        ("topolosses_alone.losses.betti_matching.src", root / "betti_matching" / "src"),
+    ):
+        package = types.ModuleType(name)
+        package.__path__ = [str(path)]
+        sys.modules.setdefault(name, package)
+    name = "topolosses_alone.losses.betti_matching.src.betti_matching"
+    sys.modules[name] = peers.topolosses()
+    sys.modules["topolosses_alone.losses.betti_matching.src"].betti_matching = sys.modules[name]
+    return importlib.import_module("topolosses_alone.losses.betti_matching.src.betti_matching_loss")
+
+
+def memory(kind: str, size: int) -> dict:
+    """Growth of the peak resident memory by one matching, bytes a pixel, of this process and nothing before."""
+    import resource
+
+    a, b = pair(kind, size)
+    cpu.match_images(a[None, :8, :8] + 0.0, b[None, :8, :8] + 0.0)
+    one, two = np.ascontiguousarray(a)[None], np.ascontiguousarray(b)[None]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cpu.match_images(one, two)
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"bytes_per_pixel": 1024 * ours / a.size}
+
+
+def memory_of_peer(kind: str, size: int) -> dict:
+    """The same for the peer."""
+    import resource
+
+    peer = peers.topolosses()
+    a, b = pair(kind, size)
+    peer.compute_matching(a[:8, :8].copy(), b[:8, :8].copy())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peer.compute_matching(a, b)
+    return {"bytes_per_pixel": 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / a.size}
