@@ -253,7 +253,12 @@ def _sparse(seed, count, off) -> Contest:
         for p in (None, None if off else 0.15)
     )
     return Contest(
-        "sparse surrogate", "C-LIME", "two features among twenty, 60 draws", "error", _error(old, truth), _error(new, truth)
+        "sparse surrogate",
+        "C-LIME",
+        "two features among twenty, 60 draws",
+        "error",
+        _error(old, truth),
+        _error(new, truth),
     )
 
 

@@ -291,7 +291,9 @@ class Categories:
             donor = torch.randperm(rows, generator=generator)[:repeats]
             proposal = torch.full((repeats * len(every),), math.log(repeats), dtype=torch.float64)
             size = len(every)
-            return Draws(every.repeat(repeats, 1), proposal, group.repeat_interleave(size), donor.repeat_interleave(size))
+            return Draws(
+                every.repeat(repeats, 1), proposal, group.repeat_interleave(size), donor.repeat_interleave(size)
+            )
         sample = coalitions.size_strata if shapley else coalitions.uniform_pairs
         design, proposal, group = sample(count, number, generator)
         # replaced values are random even where the masks are enumerated

@@ -17,9 +17,7 @@ import torch
 
 PIECE = 8  # nodes on a refined piece
 DEPTH = 40  # halvings of a piece
-MANY = 64  # pieces an instance, on average, beyond which refinement ends
-SETTLED = 6  # halvings after which a piece that gains nothing and is this near is at the rounding of an f in float32
-SINGLE = 1.2e-7
+MANY = 256  # pieces an instance, on average, beyond which they are the rounding of f and refinement ends
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _refine(box, instances: torch.Tensor, low: float, high: float, until: float)
     slack, error = torch.zeros_like(total[:, 0]), torch.zeros_like(total)
     used = torch.zeros(box.players.instances, dtype=torch.long)
     precision = 2 * torch.finfo(box.players.x.dtype).eps
-    parent = parent_short = None
+    parent = None
     for depth in range(DEPTH):
         found, rise, size = (part / (high - low) for part in _pieces(box, owner, start, stop))
         used.index_add_(0, owner, torch.full((len(owner),), PIECE + 2))
@@ -82,10 +80,6 @@ def _refine(box, instances: torch.Tensor, low: float, high: float, until: float)
         length = ((stop - start) / (high - low)).clamp_min(2.0**-12)[:, None]
         # below the rounding of f itself a piece cannot be told from a perfect one
         fine = (short.abs() <= torch.maximum(0.5 * until * length, precision * size)).all(1) | (depth == DEPTH - 1)
-        if depth >= SETTLED:
-            pair = short.abs()[0::2] + short.abs()[1::2]
-            stuck = (pair >= 0.9 * parent_short).all(1).repeat_interleave(2)
-            fine |= stuck & (short.abs() <= SINGLE * size).all(1)
         if int((~fine).sum()) > MANY * len(instances):
             fine |= True
         change = found if parent is None else (found[0::2] + found[1::2] - parent).repeat_interleave(2, 0) / 2
@@ -95,7 +89,7 @@ def _refine(box, instances: torch.Tensor, low: float, high: float, until: float)
         go = ~fine
         if not bool(go.any()):
             break
-        parent, parent_short, middle = found[go], short.abs()[go], (start[go] + stop[go]) / 2
+        parent, middle = found[go], (start[go] + stop[go]) / 2
         owner = owner[go].repeat_interleave(2)
         start, stop = torch.stack([start[go], middle], 1).reshape(-1), torch.stack([middle, stop[go]], 1).reshape(-1)
     return total[instances], slack[instances].abs(), error[instances], int(used.max())

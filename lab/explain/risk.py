@@ -70,6 +70,7 @@ class Bench:
     design: torch.Tensor
     share: torch.Tensor
     centred: torch.Tensor
+    rounding: float  # variances up to this are those of a constant
     exact: bool
 
     @classmethod
@@ -79,7 +80,8 @@ class Bench:
         outputs = task.box.values(drawn.design, drawn.donor, operator=law.operator)
         weight = raw_importance(law, drawn, task.contrast).expand(task.players.instances, -1)
         share = weight / weight.sum(1, keepdim=True)
-        return cls(task, law, drawn.design, share, _centred(outputs, share), drawn.exact)
+        rounding = float(outputs.square().amax()) * torch.finfo(torch.float64).eps
+        return cls(task, law, drawn.design, share, _centred(outputs, share), rounding, drawn.exact)
 
     def missed(self, explanation: Explanation) -> torch.Tensor:
         """``f - g`` around its mean at every draw: ``(N, m, C)``."""
@@ -100,7 +102,7 @@ class Bench:
         """The risk of what :meth:`missed` returned."""
         left, whole = self._variance(missed), self._variance(self.centred)
         total = float(whole.sum())
-        scale = float(self.centred.square().amax()) * torch.finfo(torch.float64).eps
+        scale = self.rounding
         if total <= scale:
             value = 0.0 if float(left.sum()) <= scale else float("inf")
             zero = torch.zeros_like(left)

@@ -27,7 +27,9 @@ def frame():
 
 def value_of(rows: pd.DataFrame) -> np.ndarray:
     colour = rows["colour"].map({"red": 1.0, "green": -1.0, "blue": 0.5}).astype(float)
-    return (0.1 * rows["age"] + 2 * rows["income"] + colour * (rows["size"] == "large") + rows["member"]).to_numpy(float)
+    return (0.1 * rows["age"] + 2 * rows["income"] + colour * (rows["size"] == "large") + rows["member"]).to_numpy(
+        float
+    )
 
 
 def test_frame_gives_named_shapley_values_that_sum_to_the_rise():
@@ -169,7 +171,9 @@ def test_same_seed_same_bits_and_an_instance_alone_as_in_a_batch(name):
 
 
 def test_large_instances_are_timed_in_several_chunk_sizes_with_equal_results():
-    f = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 62 * 62, 1))
+    f = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 62 * 62, 1)
+    )
     f = f.eval().double()
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.from_numpy(E.grid((64, 64), 4))

@@ -42,7 +42,9 @@ def no_free_lunch(data, seeds, budget, family: str = "relu network") -> Measured
     least, near, distances = float("inf"), [], []
     count = {"smoke": 1, "default": 2, "full": 10}[budget]
     for seed in seeds:
-        for one in subjects(data, seed, budget, families=(family,), columns={"smoke": 8, "default": 12, "full": 0}[budget]):
+        for one in subjects(
+            data, seed, budget, families=(family,), columns={"smoke": 8, "default": 12, "full": 0}[budget]
+        ):
             f, x = studies.one_output(one).f, studies.one_output(one).x[:count]
             known = {}
             for method in METHODS.values():
@@ -176,7 +178,9 @@ def refusal(data, seeds, budget, threshold: float = 0.2) -> Measured:
             ]
         x = torch.randn(3, 4, generator=generator, dtype=torch.float64)
         questions = ("noise", "removal", "coalitions", "one removed", "path")
-        right += [not choose(partial(torch.matmul, other=w), x, q, threshold=threshold, seed=seed).refused for q in questions]
+        right += [
+            not choose(partial(torch.matmul, other=w), x, q, threshold=threshold, seed=seed).refused for q in questions
+        ]
     value = sum(right) / len(right)
     return exact(value, value == 1.0, answers=len(right))
 
