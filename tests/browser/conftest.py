@@ -103,6 +103,13 @@ class Tab:
             self.page.wait_for_function(f"() => {drawn}.length >= {count}")
         return self.page.evaluate(_FIGURES)
 
+    def assert_accessible(self):
+        """No violation that axe-core knows of, across shadow roots."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert not found, "\n".join(f"{item['id']}: {item['help']}: {item['nodes'][0]['html'][:200]}" for item in found)
+
     def assert_clean(self):
         assert not self.foreign, f"requests to elsewhere: {self.foreign}"
         assert not self.errors, self.errors

@@ -64,6 +64,7 @@ def test_home_shows_every_study_and_opens_its_page(server, tab, screenshots):
     total = sum(len(method.claims) for method in claims.methods())
     page.get_by_text(f"{total} claims").wait_for()
     page.screenshot(path=screenshots / "home.png")
+    tab.assert_accessible()
     page.get_by_role("link", name="Comp-sum losses", exact=True).click()
     page.wait_for_url("**/comp-sum")
     tab.figures(1)
@@ -119,6 +120,7 @@ def test_form_is_made_from_the_typed_parameters(lab_server, tab, screenshots):
     assert page.get_by_label("curve").evaluate("node => [...node.options].map((option) => option.text)") == ["all", "one"]
     assert page.get_by_label("classes").input_value() == "10"
     page.screenshot(path=screenshots / "run.png")
+    tab.assert_accessible()
     tab.assert_clean()
 
 
@@ -173,6 +175,7 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     listed.page.get_by_text("1 of ").wait_for()
     listed.page.get_by_role("link", name="Dashboard").wait_for()
     listed.page.screenshot(path=screenshots / "runs.png", full_page=True)
+    listed.assert_accessible()
     listed.assert_clean()
 
 

@@ -132,12 +132,22 @@
       if (node.shadowRoot) yield* everyNode(node.shadowRoot);
     }
   };
+  const words = {
+    "bk-spin-btn-up": "more", "bk-spin-btn-down": "less", slower: "slower", first: "to the start", previous: "one step back",
+    reverse: "play backwards", pause: "pause", play: "play", next: "one step on", last: "to the end", faster: "faster",
+  };
+  const unnamed = (node) => !node.hasAttribute("aria-label") && !(node.labels && node.labels.length);
   const name = () => {
     for (const node of everyNode(document)) {
       if (node.classList.contains("noUi-handle") && !node.hasAttribute("aria-label")) {
         const title = node.getRootNode().querySelector(".bk-slider-title");
         const text = title ? title.textContent.replace(/:[^:]*$/, "").trim() : "";
         node.setAttribute("aria-label", text || "value");
+      } else if (node.matches('input[type="checkbox"], input[type="radio"], input[type="range"]') && unnamed(node)) {
+        const beside = node.nextElementSibling;
+        node.setAttribute("aria-label", (beside && beside.textContent.trim()) || (node.type === "range" ? "position" : "on"));
+      } else if (node.tagName === "BUTTON" && unnamed(node) && !node.textContent.trim() && !node.title) {
+        node.setAttribute("aria-label", words[node.className.split(" ").pop()] || node.className.split(" ").pop() || "button");
       } else if (node.classList.contains("js-plotly-plot") && node._fullLayout && !node.dataset.named) {
         node.dataset.named = "yes";
         const describe = () => {

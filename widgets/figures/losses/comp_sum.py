@@ -1,0 +1,52 @@
+"""The family of comp-sum losses and what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import torch
+
+from lab.losses.comp_sum import comp_sum_loss, gamma_tau
+from widgets.figures.theme import colours, figure
+
+NAMED_TAUS = {
+    0.0: "sum-exponential",
+    1.0: "cross-entropy",
+    1.7: "generalized cross-entropy",
+    2.0: "mean absolute error",
+}
+
+
+def comp_sum_curves(taus: Sequence[float], *, theme: str = "light") -> go.Figure:
+    """Loss of two classes against the margin z_y - z_j, one curve a tau; cross-entropy drawn as the reference."""
+    c = colours(theme)
+    margin = torch.linspace(-4, 4, 161, dtype=torch.float64)
+    logits = torch.stack([margin, torch.zeros_like(margin)], 1)
+    traces, at = [], {}
+    for k, tau in enumerate(taus):
+        loss = comp_sum_loss(logits, torch.zeros(len(margin), dtype=torch.long), tau, reduction="none")
+        at[tau] = float(loss[20])
+        name = f"tau = {tau:g}" + (f" ({NAMED_TAUS[tau]})" if tau in NAMED_TAUS else "")
+        line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
+        traces.append(go.Scatter(x=margin.tolist(), y=loss.tolist(), name=name, mode="lines", line=line))
+    low, high = min(taus), max(taus)
+    title = f"A row that is wrong by 3 costs {at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
+    fig = figure(*traces, theme=theme, title=title, x="margin z_y - z_j (nats)", y="loss")
+    return fig.update_yaxes(range=[0, 8])
+
+
+def consistency_bounds(taus: Sequence[float], classes: int, *, theme: str = "light") -> go.Figure:
+    """Gamma_tau: the largest zero-one excess risk at a surrogate excess risk, one curve a tau."""
+    c = colours(theme)
+    excess = torch.logspace(-4, 0, 121, dtype=torch.float64)
+    traces, at = [], {}
+    for k, tau in enumerate(taus):
+        bound = gamma_tau(excess, tau, classes)
+        at[tau] = float(gamma_tau(0.01, tau, classes))
+        line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
+        traces.append(go.Scatter(x=excess.tolist(), y=bound.tolist(), name=f"tau = {tau:g}", mode="lines", line=line))
+    best = min(at, key=at.get)
+    title = f"{classes} classes: an excess of 0.01 bounds the error by {at[best]:.3f} (tau = {best:g}) to {max(at.values()):.3f}"
+    fig = figure(*traces, theme=theme, title=title, x="excess surrogate risk", y="bound on the excess zero-one risk")
+    return fig.update_xaxes(type="log").update_yaxes(range=[0, 1.02])

@@ -1,0 +1,43 @@
+"""Compositional likelihood by hand: move data and noise apart, watch noise contrast go flat."""
+
+import panel as pn
+import torch
+
+from lab.losses.meco import estimate_gaussian_mean, gaussian_slopes
+from widgets import pages
+from widgets.figures import losses as figures
+
+TITLE, ROUTE, METHOD = "Unnormalized models by compositional optimization", "meco", "meco"
+QUESTION = "Why is noise contrast slow far from its noise, and what does the true likelihood need instead?"
+
+
+def build(state: dict) -> pn.viewable.Viewable:
+    widgets = {
+        "mean": pn.widgets.FloatSlider(name="Mean R of the data", start=1, end=10, step=0.5, value=5.0),
+        "scale": pn.widgets.FloatSlider(name="Spread s of the noise", start=0.5, end=10, step=0.5, value=3.0),
+        "gamma": pn.widgets.FloatSlider(name="Weight gamma of the newest batch", start=0.05, end=1, step=0.05, value=0.5),
+        "rate": pn.widgets.FloatSlider(name="Learning rate", start=0.02, end=0.5, step=0.02, value=0.1),
+    }
+    pages.sync(widgets, state)
+    slopes, errors, table = pages.plot(label="slopes of both losses"), pages.plot(label="error over steps"), pages.numbers()
+    notice = pages.react(widgets, draw, slopes, errors, table)
+    return pages.layout(TITLE, QUESTION, widgets, [pages.row(slopes, errors), table], notice=notice, method=METHOD)
+
+
+def draw(mean, scale, gamma, rate, theme):
+    errors = {name: estimates(name, mean, scale, gamma, rate)[None] for name in ("meco", "nce")}
+    near, start = (gaussian_slopes(mean, scale, theta, points=4001) for theta in (mean - 0.1, 0.0))
+    numbers = {
+        "slope of the likelihood 0.1 before R": near["likelihood"],
+        "slope of noise contrast there": near["noise contrast"],
+        "slope of the likelihood at 0": start["likelihood"],
+        "slope of noise contrast at 0": start["noise contrast"],
+        "error of the likelihood after 400 steps": float(errors["meco"][:, -20:].mean()),
+        "error of noise contrast after 400 steps": float(errors["nce"][:, -20:].mean()),
+    }
+    return figures.likelihood_slopes(mean, scale, theme=theme), figures.estimate_curves(errors, theme=theme), numbers
+
+
+def estimates(method: str, mean: float, scale: float, gamma: float, rate: float) -> torch.Tensor:
+    """Distances from R over 400 steps with batches of 256."""
+    return estimate_gaussian_mean(mean, scale, method=method, steps=400, gamma=gamma, learning_rate=rate)
