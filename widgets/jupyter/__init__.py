@@ -18,6 +18,7 @@ _PLACES = {
     "KernelExplorer": "widgets.jupyter.kernels",
     "Explorer": "widgets.jupyter.explore",
     "explore": "widgets.jupyter.explore",
+    "studies": "widgets.jupyter.studies",
 }
 
 __all__ = list(_PLACES)
@@ -27,7 +28,7 @@ def __getattr__(name):
     if name not in _PLACES:
         raise AttributeError(f"module 'widgets.jupyter' has no attribute {name!r}; it has {', '.join(_PLACES)}")
     found = getattr(import_module(_PLACES[name]), name)
-    # importing the module widgets.jupyter.explore puts the module under the function's name
+    # importing a module whose name is its function's puts the module there first
     globals()[name] = found
     return found
 

@@ -38,7 +38,7 @@ def build() -> pn.Column:
     by_name = {page.name: page for page in pages.discover().values()}
     listed = {method.page for method in claims.methods() if method.page}
     sections = []
-    for room, methods in groupby(sorted(claims.methods(), key=lambda method: _order(method.room)), lambda m: m.room):
+    for room, methods in groupby(sorted(claims.methods(), key=lambda method: rank(method.room)), lambda m: m.room):
         title, sentence = ROOMS.get(room, (room.replace("_", " ").capitalize(), ""))
         cards = "".join(_card(method, by_name.get(method.page), index) for method in methods)
         sections.append(
@@ -59,7 +59,8 @@ def build() -> pn.Column:
     )  # fmt: skip
 
 
-def _order(room: str) -> int:
+def rank(room: str) -> int:
+    """The place of a room on the home page."""
     return list(ROOMS).index(room) if room in ROOMS else len(ROOMS)
 
 
