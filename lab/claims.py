@@ -121,6 +121,8 @@ class Measured:
         interval = "" if low == high else f" <span>[{low:.4g}, {high:.4g}]</span>"
         seeds = f" · {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}" if self.seeds else ""
         text = f"<div>{escape(claim.text)}</div>" if claim else ""
+        if self.budget == "smoke" and not self.holds and claim and claim.kind == "experiment":
+            text += "<div><i>A smoke run checks that the measurement works; the default budget decides.</i></div>"
         return (
             f'<div style="border-left:4px solid {colour};padding:.3em .8em;margin:.4em 0">'
             f'<b style="color:{colour}">{self.status}</b> <code>{escape(self.id)}</code>{text}'
