@@ -15,11 +15,17 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "temperature": pn.widgets.FloatSlider(name="Temperature", start=0.02, end=2, step=0.01, value=0.2),
         "negatives": pn.widgets.IntSlider(name="Negatives of the anchor", start=2, end=128, value=31),
-        "hardest": pn.widgets.FloatSlider(name="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.8),
+        "hardest": pn.widgets.FloatSlider(
+            name="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.8
+        ),
         "seed": pn.widgets.IntInput(name="Seed of the other similarities", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
-    shares, counts, table = pages.plot(label="push on each negative"), pages.plot(label="effective negatives"), pages.numbers()
+    shares, counts, table = (
+        pages.plot(label="push on each negative"),
+        pages.plot(label="effective negatives"),
+        pages.numbers(),
+    )
     notice = pages.react(widgets, draw, shares, counts, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(shares, counts), table], notice=notice, method=METHOD)
 
