@@ -85,7 +85,7 @@ def private_bag_sizes(
     title = f"With epsilon = {epsilon:g} bags of {sizes[best]} are best: risk {private[best]:.3g}"
     title += f", single items {private[0]:.3g}" if best else ""
     fig = figure(*traces, theme=theme, title=title, x="items in a bag", y="squared parameter error at the best weight")
-    return fig.update_xaxes(type="log").update_yaxes(type="log")
+    return fig.update_xaxes(type="log", dtick="D2").update_yaxes(range=[0, 1.1 * max(private)])
 
 
 def bag_sizes(items_per_feature: float) -> list[int]:

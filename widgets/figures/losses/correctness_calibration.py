@@ -28,10 +28,11 @@ def row_objectives(logits: torch.Tensor, target: int, temperature: float, *, the
             go.Scatter(x=grid.tolist(), y=row.tolist(), mode="lines", name=name, line={"color": colour, "width": 2.5}),
             go.Scatter(x=[best[name]], y=[0], mode="markers", showlegend=False, marker={"color": colour, "size": 12}),
         ]
+    now = {"color": c.muted, "dash": "dot"}
+    traces.append(go.Scatter(x=[temperature] * 2, y=[0, 1], mode="lines", name="temperature now", line=now))
     title = f"Cross-entropy asks for temperature {best['cross-entropy']:.2g}, correctness for {best['correctness-aware']:.2g}"
     fig = figure(*traces, theme=theme, title=title, x="temperature", y="objective, share of its range")
-    fig.add_vline(x=temperature, line={"color": c.muted, "dash": "dot"}, annotation_text="now")
-    return fig.update_xaxes(type="log")
+    return fig.update_xaxes(type="log", dtick="D2")
 
 
 def objectives(logits: torch.Tensor, target: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

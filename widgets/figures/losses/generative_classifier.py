@@ -38,7 +38,7 @@ def error_over_samples(
     fig = figure(*traces, theme=theme, title=title, x="training samples", y="test error")
     if bayes is not None:
         fig.add_hline(y=bayes, line={"color": c.reference, "dash": "dot"}, annotation_text="Bayes error")
-    return fig.update_xaxes(type="log").update_yaxes(rangemode="tozero")
+    return fig.update_xaxes(type="log", dtick="D2").update_yaxes(rangemode="tozero")
 
 
 def sample_needs(

@@ -36,7 +36,7 @@ def mask_sets(
     if not title:
         spread = float(samples.var(0, correction=0).sum() / raters.var(0, correction=0).sum().clamp_min(1e-9))
         title = f"The samples vary {spread:.0%} as much as the raters"
-    fig = figure(heat, theme=theme, title=title, height=110 + 62 * len(rows))
+    fig = figure(heat, theme=theme, title=title)
     for x, y, name in marks:
         side = name == "samples"
         fig.add_annotation(x=x, y=y, text=name, showarrow=False, textangle=-90 if side else 0, font={"size": 12})
@@ -59,8 +59,11 @@ def distance_profile(
             go.Scatter(x=[shares[place]], y=[values[place]], mode="markers", showlegend=False,
                        marker={"color": colour, "size": 11}),
         ]  # fmt: skip
-    shown = ", ".join(f"{share:.0%} ({name})" for name, share in best.items())
-    title = f"Smallest when {shown} of the samples hold the lesion"
+    if len(set(best.values())) == 1:
+        shown = f"{next(iter(best.values())):.0%}"
+    else:
+        shown = ", ".join(f"{share:.0%} ({name})" for name, share in best.items())
+    title = f"Nearest to the raters when {shown} of the samples hold the lesion"
     x, y = "share of samples with the lesion in doubt", "distance to the raters' masks"
     fig = figure(*traces, theme=theme, title=title, x=x, y=y)
     fig.add_vline(x=now, line={"color": c.muted, "dash": "dot"}, annotation_text="now")
