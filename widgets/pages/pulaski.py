@@ -15,10 +15,14 @@ SAMPLES = 10
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "share": pn.widgets.FloatSlider(name="Share of samples with the lesion in doubt", start=0, end=1, step=0.1, value=0.2),
-        "blend": pn.widgets.FloatSlider(name="Blend of all samples into their mean", start=0, end=1, step=0.05, value=0.0),
+        "share": pn.widgets.FloatSlider(
+            name="Share of samples with the lesion in doubt", start=0, end=1, step=0.1, value=0.2
+        ),
+        "blend": pn.widgets.FloatSlider(
+            name="Blend of all samples into their mean", start=0, end=1, step=0.05, value=0.0
+        ),
         "marking": pn.widgets.IntSlider(name="Raters of four that mark it", start=0, end=4, value=2),
-        "image": pn.widgets.IntSlider(name="Image", start=0, end=19, value=0),
+        "image": pn.widgets.IntSlider(name="Image", start=0, end=19, value=8),
     }
     pages.sync(widgets, state)
     masks, profile, table = pages.plot(label="masks"), pages.plot(label="distances over the share"), pages.numbers()
@@ -37,7 +41,7 @@ def draw(share, blend, marking, image, theme):
         "Sinkhorn divergence": float(sinkhorn[now]),
         "generalized energy distance": float(iou[now]),
     }
-    profile = {"energy": energy.tolist(), "generalized energy, of thresholded masks": iou.tolist()}
+    profile = {"energy": energy.tolist(), "generalized energy": iou.tolist()}
     return (
         figures.mask_sets(picture, raters, sets[now], theme=theme),
         figures.distance_profile(shares, profile, share, theme=theme),
@@ -45,7 +49,7 @@ def draw(share, blend, marking, image, theme):
     )
 
 
-def scene(image: int = 0, marking: int = 2):
+def scene(image: int = 8, marking: int = 2):
     """Image (H, W), masks of four raters of whom ``marking`` mark the faint lesion, and the (certain, doubtful) masks."""
     pictures, masks, faint = raters_set(20, 7)
     doubtful = faint[image].float()
