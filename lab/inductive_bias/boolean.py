@@ -125,3 +125,25 @@ def _words(row):
         else:
             words, start, length = words + 1, start + length, 1
     return words + (1 if start < len(text) else 0)
+
+
+def table(task: Task, counts: torch.Tensor):
+    """Bits to get all but so many rows right, under the uniform law and under a network's ``counts``."""
+    import pandas as pd
+
+    from lab.inductive_bias.bits import required_bits
+
+    functions = all_functions(task.train_inputs.shape[1])
+    laws = {
+        name: space(functions, task, weights).loss_law(task)
+        for name, weights in (("all functions", None), ("random networks", counts.double().log()))
+    }
+    return pd.DataFrame(
+        [
+            {
+                "wrong rows allowed": wrong,
+                **{name: required_bits(law, wrong / task.n_test).bits for name, law in laws.items()},
+            }
+            for wrong in range(5)
+        ]
+    )
