@@ -60,8 +60,10 @@ def image(name: str, value, *, ndim=(1, 2, 3)) -> torch.Tensor:
 
 def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray:
     """A fresh float64 C-ordered array of ``x`` in sublevel form, framed where asked; ``x`` is left as it is."""
-    values = x.detach().to("cpu", torch.float64).numpy()
-    values = np.subtract(0.0, values) if filtration == "superlevel" else np.add(values, 0.0)  # no -0.0 on either path
+    x = x.detach().cpu()
+    values = (x.double() if x.dtype in (torch.bfloat16, torch.float16) else x).numpy()
+    change = np.subtract if filtration == "superlevel" else np.add  # neither leaves a -0.0 behind
+    values = change(0.0, values, dtype=np.float64)
     if border is not None:
         values = np.pad(values, 1, constant_values=values.min())
     return np.ascontiguousarray(values)

@@ -1,17 +1,89 @@
-"""Labels return every epoch: their half of the matching is kept, found again by content."""
+"""Labels return every epoch: their half of the matching is kept, and found again by content.
+
+The key is made of every byte of the label, so that a label changed in place is another one. What is kept of a label:
+its sublevel array and what :func:`lab.kernels.cubical.merging.prepare` found, about 15 bytes a pixel.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import threading
+from collections import OrderedDict
 
-from lab.topology import engine
+import numpy as np
+from torch import Tensor
+
+from lab.topology import engine, images
+
+SMALLEST = 1 << 14  # pixels below which finding a label again costs what it saves
 
 
 class LabelCache:
-    """Matches stacks of images; ``size`` in megabytes."""
+    """Matches stacks of images with labels that were seen before; ``size`` in megabytes, least recently used go
+    first."""
 
     def __init__(self, size: float):
-        self.size = size
+        self.size = int(size * 2**20)
+        self.hits = self.misses = 0
+        self._kept: OrderedDict = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
 
-    def match_rows(self, predictions: np.ndarray, labels: np.ndarray, *, threads: int) -> engine.Rows:
-        return engine.match_rows(predictions, labels, threads=threads)
+    def __getstate__(self):
+        return {"size": self.size}
+
+    def __setstate__(self, state):
+        self.__init__(state["size"] / 2**20)
+
+    def worthwhile(self, labels: Tensor) -> bool:
+        """Whether ``labels`` (items, axes...) are images large enough to be looked up."""
+        return bool(self.size) and labels.ndim == 3 and labels[0].numel() >= SMALLEST
+
+    def match_rows(self, predictions: np.ndarray, labels: Tensor, level: str, border: str | None, *, threads: int) -> engine.Rows:
+        """Rows of ``predictions`` (sublevel, framed) against ``labels`` (as they came), equal to those without a
+        cache."""
+        from lab.kernels.cubical import cpu
+
+        labels = labels.detach().cpu().contiguous()
+
+        def one(k):
+            values, side = self._side(labels[k], level, border)
+            return engine.Rows(*cpu.match_known(predictions[k], values, side))
+
+        ks = range(len(labels))
+        workers = min(threads, len(labels))
+        return engine.join(list(map(one, ks) if workers == 1 else engine.pool(workers).map(one, ks)))
+
+    def _side(self, label, level, border):
+        from lab.kernels.cubical import cpu, merging
+
+        key = (*cpu.content_key(_words(label)), label.dtype, tuple(label.shape), level, border)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                self.hits += 1
+                return self._kept[key]
+        values = images.sublevel(label, level, border)
+        side = merging.prepare(values, True)
+        cost = values.nbytes + sum(part.nbytes for part in side)
+        with self._lock:
+            self.misses += 1
+            if key not in self._kept and cost <= self.size:
+                self._kept[key] = (values, side)
+                self._bytes += cost
+                while self._bytes > self.size:
+                    _, (old, parts) = self._kept.popitem(last=False)
+                    self._bytes -= old.nbytes + sum(part.nbytes for part in parts)
+        return values, side
+
+
+def _words(label: Tensor) -> np.ndarray:
+    """All bytes of a contiguous label as uint64, the last word filled with zeros."""
+    import torch
+
+    data = label.view(torch.uint8).numpy().reshape(-1)
+    whole = len(data) // 8 * 8
+    if whole == len(data) and data.ctypes.data % 8 == 0:
+        return data.view(np.uint64)
+    padded = np.zeros(whole + 8, np.uint8)
+    padded[: len(data)] = data
+    return padded.view(np.uint64)

@@ -163,8 +163,8 @@ class BettiMatchingLoss(nn.Module):
     def _rows(self, x, y, level) -> engine.Rows:
         """Matchings of all items; at most ``threads`` run at a time."""
         stack = _stack(x, level, self.border)
-        if self.cache.size and stack.ndim == 3:
-            return self.cache.match_rows(stack, _stack(y, level, self.border), threads=self.threads)
+        if self.cache.worthwhile(y):
+            return self.cache.match_rows(stack, y, level, self.border, threads=self.threads)
         return engine.match_rows(stack, _stack(y, level, self.border), threads=self.threads)
 
     def _reduce(self, x, y, rows, batch) -> Tensor:

@@ -68,6 +68,24 @@ def bars_and_images(f, c, ends_c, local):
 
 
 @njit(cache=True, nogil=True)
+def prepare(f, local):
+    """What the side of one image needs before another one is known; last its bars of dimension 0.
+
+    Returns ``(across, edges, order, levels, basin, roots, sides, bars)``.
+    """
+    height, width = f.shape
+    flat = f.ravel()
+    up, across, edges = contract(f, local)
+    order, levels = _ordered(flat, width, edges)
+    basin, roots = square_basins(across, height, width)
+    sides = _edge_squares(edges, basin, width)
+    _, rest = merge_squares(square_values(flat, height, width), edges, order, levels, sides, roots)
+    basin_0, roots_0 = voxel_basins(up, height, width)
+    bars = merge_voxels(flat, edges, order, levels, _edge_voxels(edges, basin_0, width), roots_0, rest)
+    return across, edges, order, levels, basin, roots, sides, bars
+
+
+@njit(cache=True, nogil=True)
 def _ordered(f, width, edges):
     values = np.empty(len(edges), np.float64)
     for k in range(len(edges)):
