@@ -75,7 +75,9 @@ def test_version_and_help(lab):
     assert lab("--version")[:2] == (0, f"lab {__version__}\n")
     code, out, _ = lab("--help")
     assert code == 0
-    for command in "run render sweep list show why rerun diff query serve jupyter claims claim datasets new doctor gc kernels".split():
+    for command in (
+        "run render sweep list show why rerun diff query serve jupyter claims claim datasets new doctor gc kernels"
+    ).split():
         assert re.search(rf"\b{command}\b", out), command
 
 

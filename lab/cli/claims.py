@@ -121,7 +121,8 @@ def claim(
         typer.secho(f"{measured.status}", fg=colour, bold=True, nl=False)
         unit = f" {statement.unit}" if statement.unit else ""
         typer.echo(
-            f": {measured.value:.6g}{unit} [{low:.6g}, {high:.6g}], margin {statement.margin:g}, {len(measured.seeds)} seeds, {measured.budget} budget, {measured.seconds:.1f} s"
+            f": {measured.value:.6g}{unit} [{low:.6g}, {high:.6g}], margin {statement.margin:g}, {len(measured.seeds)} seeds, "
+            f"{measured.budget} budget, {measured.seconds:.1f} s"
         )
         for name, value in measured.details.items():
             typer.echo(f"  {name}: {value}")

@@ -184,7 +184,10 @@ def gc(
             typer.echo(f"keep    {run_id}: {reason}")
         for run_id, size in sorted(found.runs.items()):
             typer.echo(f"delete  {run_id}: {_size(size)}")
-    summary = f"{len(found.runs)} runs, {len(found.pages)} pages, {len(found.leftovers)} leftovers: {_size(found.size)}; {len(found.kept)} runs stay"
+    summary = (
+        f"{len(found.runs)} runs, {len(found.pages)} pages, {len(found.leftovers)} leftovers: {_size(found.size)}; "
+        f"{len(found.kept)} runs stay"
+    )
     if not delete:
         typer.echo(f"would delete {summary}; lab gc --delete does it")
         return

@@ -66,7 +66,8 @@ class Progress:
                 plan = self.names[event.run_id]
                 colour = COLOURS.get(event.text, "white")
                 self.console.print(
-                    f"[{colour}]{event.text:>8}[/]  {escape(plan.notebook)}  [dim]{escape(_short(plan.given))}  {event.seconds:.1f} s  {event.run_id}[/]",
+                    f"[{colour}]{event.text:>8}[/]  {escape(plan.notebook)}  [dim]{escape(_short(plan.given))}  "
+                    f"{event.seconds:.1f} s  {event.run_id}[/]",
                     highlight=False,
                     soft_wrap=True,
                 )
@@ -91,7 +92,10 @@ class Progress:
         failed = sum(not run.ok for run in runs)
         if not self.quiet or failed:
             reused = len(self.batch.reused)
-            text = f"{len(runs)} run{'s' * (len(runs) != 1)}: {len(runs) - failed} good, {failed} not, {reused} unchanged and reused"
+            text = (
+                f"{len(runs)} run{'s' * (len(runs) != 1)}: {len(runs) - failed} good, {failed} not, {reused} unchanged and "
+                "reused"
+            )
             self.console.print(f"{text}, {time.monotonic() - self.began:.1f} s", highlight=False)
 
     def result(self, run, page) -> None:
@@ -119,7 +123,8 @@ class Progress:
         error = run.error or {}
         where = f"cell {error['cell']}" if error.get("cell") else "the kernel"
         self.console.print(
-            f"[red]{run.status}[/]: {escape(run.notebook)}, {where}: {escape(error.get('name', ''))}: {escape(error.get('message', ''))}",
+            f"[red]{run.status}[/]: {escape(run.notebook)}, {where}: {escape(error.get('name', ''))}: "
+            f"{escape(error.get('message', ''))}",
             highlight=False,
             soft_wrap=True,
         )

@@ -75,7 +75,8 @@ def one_run(run) -> None:
     out.print(f"[bold]{escape(run.title)}[/]  [{style}]{run.status}[/]", highlight=False)
     info = run.info
     out.print(
-        f"[dim]{run.id} · {escape(run.notebook)} · {info['started']} · {info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s CPU, {info['peak_memory'] / 2**20:.0f} MiB · {info['kernel']} kernel[/]",
+        f"[dim]{run.id} · {escape(run.notebook)} · {info['started']} · {info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s "
+        f"CPU, {info['peak_memory'] / 2**20:.0f} MiB · {info['kernel']} kernel[/]",
         highlight=False,
     )
     _section(

@@ -20,7 +20,6 @@ from lab.report import provenance
 from lab.report.imports import PACKAGES, file_hash, hash_of, modules_of, path_of, text_hash
 from lab.report.store import Run, project_root
 
-
 _CHANGED = "changed during the run"
 
 

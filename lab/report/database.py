@@ -19,7 +19,8 @@ from lab.report.store import Store, StoreError
 TABLES = ("runs", "parameters", "records")
 _VIEWS = """
 create view metrics as select run_id, name, value, text, unit from records where kind = 'metric' and latest;
-create view claims as select run_id, name, value, low, high, holds, status, budget, seeds from records where kind = 'claim' and latest;
+create view claims as
+select run_id, name, value, low, high, holds, status, budget, seeds from records where kind = 'claim' and latest;
 """
 
 
@@ -88,7 +89,8 @@ def update(store: Store) -> Path:
 def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true") -> list[dict[str, Any]]:
     """Mean of a metric over seeds for each combination of the parameters ``by``, as texts in ``at``.
 
-    Each entry has ``count``, ``mean``, ``standard_error`` and the 95 % Student interval ``low`` to ``high`` (``None`` for one seed).
+    Each entry has ``count``, ``mean``, ``standard_error`` and the 95 % Student interval ``low`` to ``high`` (``None`` for
+    one seed).
     """
     from scipy.stats import t
 
@@ -98,7 +100,10 @@ def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true
         f"left join parameters p on p.run_id = m.run_id where m.name = {_quoted(metric)} and ({where}) group by m.run_id"
     )
     names = ", ".join(f'"{name}"' for name in by)
-    grouped = f"select {names + ', ' if by else ''}count(value), avg(value), stddev_samp(value) from ({sql}) {'group by ' + names if by else ''}"
+    grouped = (
+        f"select {names + ', ' if by else ''}count(value), avg(value), stddev_samp(value) from ({sql}) "
+        f"{'group by ' + names if by else ''}"
+    )
     _, rows = query(grouped, store)
     found = []
     for row in rows:
@@ -227,7 +232,10 @@ def _write(folder, tables, gone, merge):
     }
     kinds |= {"seeds": whole, "dirty": truth, "given": truth, "holds": truth, "latest": truth}
     columns = {
-        "runs": "id notebook title status started seconds cpu_seconds peak_memory sweep kernel error commit dirty lock device python threads",
+        "runs": (
+            "id notebook title status started seconds cpu_seconds peak_memory sweep kernel error commit dirty lock "
+            "device python threads"
+        ),
         "parameters": "run_id name value text given",
         "records": "run_id kind name value text unit low high holds status budget seeds latest",
     }

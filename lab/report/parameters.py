@@ -224,7 +224,8 @@ def _parameter(name, annotation, value, comment, enums, place, cell, line):
         return parameter
     if not literal:
         raise ValueError(
-            f"the default of parameter {name!r} must be a literal value, got {ast.unparse(value)!r} ({place}); compute in a later cell"
+            f"the default of parameter {name!r} must be a literal value, got {ast.unparse(value)!r} ({place}); compute in a "
+            "later cell"
         )
     try:
         accepted = parameter.accept(default)

@@ -173,7 +173,8 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise StoreError(
-                f"the store {self.runs} cannot be written: {error.strerror or error}; free space or choose another folder with LAB_DATA"
+                f"the store {self.runs} cannot be written: {error.strerror or error}; free space or choose another folder "
+                "with LAB_DATA"
             ) from error
 
     @contextlib.contextmanager

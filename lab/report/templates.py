@@ -150,17 +150,20 @@ _CELLS = (
     ("markdown", "# @title@\n\nWhat does the objective reward?"),
     (
         "parameters",
-        'from typing import Literal\n\nprofile: Literal["smoke", "default", "full"] = "default"\npoints: int = 101  # 2..1000\nseeds: int = 3     # 1..50',
+        'from typing import Literal\n\nprofile: Literal["smoke", "default", "full"] = "default"\npoints: int = 101  # '
+        "2..1000\nseeds: int = 3     # 1..50",
     ),
     ("markdown", "## The mathematics\n\n$$\\ell(x, y) = \\frac{1}{n} \\sum_{i=1}^{n} (x_i - y_i)^2$$"),
     (
         "code",
-        "import lab\nfrom lab.@room@.@method@ import curve\nfrom widgets.figures.@room@ import @method@ as draw\n\nresult = curve(points)\ndraw(result)",
+        "import lab\nfrom lab.@room@.@method@ import curve\nfrom widgets.figures.@room@ import @method@ as draw\n\nresult = "
+        "curve(points)\ndraw(result)",
     ),
     ("markdown", "## What was claimed, what was measured"),
     (
         "code",
-        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@id@.first-statement", seeds=seeds, budget=profile)',
+        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@id@.first-statement", seeds=seeds, '
+        "budget=profile)",
     ),
     ("markdown", "## The page"),
     ("code", 'from widgets import pages\n\npages.show("@method@", {"points": points})'),

@@ -66,7 +66,10 @@ def test_only_what_can_be_affected_is_run_again(project, notebook):
 
 
 def test_a_module_imported_under_a_computed_name_counts(project, notebook):
-    source = "import importlib, lab.report\nname = 'unus' + 'ed'\nlab.report.record('value', importlib.import_module('lab.' + name).VALUE)"
+    source = (
+        "import importlib, lab.report\nname = 'unus' + 'ed'\nlab.report.record('value', importlib.import_module('lab.' "
+        "+ name).VALUE)"
+    )
     notebook("n: int = 0", source, folder=project)
     assert ask(project)[1] == {"value": 1}
     (project / "lab" / "unused.py").write_text("VALUE = 5\n")
@@ -75,7 +78,10 @@ def test_a_module_imported_under_a_computed_name_counts(project, notebook):
 
 def test_a_module_that_changes_while_the_notebook_runs_never_answers_for_it(project, notebook):
     path = project / "lab" / "deeper.py"
-    source = f"from lab.used import value\nimport lab.report\nlab.report.record('value', value())\nopen({str(path)!r}, 'w').write('VALUE = 7\\n')"
+    source = (
+        f"from lab.used import value\nimport lab.report\nlab.report.record('value', value())\nopen({str(path)!r}, "
+        "'w').write('VALUE = 7\\n')"
+    )
     notebook("n: int = 0", source, folder=project)
     assert ask(project)[1] == {"value": 1}
     reused, metrics, changes = ask(project)

@@ -24,12 +24,34 @@ print('done', n)
 @pytest.fixture
 def cluster(tmp_path):
     """A scheduler and two worker processes with nothing in common but the network: ``(address, workers)``."""
-    module = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    module = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+    ]
     file = tmp_path / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
     scheduler = subprocess.Popen([*module, "--scheduler-file", str(file)], **quiet)
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    workers = [subprocess.Popen([*worker, "--local-directory", str(tmp_path / f"worker-{number}")], **quiet) for number in range(2)]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--scheduler-file",
+        str(file),
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
+    workers = [
+        subprocess.Popen([*worker, "--local-directory", str(tmp_path / f"worker-{number}")], **quiet)
+        for number in range(2)
+    ]
     try:
         import json
 
@@ -59,7 +81,9 @@ def test_process_and_cluster_give_the_runs_of_the_local_executor(notebook, store
 
     path = notebook("n: int = 0\npause: float = 0.0", SOURCE)
     local = Batch([plan(path, {"n": n}) for n in range(2)], store=store).run(jobs=2)
-    process = Batch([plan(path, {"n": n}) for n in range(2)], store=Store(tmp_path / "process")).run(jobs=2, executor="process")
+    process = Batch([plan(path, {"n": n}) for n in range(2)], store=Store(tmp_path / "process")).run(
+        jobs=2, executor="process"
+    )
     address, workers = cluster
     far = Store(tmp_path / "far")
     dask = Batch([plan(path, {"n": n}) for n in range(2)], store=far).run(executor="dask", scheduler=address)

@@ -16,7 +16,10 @@ from lab.report.site.notebook import body, clean
 from lab.report.site.thumbnail import thumbnail, values
 from lab.report.store import Store, project_root
 
-FIGURE = "display({'application/vnd.plotly.v1+json': {'data': [{'type': 'scatter', 'y': [1, n]}], 'layout': {'title': {'text': 'Two'}}}}, raw=True)"
+FIGURE = (
+    "display({'application/vnd.plotly.v1+json': {'data': [{'type': 'scatter', 'y': [1, n]}], 'layout': {'title': "
+    "{'text': 'Two'}}}}, raw=True)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,8 @@ def rendered(write_notebook, tmp_path_factory):
         "#: # Squares\n\nDoes $x^2$ grow?",
         "n: int = 3",
         "#: ## Why\n\n$$\\sum_i x_i$$ and `code $not$ math`",
-        f"import os, lab\nfrom IPython.display import display\nprint(os.path.abspath('x'), os.path.expanduser('~/.secret'))\n{FIGURE}",
+        "import os, lab\nfrom IPython.display import display\nprint(os.path.abspath('x'), "
+        f"os.path.expanduser('~/.secret'))\n{FIGURE}",
         "lab.report.record('n', n, unit='mm')",
     )
     bad = write_notebook(folder, "#: # Bad", "n: int = 3", "1 / 0", name="bad")

@@ -14,7 +14,8 @@ from lab.report.zygote import SOCKET, Zygote, kernel_environment
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SOURCES = (
-    "import random, numpy as np, torch\nfirst = (random.random(), np.random.rand(), os.getpid() if 'os' in globals() else 0)\nassert 'leak' not in globals()",
+    "import random, numpy as np, torch\nfirst = (random.random(), np.random.rand(), os.getpid() if 'os' in globals() else "
+    "0)\nassert 'leak' not in globals()",
     """
     import builtins, os, json, lab
     assert not hasattr(builtins, 'leaked')

@@ -18,7 +18,8 @@ _POLICY = (
     "img-src 'self' file: data: blob:; font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'"
 )
 _LOGO = (
-    '<svg width="22" height="22" viewBox="0 0 22 22" aria-hidden="true"><circle cx="11" cy="11" r="9" fill="none" stroke="#0072B2" stroke-width="2.4"/>'
+    '<svg width="22" height="22" viewBox="0 0 22 22" aria-hidden="true"><circle cx="11" cy="11" r="9" fill="none" '
+    'stroke="#0072B2" stroke-width="2.4"/>'
     '<circle cx="14" cy="9" r="3.4" fill="#009E73"/><circle cx="7.6" cy="13.4" r="2" fill="#D55E00"/></svg>'
 )
 _PAGES = (("Studies", "index.html"), ("Claims", "claims.html"), ("Runs", "runs.html"))
@@ -47,7 +48,8 @@ document.documentElement.dataset.theme=t||(matchMedia("(prefers-color-scheme: da
 <script defer src="{up}assets/lab.js"></script>
 </head>
 <body>
-<header class="bar"><nav aria-label="Site"><a class="brand" href="{up}index.html">{_LOGO}Objective Lab</a>{links}<span class="spacer"></span><button id="theme" type="button">Dark</button></nav></header>
+<header class="bar"><nav aria-label="Site"><a class="brand" href="{up}index.html">{_LOGO}Objective Lab</a>{links}
+<span class="spacer"></span><button id="theme" type="button">Dark</button></nav></header>
 <main>
 {content}
 </main>

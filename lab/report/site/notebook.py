@@ -140,7 +140,8 @@ def figure(plot: dict[str, Any], name: str, caption: str = "") -> str:
     data = data.replace("</", "<\\/").replace("<!--", "<\\!--")
     size = f"{int(height)}px" if isinstance(height, (int, float)) else "420px"
     return (
-        f'<figure class="plot" id="{name}"><div class="canvas" role="img" aria-label="{escape(label, quote=True)}" style="height:{size}"></div>'
+        f'<figure class="plot" id="{name}"><div class="canvas" role="img" aria-label="{escape(label, quote=True)}" '
+        f'style="height:{size}"></div>'
         f'<script type="application/json">{data}</script>'
         f"<figcaption>{caption}</figcaption></figure>"
     )

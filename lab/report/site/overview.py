@@ -41,7 +41,8 @@ def index_page(runs: Sequence[Run], rows: Sequence[Row], sweeps: Sequence[tuple[
         '<p class="lead">Topology of segmentations, explanations as function approximation, inductive bias in bits. '
         "Every statement of every paper is a row in one ledger, with the function that measures it.</p>"
         f"{tally(rows)}"
-        f'<div class="filter"><input type="search" placeholder="Filter studies" aria-label="Filter studies">{chips}<span class="small" id="count"></span></div>'
+        f'<div class="filter"><input type="search" placeholder="Filter studies" aria-label="Filter studies">{chips}<span '
+        'class="small" id="count"></span></div>'
         f'<div class="cards">{cards}</div>' + (f"<h2>Sweeps</h2><ul>{compared}</ul>" if compared else "")
     )
     return frame.page("Studies", html, here="Studies")
@@ -58,13 +59,16 @@ def claims_page(rows: Sequence[Row], pages: dict[str, str]) -> str:
         if own:
             body = "".join(_claim_row(row, pages) for row in own)
             groups.append(
-                f'<section data-group><div class="claim-group"><h3 id="{escape(method.id)}">{escape(method.title)}</h3><span class="room">{escape(_words(method.room))}</span></div>'
-                f'<p class="small">{escape(method.source)}</p><div class="wide"><table><tbody>{body}</tbody></table></div></section>'
+                f'<section data-group><div class="claim-group"><h3 id="{escape(method.id)}">{escape(method.title)}</h3><span '
+                f'class="room">{escape(_words(method.room))}</span></div>'
+                f'<p class="small">{escape(method.source)}</p><div class="wide"><table><tbody>{body}</tbody></table></div>'
+                "</section>"
             )
     html = (
         '<h1>The ledger of claims</h1><p class="lead">What the papers state, and what was measured here. '
         "A statement that holds at small scale was tested on smaller data or models than the paper's own.</p>"
-        f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter statements" aria-label="Filter statements">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
+        f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter statements" aria-label="Filter '
+        f'statements">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
     )
     return frame.page("Claims", html, here="Claims")
 
@@ -101,9 +105,11 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
     )
     html = (
         f'<h1>All runs</h1><p class="lead">{len(runs)} runs in the store, the newest first.</p>'
-        f'<div class="filter"><input type="search" placeholder="Filter runs" aria-label="Filter runs"><select aria-label="Status"><option value="">any status</option>{statuses}</select></div>'
+        '<div class="filter"><input type="search" placeholder="Filter runs" aria-label="Filter runs"><select '
+        f'aria-label="Status"><option value="">any status</option>{statuses}</select></div>'
         f'<div class="wide"><table id="run-table"><thead><tr>{head}</tr></thead><tbody></tbody></table></div>'
-        '<div class="pager"><button type="button" data-step="-1">Back</button><span></span><button type="button" data-step="1">Next</button></div>'
+        '<div class="pager"><button type="button" data-step="-1">Back</button><span></span><button type="button" '
+        'data-step="1">Next</button></div>'
         f'<script type="application/json" id="run-data">{data}</script>'
     )
     return frame.page("Runs", html, here="Runs")
@@ -120,7 +126,10 @@ def tally(rows: Sequence[Row]) -> str:
         if counts[name]
     )
     legend = "".join(f"<span>{status_mark(name)} <b>{counts[name]}</b></span>" for name, _ in _BAR if counts[name])
-    return f'<div class="tally" role="img" aria-label="{len(rows)} statements by status">{bar}</div><div class="legend">{legend}<span class="small">of {len(rows)} statements</span></div>'
+    return (
+        f'<div class="tally" role="img" aria-label="{len(rows)} statements by status">{bar}</div><div class="legend">'
+        f'{legend}<span class="small">of {len(rows)} statements</span></div>'
+    )
 
 
 def _card(run, method):
@@ -142,9 +151,12 @@ def _card(run, method):
     words = escape(f"{run.title} {question} {room} {run.notebook} {run.status}".lower(), quote=True)
     profile = run.parameters.get("profile", "")
     return (
-        f'<a class="card" href="runs/{run.id}.html" data-words="{words}" data-room="{escape(room)}"><div class="picture">{picture}</div>'
-        f'<div class="text"><span class="room">{escape(room)}</span><h3>{text_as_html(run.title)}</h3><p>{text_as_html(question)}</p>'
-        f'<div class="foot">{state}<span>{escape(str(profile))}{" · " if profile else ""}{run.info["seconds"]:.0f} s</span></div></div></a>'
+        f'<a class="card" href="runs/{run.id}.html" data-words="{words}" data-room="{escape(room)}"><div class="picture">'
+        f"{picture}</div>"
+        f'<div class="text"><span class="room">{escape(room)}</span><h3>{text_as_html(run.title)}</h3><p>'
+        f"{text_as_html(question)}</p>"
+        f'<div class="foot">{state}<span>{escape(str(profile))}{" · " if profile else ""}{run.info["seconds"]:.0f} s</span>'
+        "</div></div></a>"
     )
 
 
@@ -167,8 +179,10 @@ def _claim_row(row, pages):
         else ""
     )
     return (
-        f'<tr data-words="{words}" data-status="{escape(row.status)}" data-room="{escape(claim.room)}"><td>{status_mark(row.status)}</td>'
-        f"<td>{text_as_html(claim.text)}{reason}<div class=small>{escape(claim.id)} · {escape(claim.kind)} · {escape(claim.setting)} setting</div></td>"
+        f'<tr data-words="{words}" data-status="{escape(row.status)}" data-room="{escape(claim.room)}"><td>'
+        f"{status_mark(row.status)}</td>"
+        f"<td>{text_as_html(claim.text)}{reason}<div class=small>{escape(claim.id)} · {escape(claim.kind)} · "
+        f"{escape(claim.setting)} setting</div></td>"
         f'<td class="number">{measured}{budget}</td></tr>'
     )
 
@@ -185,4 +199,7 @@ def _words(room):
 
 
 def _chip(key, value, text):
-    return f'<button type="button" class="chip" data-key="{key}" data-value="{escape(value, quote=True)}" aria-pressed="false">{escape(text)}</button>'
+    return (
+        f'<button type="button" class="chip" data-key="{key}" data-value="{escape(value, quote=True)}" '
+        f'aria-pressed="false">{escape(text)}</button>'
+    )

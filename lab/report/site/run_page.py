@@ -31,7 +31,8 @@ def run_page(run: Run) -> str:
         if 1 < level < 4
     )
     html = (
-        f'<div class="page"><article>{_head(run)}{_claims(run)}{_failure(run)}{rendered.html}{_metrics(run)}{_provenance(run, command)}</article>'
+        '<div class="page"><article>'
+        f"{_head(run)}{_claims(run)}{_failure(run)}{rendered.html}{_metrics(run)}{_provenance(run, command)}</article>"
         f'<aside class="toc" aria-label="Contents">{contents}</aside></div>'
     )
     return frame.page(run.title, html, depth=1, plots=rendered.figures > 0)
@@ -74,8 +75,8 @@ def _head(run):
     question = f'<p class="lead">{text_as_html(info["question"])}</p>' if info.get("question") else ""
     return (
         f"<h1>{text_as_html(run.title)}</h1>{question}"
-        f'<div class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}<button id="all-code" type="button">Show code</button></div>'
-        + (f'<div class="parameters" aria-label="Parameters">{given}</div>' if given else "")
+        f'<div class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}<button id="all-code" type="button">Show code'
+        "</button></div>" + (f'<div class="parameters" aria-label="Parameters">{given}</div>' if given else "")
     )
 
 
@@ -101,7 +102,8 @@ def _claims(run):
 
     known = {claim.id: claim.text for claim in claims.ledger()}
     marks = "".join(
-        f'<span class="verdict" title="{escape(known.get(name, ""), quote=True)}">{status_mark(entry["status"])}<code>{escape(name)}</code></span>'
+        f'<span class="verdict" title="{escape(known.get(name, ""), quote=True)}">{status_mark(entry["status"])}<code>'
+        f"{escape(name)}</code></span>"
         for name, entry in run.claims.items()
     )
     return f'<div class="facts" aria-label="Claims">{marks}</div>'
@@ -134,7 +136,8 @@ def _provenance(run, command):
         (
             "Machine",
             escape(
-                f"{origin['system']}, {origin['cores']} cores, {origin['device']}, {origin['threads']} thread{'s' * (origin['threads'] != 1)} a run"
+                f"{origin['system']}, {origin['cores']} cores, {origin['device']}, {origin['threads']} "
+                f"thread{'s' * (origin['threads'] != 1)} a run"
             ),
         ),
         ("Python", escape(origin["python"])),

@@ -121,7 +121,8 @@ def _pictures(runs, axes):
             picture = thumbnail(json.loads(figures[0].read_text(encoding="utf-8")))
             label = ", ".join(f"{axis} {short(run.parameters.get(axis))}" for axis in axes)
             cards.append(
-                f'<a class="card" href="../runs/{run.id}.html"><div class="picture">{picture}</div><div class="text"><p>{escape(label)}</p></div></a>'
+                f'<a class="card" href="../runs/{run.id}.html"><div class="picture">{picture}</div><div class="text"><p>'
+                f"{escape(label)}</p></div></a>"
             )
     more = f'<p class="small">The first {_MOST_PICTURES} of {len(runs)}.</p>' if len(runs) > _MOST_PICTURES else ""
     return f'<h2 id="pictures">Small multiples</h2><div class="cards">{"".join(cards)}</div>{more}' if cards else ""
@@ -136,7 +137,10 @@ def _table(runs, axes, metrics):
         cells += [escape(short(run.metrics[name])) if name in run.metrics else "" for name in metrics]
         cells += [f"{run.info['seconds']:.1f}", f'<a href="../runs/{run.id}.html">{run.id}</a>']
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f'<h2 id="table">All runs</h2><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    return (
+        f'<h2 id="table">All runs</h2><div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>'
+        f"{''.join(body)}</tbody></table></div>"
+    )
 
 
 def _side_by_side(runs):
@@ -158,7 +162,8 @@ def _side_by_side(runs):
     stored = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
     return (
         f'<h2 id="two">Two runs side by side</h2><div id="diff"><div class="filter">{box(0)}{box(1)}</div><div class="wide"><table>'
-        "<thead><tr><th>name</th><th>first</th><th>second</th><th class=number>change</th></tr></thead><tbody></tbody></table></div></div>"
+        "<thead><tr><th>name</th><th>first</th><th>second</th><th class=number>change</th></tr></thead><tbody></tbody>"
+        "</table></div></div>"
         f'<script type="application/json" id="diff-data">{stored}</script>'
     )
 

@@ -30,7 +30,8 @@ def thumbnail(figure: dict[str, Any]) -> str:
     except (TypeError, ValueError, KeyError, IndexError, OverflowError):
         marks = ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMidYMid slice" aria-hidden="true">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMidYMid slice" '
+        'aria-hidden="true">'
         f"{marks or _emblem()}</svg>"
     )
 
@@ -57,7 +58,10 @@ def _raster(traces, layout, axes):
         if kind == "image":
             source = trace.get("source")
             if source:
-                return f'<image href="{escape(source, quote=True)}" width="{WIDTH}" height="{HEIGHT}" preserveAspectRatio="xMidYMid slice"/>'
+                return (
+                    f'<image href="{escape(source, quote=True)}" width="{WIDTH}" height="{HEIGHT}" '
+                    'preserveAspectRatio="xMidYMid slice"/>'
+                )
             z = values(trace.get("z"))
             if z.ndim == 3:
                 return _picture(z[..., :3].astype(np.uint8)) + _overlay(traces, z.shape[:2], True)
@@ -133,7 +137,10 @@ def _picture(pixels):
         + chunk(b"IEND", b"")
     )
     href = "data:image/png;base64," + base64.b64encode(png).decode()
-    return f'<image href="{href}" width="{WIDTH}" height="{HEIGHT}" preserveAspectRatio="xMidYMid slice" style="image-rendering:pixelated"/>'
+    return (
+        f'<image href="{href}" width="{WIDTH}" height="{HEIGHT}" preserveAspectRatio="xMidYMid slice" '
+        'style="image-rendering:pixelated"/>'
+    )
 
 
 def _vector(traces, layout, axes):
@@ -183,7 +190,8 @@ def _vector(traces, layout, axes):
             for place, top in zip(to_x(x), to_y(y)):
                 left = place + wide * (order - len(bars) / 2)
                 marks.append(
-                    f'<rect x="{left:.1f}" y="{min(top, zero):.1f}" width="{wide:.1f}" height="{abs(zero - top):.1f}" fill="{colour}"/>'
+                    f'<rect x="{left:.1f}" y="{min(top, zero):.1f}" width="{wide:.1f}" height="{abs(zero - top):.1f}" '
+                    f'fill="{colour}"/>'
                 )
         else:
             marks.append(_scatter(to_x(x), to_y(y), trace, number, 3))
