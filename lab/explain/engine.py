@@ -431,6 +431,7 @@ class Cached:
             raise ValueError("tempered draws differ between instances; the Shapley kernel needs shared ones")
         inner = (size > 0) & (size < self.drawn.design.shape[-1])
         drawn = self.drawn
+        assert drawn is not None  # `_inside` is asked after a draw
         kept = replace(
             drawn,
             design=drawn.design[inner],

@@ -60,21 +60,22 @@ def fit(
     slope = torch.stack([operator.linear @ odd for operator in operators])
     slope = slope.gather(0, best[None, None].expand(1, *slope.shape[1:]))[0]
 
-    residual_fit = _Pairs(sign, pair_weight, pair_group)
-    theta = _assembled(operators, best, slope, chosen, residual_fit, None)
+    ridge = torch.stack([operator.ridge for operator in operators])[best].T
+    pairs_fit = _Pairs(sign, pair_weight, pair_group)
+    theta = pairs_fit.shapley(slope, chosen, ridge, operators[0].cubic, None)
     groups = int(pair_group.max()) + 1
     deviations = theta.new_zeros(groups, *theta.shape)
+    columns = [torch.nonzero(best == j)[:, 0] for j in range(len(operators))]
     for g in range(groups):
         rows = torch.nonzero(pair_group == g)[:, 0]
         without, tilted = chosen.clone(), slope.clone()
-        for j, operator in enumerate(operators):
-            mine = torch.nonzero(best == j)[:, 0]
+        for operator, mine in zip(operators, columns):
             if len(mine):
                 block = torch.linalg.solve(operator.inverse[rows][:, rows], chosen[rows][:, mine])
-                without[:, mine] -= operator.inverse[:, rows] @ block
+                without[:, mine] -= operator.inverse[rows].T @ block
                 tilted[:, mine] -= operator.linear[:, rows] @ block
         without[rows] = 0
-        deviations[g] = _assembled(operators, best, tilted, without, residual_fit, g) - theta
+        deviations[g] = pairs_fit.shapley(tilted, without, ridge, operators[0].cubic, g) - theta
     flat = y.permute(1, 0, 2).reshape(draws, -1)
     residual = flat - design @ theta
     for g in range(groups):
@@ -84,15 +85,8 @@ def fit(
         theta.view(count, instances, channels).permute(1, 0, 2),
         deviations.view(groups, count, instances, channels).permute(2, 0, 1, 3),
         residual.view(draws, instances, channels).permute(1, 0, 2),
-        torch.full((instances,), residual_fit.condition, dtype=torch.float64),
+        torch.full((instances,), pairs_fit.condition, dtype=torch.float64),
     )
-
-
-def _assembled(operators, best, slope, dual, residual_fit, without) -> torch.Tensor:
-    """Shapley value of the proxy plus KernelSHAP of the residual, which at the fitted pairs is ``ridge * alpha``."""
-    ridge = torch.stack([operator.ridge for operator in operators])[best].T
-    left = ridge * dual
-    return 2 * slope + operators[0].cubic @ dual + residual_fit.solve(left[:-1], left[-1:], without)
 
 
 class _Pairs:
@@ -109,19 +103,23 @@ class _Pairs:
         self.grams = torch.stack([(self.scaled * member[:, g, None]).T @ self.psi for g in range(groups)])
         self.exact = (self.scaled * fixed[:, None]).T @ self.psi
         self.fixed, self.grow = fixed, groups / max(groups - 1, 1)
-        self.whole, condition = solve._inverse((self.exact + self.grams.sum(0))[None])
+        self.total = self.grams.sum(0)
+        self.whole, condition = solve._inverse((self.exact + self.total)[None])
         self.condition = float(condition[0])
 
-    def solve(self, h: torch.Tensor, ends: torch.Tensor, without: int | None) -> torch.Tensor:
-        along = 2 * ends / self.count  # (1, n): the mean weight
-        target = h - self.sign.sum(1, keepdim=True) / 2 * along
+        self.tilt = sign.sum(1) / count  # what the mean weight explains of a pair
+
+    def shapley(self, slope, dual, ridge, cubic, without: int | None) -> torch.Tensor:
+        """Shapley value of the proxy plus KernelSHAP of its residual, which at the fitted pairs is ``ridge * alpha``."""
+        left = ridge * dual
         if without is None:
-            free = self.whole[0] @ (self.scaled.T @ target)
+            reader = self.across @ self.whole[0] @ self.scaled.T
         else:
             keep = self.fixed + self.grow * ((self.group >= 0) & (self.group != without)).double()
-            gram = self.exact + self.grow * (self.grams.sum(0) - self.grams[without])
-            free = solve._inverse(gram[None])[0][0] @ ((self.scaled * keep[:, None]).T @ target)
-        return self.across @ free + along
+            gram = self.exact + self.grow * (self.total - self.grams[without])
+            reader = self.across @ solve._inverse(gram[None])[0][0] @ (self.scaled * keep[:, None]).T
+        along = 2 / self.count - reader @ self.tilt  # what the known ends add
+        return 2 * slope + cubic @ dual + reader @ left[:-1] + along[:, None] * left[-1:]
 
 
 def _plain(design, weight, y, rise, group) -> solve.Fit:
