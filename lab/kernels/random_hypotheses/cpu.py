@@ -64,7 +64,11 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
     widest = max(widest, sizes[0])
     words = np.empty((4, blocks), np.uint32)
     numbers = np.empty(4 * blocks, f32)
-    one, two = np.empty((widest, tile), f32), np.empty((widest, tile), f32)
+    # Rows begin at multiples of 64 bytes: no vector straddles two lines of the cache.
+    room = np.empty(2 * widest * tile + 16, f32)
+    begin = (16 - room.ctypes.data // 4 % 16) % 16
+    one = room[begin:begin + widest * tile].reshape(widest, tile)
+    two = room[begin + widest * tile:begin + 2 * widest * tile].reshape(widest, tile)
     stride = xt.shape[1]
     outputs = sizes[layers]
     for h in range(start, stop):

@@ -1,0 +1,25 @@
+"""CPU kernels against torch, torch.compile and KeOps; writes ``data/benchmarks/kernels.csv``."""
+
+import pytest
+
+from tests.bench import frame, kernel_cases, peers
+
+pytestmark = pytest.mark.bench
+HERE = ("pairwise_distances", "pairwise_products", "hypotheses", "rowloss_compiled", "rowloss_eager", "rowloss_image",
+        "doubled_batch")
+
+
+def judge(row):
+    frame.write("kernels", [row])
+    print("\n" + frame.show([row]))
+    assert row.ratio >= row.floor, frame.show([row])
+
+
+@pytest.mark.parametrize("case", HERE)
+def test_kernel_holds_its_floor_against_torch(case):
+    judge(getattr(kernel_cases, case)())
+
+
+@pytest.mark.peers
+def test_pairwise_holds_its_floor_against_keops():
+    judge(peers.call("tests.bench.kernel_cases:pairwise_keops"))
