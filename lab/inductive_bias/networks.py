@@ -105,6 +105,8 @@ class WeightPriorSpace:
 
     def replay(self, seed: int, index: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Weights and biases of draw ``index``."""
+        if not isinstance(self.network, RandomNetwork):
+            raise TypeError("replay needs a RandomNetwork, whose networks are drawn by index")
         return self.network.parameters(seed, index)
 
     def function(self) -> tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], int]:

@@ -70,30 +70,38 @@ def sankaran_nats(q: float, dof: float, shift: float) -> float:
     return ((q / total) ** h - mean) ** 2 / (2 * deviation**2)
 
 
-def condition_by_adam(task: Task, *, width: float = 1.0, epochs: int = 10_000, batch: int = 5, seed: int = 0):
-    """``(mean, covariance)`` at the test points as the published code finds them, with Adam in place of a factorization.
+def condition_by_adam(
+    task: Task, *, width: float = 1.0, epochs: int = 10_000, batch: int = 5, group: int = 10, seed: int = 0
+):
+    """``(mean, covariance)`` at the test points as the published route finds them, with Adam in place of a factorization.
 
-    One epoch visits all training rows in batches; its cost times ``epochs`` is the cost of the published route.
+    One epoch visits all training rows in batches; for each batch the kernel is evaluated anew against groups of
+    training rows, so that no ``n x n`` matrix is ever held. One epoch's cost times ``epochs`` is the route's cost.
     """
     from lab.inductive_bias.covariances import RBF
 
     checks.integer("epochs", epochs, low=1)
     kernel = RBF(width)
     x, u = task.train_inputs, task.test_inputs
-    k_tt, k_ts, k_ss = kernel(x, x), kernel(x, u), kernel(u, u)
-    alpha = _adam_solve(k_tt, task.train_targets, 1e-2, epochs, batch, seed)
-    solved = _adam_solve(k_tt, k_ts, 1e-3, epochs, batch, seed)
-    return k_ts.T @ alpha, k_ss - k_ts.T @ solved
+    alpha = _adam_solve(kernel, x, lambda rows: task.train_targets[rows], 1e-2, epochs, batch, group, seed)
+    solved = _adam_solve(kernel, x, lambda rows: kernel(x[rows], u), 1e-3, epochs, batch, group, seed)
+    cross = kernel(u, x)
+    return cross @ alpha, kernel(u, u) - cross @ solved
 
 
-def _adam_solve(matrix, right, rate, epochs, batch, seed):
-    solution = torch.zeros(matrix.shape[1], right.shape[1], dtype=matrix.dtype, requires_grad=True)
+def _adam_solve(kernel, x, right, rate, epochs, batch, group, seed):
+    """``K^-1 right`` by Adam on batches of rows of the residual, the product summed over groups of columns."""
+    everything = torch.arange(len(x))
+    solution = torch.zeros(len(x), right(everything[:1]).shape[1], dtype=x.dtype, requires_grad=True)
     optimizer = torch.optim.Adam([solution], lr=rate)
     generator = checks.generator(seed)
     for _ in range(epochs):
-        for rows in torch.randperm(len(matrix), generator=generator).split(batch):
+        for rows in torch.randperm(len(x), generator=generator).split(batch):
+            wanted = right(rows)
+            product = torch.zeros_like(wanted)
+            for columns in torch.randperm(len(x), generator=generator).split(group):
+                product = product + kernel(x[rows], x[columns]) @ solution[columns]
             optimizer.zero_grad()
-            loss = ((matrix[rows] @ solution - right[rows]) ** 2).mean()
-            loss.backward()
+            ((product - wanted) ** 2).mean().backward()
             optimizer.step()
     return solution.detach()

@@ -57,7 +57,7 @@ def gx2_log10(q: float, method: str, count=200) -> float:
     return p if p < 0 else math.log10(p)
 
 
-def accuracy(depths=(60.0, 40.0, 20.0, 10.0, 5.0), methods=("auto", "imhof", "ruben", "ellipse")) -> list[dict]:
+def accuracy(depths=(35.0, 30.0, 20.0, 10.0, 5.0), methods=("auto", "imhof", "ruben", "ellipse")) -> list[dict]:
     """Truth, ours and gx2 by method at several thresholds, in log10."""
     rows = []
     for q in depths:
@@ -85,8 +85,17 @@ def gx2_ratio(count, q):
     def theirs():
         return float(np.ravel(gx2.cdf(q, w, ones, zeros, 0, 0, method="imhof"))[0])
 
-    return frame.ratio(f"tail of {count} weights at P = {ours():.1e}", ours, theirs, compare=lambda a, b: abs(a / b - 1),
-                       tolerance=1e-3, peer="gx2", packages=("scipy",), target=10.0, floor=3.0)
+    return frame.ratio(
+        f"tail of {count} weights at P = {ours():.1e}",
+        ours,
+        theirs,
+        compare=lambda a, b: abs(a / b - 1),
+        tolerance=1e-3,
+        peer="gx2",
+        packages=("scipy",),
+        target=10.0,
+        floor=3.0,
+    )
 
 
 def digits(n_train, n_test):
@@ -111,9 +120,18 @@ def adam_ratio(n):
     def ours():
         return required_bits(space.loss_law(task), 0.05).bits
 
-    row = frame.ratio(f"bits of digits, {n} + {n} points", ours, lambda: condition_by_adam(task, epochs=1),
-                      compare=lambda a, b: 0.0, tolerance=1.0, peer="published route", packages=("scipy",), target=1e5,
-                      floor=1e5, rounds=5)
+    row = frame.ratio(
+        f"bits of digits, {n} + {n} points",
+        ours,
+        lambda: condition_by_adam(task, epochs=1),
+        compare=lambda a, b: 0.0,
+        tolerance=1.0,
+        peer="published route",
+        packages=("scipy",),
+        target=1e5,
+        floor=1e5,
+        rounds=5,
+    )
     return replace(row, peer_ms=1e4 * row.peer_ms, ratio=1e4 * row.ratio, low=1e4 * row.low, high=1e4 * row.high)
 
 
@@ -127,9 +145,17 @@ def fit_ratio():
     draws = law.sample(10_000).numpy()
     eps = law.quantile([1.0, 5.0, 20.0, 80.0, 200.0, 400.0, 800.0])
     with np.errstate(all="ignore"):
-        return frame.ratio("exact curve of 7 thresholds against SciPy's fit of 10,000 draws",
-                           lambda: required_bits(law, eps).bits, lambda: ncx2.fit(draws, floc=0),
-                           compare=lambda a, b: 0.0, tolerance=1.0, peer="scipy", target=10.0, floor=5.0, rounds=3)
+        return frame.ratio(
+            "exact curve of 7 thresholds against SciPy's fit of 10,000 draws",
+            lambda: required_bits(law, eps).bits,
+            lambda: ncx2.fit(draws, floc=0),
+            compare=lambda a, b: 0.0,
+            tolerance=1.0,
+            peer="scipy",
+            target=10.0,
+            floor=5.0,
+            rounds=3,
+        )
 
 
 def overhead_ratio(n):
@@ -150,8 +176,17 @@ def overhead_ratio(n):
         a = torch.linalg.solve_triangular(factor, torch.cat([k_ts, task.train_targets], 1), upper=False)
         return torch.linalg.eigh(k_ss - a[:, :n].T @ a[:, :n])[0]
 
-    return frame.ratio(f"bits against their linear algebra, {n} + {n} points", ours, theirs, compare=lambda a, b: 0.0,
-                       tolerance=1.0, peer="torch", target=1 / 1.2, floor=1 / 1.5, rounds=7)
+    return frame.ratio(
+        f"bits against their linear algebra, {n} + {n} points",
+        ours,
+        theirs,
+        compare=lambda a, b: 0.0,
+        tolerance=1.0,
+        peer="torch",
+        target=1 / 1.2,
+        floor=1 / 1.5,
+        rounds=7,
+    )
 
 
 def training_ratio(width=64, models=16):
@@ -162,9 +197,24 @@ def training_ratio(width=64, models=16):
     x, y = task.train_inputs.float(), task.train_targets.float()
 
     def run(function):
-        return function(lambda seed: mlp(64, 10, widths=(width, width, width), seed=seed), x, y, seeds=models,
-                        loss="squared_error", epochs=10, batch_size=32)
+        return function(
+            lambda seed: mlp(64, 10, widths=(width, width, width), seed=seed),
+            x,
+            y,
+            seeds=models,
+            loss="squared_error",
+            epochs=10,
+            batch_size=32,
+        )
 
-    return frame.ratio(f"{models} networks of width {width}, 10 epochs", lambda: run(fit).predict(x),
-                       lambda: run(fit_loop).predict(x), compare=lambda a, b: float((a - b).abs().max()), tolerance=1e-2,
-                       peer="torch", target=10.0, floor=8.0, rounds=3)
+    return frame.ratio(
+        f"{models} networks of width {width}, 10 epochs",
+        lambda: run(fit).predict(x),
+        lambda: run(fit_loop).predict(x),
+        compare=lambda a, b: float((a - b).abs().max()),
+        tolerance=1e-2,
+        peer="torch",
+        target=10.0,
+        floor=8.0,
+        rounds=3,
+    )

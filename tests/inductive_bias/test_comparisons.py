@@ -194,7 +194,7 @@ def test_sankaran_saturates_where_the_truth_diverges():
 
 def test_adam_conditioning_leaves_an_asymmetric_covariance():
     task = digits(30, 20)
-    mean, covariance = published.condition_by_adam(task, width=3.0, epochs=100)
+    mean, covariance = published.condition_by_adam(task, width=3.0, epochs=20)
     exact = KernelSpace(RBF(3.0), amplitude=1.0).condition(task)
     assert float((covariance - covariance.T).abs().max()) > 1e-3
     assert float((covariance - exact.covariance).abs().max()) > 1e-2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -56,22 +57,21 @@ SPACES = {
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "position": pn.widgets.FloatSlider(
-            name="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5, value=40
+            label="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5, value=40
         ),
-        "task": pn.widgets.Select(name="Task", options=list(TASKS), value="digits"),
-        "space": pn.widgets.Select(name="Space", options=list(SPACES), value="RBF"),
-        "train": pn.widgets.IntSlider(name="Training points", start=20, end=400, step=10, value=200),
-        "test": pn.widgets.IntSlider(name="Test points", start=20, end=400, step=10, value=200),
-        "draws": pn.widgets.Select(name="Drawn hypotheses", options=[1000, 10_000, 100_000], value=10_000),
+        "task": pn.widgets.Select(label="Task", options=list(TASKS), value="digits"),
+        "space": pn.widgets.Select(label="Space", options=list(SPACES), value="RBF"),
+        "train": pn.widgets.IntSlider(label="Training points", start=20, end=400, step=10, value=200),
+        "test": pn.widgets.IntSlider(label="Test points", start=20, end=400, step=10, value=200),
+        "draws": pn.widgets.Select(label="Drawn hypotheses", options=[1000, 10_000, 100_000], value=10_000),
     }
     pages.sync(widgets, state)
     curve, people = pages.plot(label="required bits against the threshold", height=460), pages.plot(label="bit map")
     sizes, numbers = pages.plot(label="bits against sizes", height=340), pages.numbers(label="numbers")
     verdict = pages.numbers(label="verdict")
-    curve.config = {**curve.config, "edits": {"shapePosition": True}}
 
     def dragged(event):
-        moved = (event.new or {}).get("shapes[0].x0")
+        moved = next((v for key, v in (event.new or {}).items() if re.fullmatch(r"shapes\[\d+\]\.x0", key)), None)
         if moved is not None:
             chosen = _prepared(*(widgets[name].value for name in ("task", "space", "train", "test", "draws")))
             if chosen.estimates is not None:
