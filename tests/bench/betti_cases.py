@@ -175,6 +175,14 @@ def loss_ratio(items: int, size: int, target: float, floor: float, rounds: int =
     )
 
 
+def all_rows(files: list[str], rounds: int = 5) -> list[frame.Row]:
+    """The rows of the committed table, real images first."""
+    rows = [matching_ratio(file, 0, 10.0, 6.0, rounds) for file in files]
+    rows += [matching_ratio("seg", size, 10.0, 6.0, rounds) for size in (256, 512, 1024)]
+    rows += [matching_ratio("noise", 512, 6.0, 3.5, rounds), loss_ratio(32, 64, 15.0, 5.0, rounds)]
+    return rows + [barcode_ratio(kind, n, 3.0, 1.5, rounds) for kind, n in (("seg", 256), ("seg", 1024), ("noise", 512))]
+
+
 def peer_loss_module():
     """The peer's ``betti_matching_loss`` under a synthetic parent, so that its other losses need not import."""
     root = Path(importlib.util.find_spec("topolosses").submodule_search_locations[0]) / "losses"

@@ -30,13 +30,10 @@ def images(tmp_path_factory):
 
 @pytest.mark.bench
 @pytest.mark.peers
+@pytest.mark.timeout(1800)
 def test_speed_of_matching_barcodes_and_loss(images):
-    call = lambda name, *arguments: peers.call(f"tests.bench.betti_cases:{name}", *arguments)  # noqa: E731
-    rows = [call("matching_ratio", "seg", size, 10.0, 6.0) for size in (256, 512, 1024)]
-    rows += [call("matching_ratio", name, 0, 10.0, 6.0) for name in images]
-    mean = np.exp(np.mean([np.log(row.ratio) for row in rows]))
-    rows += [call("matching_ratio", "noise", 512, 6.0, 3.5), call("loss_ratio", 32, 64, 15.0, 5.0)]
-    rows += [call("barcode_ratio", kind, size, 3.0, 1.5) for kind, size in (("seg", 256), ("seg", 1024), ("noise", 512))]
+    rows = peers.call("tests.bench.betti_cases:all_rows", images, timeout=1500)
+    mean = np.exp(np.mean([np.log(row.ratio) for row in rows[: len(images) + 3]]))
     frame.write("betti_matching", rows)
     print(frame.show(rows))
     assert mean >= 6

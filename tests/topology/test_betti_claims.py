@@ -1,0 +1,102 @@
+"""Every claim holds at smoke, and fails where the method is switched off or labels are shuffled."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lab import claims
+from lab.datasets import ImageSet, smooth_field
+from lab.topology import comparison, segmentation_studies, segmentation_training
+from lab.topology.claims import betti
+
+QUICK = [
+    "betti.wasserstein-misplaces", "betti.zero-for-equal-images", "betti.induced-by-inclusions", "betti.induced-in-place",
+    "betti.matched-features-share-a-place", "betti.error-counts-features", "betti.bounds-betti-number-error",
+    "betti.more-sensitive", "betti.differentiable", "betti.depends-on-orientation", "betti.overlap-is-blind",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("claim", QUICK)
+def test_claim_holds_at_smoke(claim):
+    found = claims.measure(claim, budget="smoke")
+    assert found.holds, found
+    assert found.interval[0] <= found.value <= found.interval[1] or found.interval[0] == found.interval[1]
+
+
+def test_every_row_has_a_function_or_a_reason():
+    (method,) = (method for method in claims.methods("topology") if method.id == "betti")
+    for claim in method.claims:
+        assert bool(claim.untestable) != (claims.measuring_function(claim.id) is not None), claim.id
+
+
+@pytest.mark.parametrize("claim", ["betti.induced-in-place", "betti.wasserstein-misplaces"])
+def test_claims_about_places_fail_when_partners_are_shuffled(claim, monkeypatch):
+    plain = comparison.match
+
+    def shuffled(prediction, label):
+        found = plain(prediction, label)
+        pairs = [
+            replace(pair, label=pair.label.select(torch.arange(len(pair)).roll(1 + len(pair) // 2))) for pair in found.matched
+        ]
+        return replace(found, matched=tuple(pairs))
+
+    monkeypatch.setattr(comparison, "match", shuffled)
+    assert not claims.measure(claim, budget="smoke").holds
+
+
+def test_overlap_claim_fails_on_predictions_that_differ_on_outlines_only(monkeypatch):
+    plain = segmentation_studies.equal_dice_predictions
+    only = lambda label, **options: {"boundary": plain(label, **{**options, "variants": ("boundary",)})["boundary"]}  # noqa: E731
+    monkeypatch.setattr(segmentation_studies, "equal_dice_predictions", only)
+    assert not claims.measure("betti.overlap-is-blind", budget="smoke").holds
+
+
+def test_topology_claim_does_not_hold_without_the_betti_term(monkeypatch):
+    monkeypatch.setitem(segmentation_training.WEIGHTS, "betti", 0.0)
+    monkeypatch.setitem(segmentation_training._SIZES, "smoke", (8, 4, 2, 1))
+    found = claims.measure("betti.topology-improves", seeds=2, budget="smoke")
+    assert found.value == 0
+    assert not found.holds
+
+
+def test_training_arms_start_from_the_same_weights_and_are_repeatable():
+    sizes = (4, 4, 1, 1)
+    one = segmentation_training._trained(segmentation_training._vessel_start(0, sizes), "betti", 0.1, sizes, 0)
+    two = segmentation_training._trained(segmentation_training._vessel_start(0, sizes), "betti", 0.1, sizes, 0)
+    one.pop("seconds")
+    two.pop("seconds")
+    assert one == two
+
+
+def test_more_sensitive_claim_takes_own_images():
+    field = smooth_field((96, 96), seed=4)
+    data = ImageSet(image=field.image, label=field.label, name="own")
+    found = claims.measure("betti.more-sensitive", data=data, budget="smoke")
+    assert list(found.details["labels"]) == ["own"]
+
+
+def test_interval_of_student():
+    low, high = betti._interval([1.0, 2.0, 3.0])
+    assert low == pytest.approx(2 - 4.302653 / 3**0.5)
+    assert high == pytest.approx(2 + 4.302653 / 3**0.5)
+
+
+def test_displaced_label_keeps_counts_and_dice():
+    pair = segmentation_studies.equal_counts(smooth_field((128, 128), seed=0).label)
+    label = pair.label
+    dice = [comparison.dice(x >= 0.5, label) for x in (pair.kept, pair.moved)]
+    assert dice[0] == pytest.approx(dice[1], abs=1e-3)
+    assert not torch.equal(pair.kept >= 0.5, pair.moved >= 0.5)
+
+
+def test_neighbourhood_decides_about_diagonal_lines():
+    label = torch.zeros(20, 20)
+    line = torch.arange(4, 16)
+    label[line, line] = label[line, line + 1] = 1
+    thin = torch.zeros(20, 20)
+    thin[line, line] = 1
+    four, eight = segmentation_studies.connectivity_errors(thin, label)
+    assert four == 11
+    assert eight == 0
+    assert segmentation_studies.inversions([1, 2, 3], [1, 3, 2]) == (1, 3)
