@@ -227,10 +227,10 @@ class Graph(Filtration):
             loops = self.edges[self.edges[:, 0] == self.edges[:, 1], 0]
             if len(loops):
                 raise ValueError(f"edges must join two vertices, got a loop at {loops[0]}")
-            codes, counts = np.unique(self.edges[:, 0] * self.size + self.edges[:, 1], return_counts=True)
-            if (counts > 1).any():
-                twice = divmod(int(codes[counts > 1][0]), self.size)
-                raise ValueError(f"edges must differ, got {twice} twice")
+            codes = np.sort(self.edges[:, 0] * self.size + self.edges[:, 1])
+            same = codes[1:] == codes[:-1]
+            if same.any():
+                raise ValueError(f"edges must differ, got {divmod(int(codes[1:][same][0]), self.size)} twice")
 
     @property
     def source(self):

@@ -121,7 +121,7 @@ def hilbert(filtration, degree: int = 0, *, grid: int | None = None, threads: in
     Args:
         filtration: any filtration of :mod:`lab.topology.filtrations`, or a list of them (then a list comes back).
             A list of graphs is computed as one disjoint union, whose measure is the sum of theirs.
-        degree: 0 or 1.
+        degree: 0 or 1; or several, (0, 1), for a list with one measure each, of graphs and images in one pass.
         grid: ``None`` is exact; an integer snaps each axis to that many quantiles (:meth:`SignedMeasure.snapped`).
         threads: bounds the workers for a list.
 
@@ -132,10 +132,43 @@ def hilbert(filtration, degree: int = 0, *, grid: int | None = None, threads: in
     Raises:
         ValueError: a degree that the filtration does not have or that cannot be computed exactly, with the reason.
     """
+    if isinstance(degree, (tuple, list)):
+        return _several_degrees(filtration, degree, grid=grid, threads=threads)
     checks.integer("degree", degree, low=0)
     if isinstance(filtration, (list, tuple)) and len(filtration) > 1 and grid is None and _graphs(filtration):
         return _hilbert_of_union(filtration, degree)
     return _hilbert(filtration, degree, grid=grid, threads=threads)
+
+
+@over_list
+def _several_degrees(filtration, degrees, *, grid):
+    shared = None
+    if isinstance(filtration, (fl.Graph, fl.Image)) and filtration.parameters == 2 and grid is None:
+        shared = filtration.values.detach().double().cpu().numpy()
+        shared = shared.T if isinstance(filtration, fl.Graph) else shared.reshape(2, -1)
+        pairs = _graph_pairs if isinstance(filtration, fl.Graph) else _image_pairs
+        index, components, euler = _two_axes(filtration, shared, pairs)
+    measures = []
+    for degree in degrees:
+        checks.integer("degree", degree, low=0)
+        if shared is None or degree > 1:
+            measures.append(_hilbert(filtration, degree, grid=grid))
+        else:
+            weight = components if degree == 0 else components - euler
+            measures.append(_assemble(filtration, index[weight != 0], weight[weight != 0]))
+    return measures
+
+
+def _two_axes(filtration, values, pairs, alive=None):
+    """Places (k, 2) and the weights of the component and Euler measures of axes 0 and 1, of the vertices ``alive``."""
+    key_order = np.argsort(values[0], kind="stable")
+    key = np.empty_like(key_order)
+    key[key_order] = np.arange(len(key))
+    order = np.argsort(values[1], kind="stable")
+    if alive is not None:
+        order = order[alive[order]]
+    ids, step, components, euler = pairs(filtration, order, key)
+    return np.stack([key_order[ids], step], 1), components, euler
 
 
 @over_list
@@ -233,17 +266,11 @@ def _over_axes(filtration, degree, values, pairs):
     parameters = len(values)
     if parameters == 1:
         values = np.concatenate([np.zeros_like(values), values])
-    key_order = np.argsort(values[0], kind="stable")
-    key = np.empty_like(key_order)
-    key[key_order] = np.arange(len(key))
 
     def two_axes(alive):
-        order = np.argsort(values[1], kind="stable")
-        order = order[alive[order]]
-        ids, step, components, euler = pairs(filtration, order, key)
+        index, components, euler = _two_axes(filtration, values, pairs, alive)
         weight = components if degree == 0 else components - euler
-        kept = weight != 0
-        return np.stack([key_order[ids[kept]], step[kept]], 1), weight[kept]
+        return index[weight != 0], weight[weight != 0]
 
     def sweep(axis, alive):
         if axis == 1:
@@ -261,7 +288,7 @@ def _over_axes(filtration, degree, values, pairs):
             below = here
         return np.concatenate(rows), np.concatenate(weights)
 
-    index, weight = sweep(max(parameters, 2) - 1, np.ones(len(key), bool))
+    index, weight = sweep(max(parameters, 2) - 1, np.ones(len(values[0]), bool))
     return (index[:, 1:], weight) if parameters == 1 else (index, weight)
 
 

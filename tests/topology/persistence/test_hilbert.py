@@ -259,6 +259,15 @@ def test_batch_of_graphs_equals_one_by_one(parameters, degree):
             assert torch.equal(graph.gather(axis, measure.index[:, axis]), measure.points[:, axis])
 
 
+def test_several_degrees_at_once_equal_one_by_one():
+    values = torch.tensor(np.random.default_rng(0).normal(size=(2, 5, 6)))
+    for filtration in (Image(values, parameters=2), FunctionRips(values[0], values[1, :, 0])):
+        for degree, measure in zip((0, 1), hilbert(filtration, (0, 1))):
+            single = hilbert(filtration, degree)
+            assert torch.equal(measure.index, single.index)
+            assert torch.equal(measure.weights, single.weights)
+
+
 def test_measure_survives_saving(tmp_path):
     measure = hilbert(FunctionRips(torch.eye(3), torch.arange(3.0)))
     measure.save(tmp_path / "measure.safetensors")
