@@ -1,7 +1,7 @@
 """The served application: home, the pages found by contract, runs and jobs, on 127.0.0.1 unless told otherwise.
 
 ``make dashboards`` and ``lab serve`` call :func:`serve`; ``python -m widgets.app --help`` lists what Panel offers beyond:
-another address, allowed origins, basic auth or OAuth, several processes, limits on sessions.
+another address, allowed origins, basic auth or OAuth, limits on sessions.
 
 Behind a reverse proxy that ends TLS, pass the outside host and the prefix::
 
@@ -11,6 +11,9 @@ and let the proxy hand on ``Upgrade`` and ``Connection`` headers; in nginx::
 
     location /lab/ { proxy_pass http://127.0.0.1:5006/lab/; proxy_http_version 1.1; proxy_set_header Host $host;
                      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 3600s; }
+
+A page, its websocket, its uploads and its jobs live in one process. For more than one process start several servers on
+several ports and let the proxy keep a visitor with one of them (``upstream lab { ip_hash; server ...; server ...; }``).
 
 ``GET /health`` answers ``{"status": "ok", "sessions": 3, ...}`` without opening a session.
 """
@@ -27,7 +30,6 @@ from pathlib import Path
 
 import panel as pn
 from panel.io.server import get_server
-from tornado.process import task_id
 
 from lab.report import Run, Store
 from widgets import pages, uploads
@@ -68,7 +70,6 @@ def serve(
     oauth_secret: str | None = None,
     cookie_secret: str | None = None,
     oauth_encryption_key: str | None = None,
-    num_procs: int = 1,
     max_sessions: int = 200,
     session_seconds: float = SESSION_SECONDS,
     jobs: bool = True,
@@ -86,7 +87,6 @@ def serve(
         use_xheaders: trust the proxy's ``X-Real-Ip`` and ``X-Scheme``.
         basic_auth: a password, or a JSON file of users and passwords; needs ``cookie_secret``.
         oauth_provider: one of Panel's providers, with its ``oauth_key``, ``oauth_secret``, ``oauth_encryption_key``.
-        num_procs: server processes.
         max_sessions: visitors at once; one more is told that the server is full.
         session_seconds: how long a session outlives its closed tab.
         jobs: whether visitors may run notebooks; whoever may is as powerful as the notebooks' typed parameters allow.
@@ -131,7 +131,6 @@ def serve(
         oauth_secret=oauth_secret,
         oauth_encryption_key=oauth_encryption_key,
         cookie_secret=cookie_secret,
-        num_procs=num_procs,
         session_token_expiration=TOKEN_SECONDS,
         unused_session_lifetime_milliseconds=int(1000 * session_seconds),
         check_unused_sessions_milliseconds=5000,
@@ -140,19 +139,18 @@ def serve(
         location=True,
     )
     server.start()
-    if not task_id():
-        print(f"Run {run} is served at {where}" if run else f"The dashboards are served at {where}", flush=True)
-        if show:
-            import webbrowser
+    print(f"Run {run} is served at {where}" if run else f"The dashboards are served at {where}", flush=True)
+    if show:
+        import webbrowser
 
-            webbrowser.open(where)
+        webbrowser.open(where)
     signal.signal(signal.SIGTERM, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
     server.io_loop.start()
 
 
 def _limited(max_sessions, build):
     def document():
-        if _sessions() > max_sessions:
+        if _sessions() >= max_sessions:
             words = "This server is full at the moment. Load the page again in a minute."
             view = pn.Column(head("Full"), html(f'<div role="alert">{words}</div>', "lab-notice"))
             return _frame.frame(view, "Full")
@@ -250,7 +248,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--oauth-secret")
     add("--oauth-encryption-key")
     add("--cookie-secret", help="signs cookies; any long random text")
-    add("--num-procs", type=int, default=1, help="server processes (default 1)")
     add("--max-sessions", type=int, default=200, help="visitors at once (default 200)")
     add("--session-seconds", type=float, default=SESSION_SECONDS, help="how long a session outlives its closed tab")
     add("--no-jobs", dest="jobs", action="store_false", help="visitors may not run notebooks")

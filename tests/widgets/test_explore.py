@@ -82,7 +82,8 @@ def test_twin_has_kind_and_value(widget, kind):
 
 def test_notebook_alone_gives_its_typed_parameters(tmp_path):
     content = nbformat.v4.new_notebook()
-    content.cells = [nbformat.v4.new_code_cell("n: int = 3  # 1..9\nrate: float = 0.5\nkind: str = 'a'", metadata={"tags": ["parameters"]})]
+    source = "n: int = 3  # 1..9\nrate: float = 0.5\nkind: str = 'a'"
+    content.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})]
     nbformat.write(content, tmp_path / "own.ipynb")
     explorer = NotebookExplorer("Own", tmp_path / "own.ipynb", {"n": 4})
     assert explorer.values == {"n": 4}

@@ -177,7 +177,9 @@ def test_table_shows_four_digits_keeps_all_and_escapes():
     assert "<td>yes</td>" in text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (3.0, "3"), (1e-9, "1e-09"), (math.inf, "inf"), (math.nan, "nan"), (1e20, "1e+20")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (3.0, "3"), (1e-9, "1e-09"), (math.inf, "inf"), (math.nan, "nan"), (1e20, "1e+20")]
+)
 def test_numbers_of_every_size_have_a_text(value, text):
     assert _anatomy.number_text(value) == text
 
@@ -202,7 +204,8 @@ def test_home_lists_every_method_and_every_claim():
 
 
 def run(name, status="ok", **parameters):
-    return types.SimpleNamespace(title=name, notebook=f"notebooks/{name}.ipynb", id=f"{name}-1", status=status, parameters=parameters)
+    place = f"notebooks/{name}.ipynb"
+    return types.SimpleNamespace(title=name, notebook=place, id=f"{name}-1", status=status, parameters=parameters)
 
 
 def test_runs_are_filtered_by_every_word():

@@ -23,7 +23,18 @@ def tail(estimates, *, eps: float | None = None, theme: str = "light") -> go.Fig
     top = math.log10(max(deepest, 2 * e.seen) * 1.3)
     fig = figure(theme=theme, x="threshold eps (mean squared error)", y="required bits", title=_tail_title(e, eps))
     left, right = float(e.eps.min()), float(max(e.eps.max(), np.quantile(e.losses, 0.999)))
-    fig.add_hrect(y0=e.seen, y1=10**top, fillcolor=c.extrapolated, opacity=0.16, line_width=0, layer="below")
+    # a trace and not a shape: shapes can be dragged
+    fig.add_scatter(
+        x=[left, right, right, left],
+        y=[e.seen, e.seen, 10**top, 10**top],
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor="rgba(153,153,153,0.16)",
+        showlegend=False,
+        hoverinfo="skip",
+        name="beyond the draws",
+    )
     fig.add_annotation(
         x=math.log10(left),
         y=math.log10(e.seen),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import panel as pn
 import plotly
-from bokeh.models.css import ImportedStyleSheet  # noqa: F401  (registers the model that the design uses)
+from bokeh.embed.bundle import extension_dirs
 from panel.models.plotly import PlotlyPlot
 from panel.theme.base import DarkTheme, DefaultTheme, Design, Inherit
 from panel.viewable import Viewable
@@ -17,7 +17,7 @@ from widgets.pages._state import theme
 ASSETS = Path(__file__).parents[1] / "assets"
 PLOTLY = Path(plotly.__file__).parent / "package_data"
 LINKS = ((".", "Studies"), ("runs", "Runs"), ("run", "New run"))
-STATIC = {"/assets": str(ASSETS), "/plotly": str(PLOTLY)}
+STATIC = {"/assets": str(ASSETS)}
 
 
 class LabDesign(Design):
@@ -32,7 +32,8 @@ def use_plotly_of_figures() -> None:
 
     Panel bundles an older major version, which draws newer traces wrongly without a word.
     """
-    PlotlyPlot.__javascript__ = [f"/plotly/plotly.min.js?v={plotly.__version__}"]
+    extension_dirs["plotly"] = PLOTLY
+    PlotlyPlot.__javascript__ = [f"static/extensions/plotly/plotly.min.js?v={plotly.__version__}"]
     PlotlyPlot.__javascript_raw__ = list(PlotlyPlot.__javascript__)
     PlotlyPlot.__css__ = []
     PlotlyPlot.__css_raw__ = []

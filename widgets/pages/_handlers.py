@@ -33,8 +33,18 @@ class Health(RequestHandler):
         )
 
 
+def refuse_strangers(handler: RequestHandler) -> None:
+    """403 for a visitor who has not logged in, where the server asks for a login."""
+    known = handler.application.auth_provider.get_user
+    if known is not None and not known(handler):
+        raise HTTPError(403, reason="Log in first")
+
+
 class Report(RequestHandler):
     """``GET /report?run=ID``: renders the run's report where it is not there yet, and leads to it."""
+
+    def prepare(self):
+        refuse_strangers(self)
 
     async def get(self):
         run = Store().get(self.get_query_argument("run", ""))
@@ -50,6 +60,9 @@ class Report(RequestHandler):
 
         def initialize(self):
             super().initialize(path=str(Store().data / "reports"), default_filename="index.html")
+
+        def prepare(self):
+            refuse_strangers(self)
 
         def set_extra_headers(self, path):
             self.set_header("Cache-Control", "no-cache")

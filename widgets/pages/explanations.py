@@ -23,15 +23,15 @@ WORDS = {words: key for key, words in explain.QUESTIONS.items()}
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "question": pn.widgets.Select(name="Your question", options=list(explain.QUESTIONS.values()),
+        "question": pn.widgets.Select(label="Your question", options=list(explain.QUESTIONS.values()),
                                       value=explain.QUESTIONS["noise"]),
-        "sigma": pn.widgets.FloatSlider(name="Noise, standard deviations", start=0.05, end=2, step=0.05, value=0.1),
-        "width": pn.widgets.FloatSlider(name="LIME kernel width, in sqrt(features)", start=0.2, end=3, step=0.1, value=1.0),
-        "blank": pn.widgets.FloatSlider(name="Baseline: 0 the mean row, 1 the lowest row", start=0, end=1, step=0.1, value=0.0),
-        "instance": pn.widgets.IntSlider(name="Row to explain", start=0, end=19, value=0),
-        "table": pn.widgets.Select(name="Table", options=TABLES, value="breast_cancer"),
-        "family": pn.widgets.Select(name="Model trained here", options=list(studies.FAMILIES), value="relu network"),
-        "target": pn.widgets.TextInput(name="Target column of your table (empty: the last)", value=""),
+        "sigma": pn.widgets.FloatSlider(label="Noise, standard deviations", start=0.05, end=2, step=0.05, value=0.1),
+        "width": pn.widgets.FloatSlider(label="LIME kernel width, in sqrt(features)", start=0.2, end=3, step=0.1, value=1.0),
+        "blank": pn.widgets.FloatSlider(label="Baseline: 0 the mean row, 1 the lowest row", start=0, end=1, step=0.1, value=0.0),
+        "instance": pn.widgets.IntSlider(label="Row to explain", start=0, end=19, value=0),
+        "table": pn.widgets.Select(label="Table", options=TABLES, value="breast_cancer"),
+        "family": pn.widgets.Select(label="Model trained here", options=list(studies.FAMILIES), value="relu network"),
+        "target": pn.widgets.TextInput(label="Target column of your table (empty: the last)", value=""),
     }  # fmt: skip
     pages.sync(widgets, state)
     mine = uploads.Upload("Your table (CSV or Parquet)", kinds=("table",))

@@ -6,7 +6,7 @@ import panel as pn
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from lab.losses.generative_classifier import SharedVarianceGaussianNB, bayes_error, mixture
+from lab.losses.generative_classifier import SharedVarianceGaussianNB, bayes_error, mixture, mixture_weights
 from widgets import pages
 from widgets.figures import losses as figures
 
@@ -36,13 +36,11 @@ def build(state: dict) -> pn.viewable.Viewable:
 
 def draw(samples, features, regularization, seed, theme):
     learned, error = classifiers(samples, features, regularization, seed)
-    ideal = torch.ones(features, dtype=torch.float64)
-    ideal[: features // 2] = 1 / features
     curves = errors_over(features, regularization, seed)
     numbers = {f"test error of {name}, {samples} samples": value for name, value in error.items()}
     numbers["Bayes error"] = bayes_error(features)
     return (
-        figures.learned_weights(learned, ideal, samples, theme=theme),
+        figures.learned_weights(learned, mixture_weights(features), samples, theme=theme),
         figures.error_over_samples(SIZES, curves, bayes_error(features), theme=theme),
         numbers,
     )

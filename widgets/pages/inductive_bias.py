@@ -70,6 +70,8 @@ def build(state: dict) -> pn.viewable.Viewable:
     sizes, numbers = pages.plot(label="bits against sizes", height=340), pages.numbers(label="numbers")
     verdict = pages.numbers(label="verdict")
 
+    curve.config = {**curve.config, "edits": {"shapePosition": True}}
+
     def dragged(event):
         moved = next((v for key, v in (event.new or {}).items() if re.fullmatch(r"shapes\[\d+\]\.x0", key)), None)
         if moved is not None:

@@ -51,7 +51,7 @@ def draw(share, blend, marking, image, theme):
 
 def scene(image: int = 8, marking: int = 2):
     """Image (H, W), masks of four raters of whom ``marking`` mark the faint lesion, and the (certain, doubtful) masks."""
-    pictures, masks, faint = raters_set(20, 7)
+    pictures, masks, faint = raters_set(20, 7, size=16, radius=3.0)
     doubtful = faint[image].float()
     certain = masks[image].amax(0) - doubtful
     raters = torch.stack([certain + doubtful * (k < marking) for k in range(4)])

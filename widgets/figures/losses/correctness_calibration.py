@@ -71,11 +71,19 @@ def scaled_probabilities(logits: torch.Tensor, target: int, temperature: float, 
 
 
 def calibrators(
-    errors: Mapping[str, Mapping[str, float]], measure: str = "expected calibration error", *, theme: str = "light"
+    errors: Mapping[str, Mapping[str, float]],
+    measure: str = "expected calibration error",
+    *,
+    largest: bool = False,
+    theme: str = "light",
 ) -> go.Figure:
-    """A measure of every calibrator on every test set, ``{calibrator: {test set: value}}``; sorted by the mean."""
+    """A measure of every calibrator on every test set, ``{calibrator: {test set: value}}``; the best at the top.
+
+    ``largest``: a larger value is a better one.
+    """
     c = colours(theme)
-    names = sorted(errors, key=lambda name: -sum(errors[name].values()))
+    sign = 1 if largest else -1
+    names = sorted(errors, key=lambda name: sign * sum(errors[name].values()))
     tests = list(next(iter(errors.values())))
     looks = ((c.reference, "circle"), (c.series[0], "square"), (c.series[1], "diamond"))
     traces = [
@@ -83,7 +91,7 @@ def calibrators(
                    marker={"color": colour, "size": 11, "symbol": symbol})
         for test, (colour, symbol) in zip(tests, looks)
     ]  # fmt: skip
-    best = {test: min(names, key=lambda name, test=test: errors[name][test]) for test in tests}
-    title = "Least " + "; ".join(f"on {test}: {name} ({errors[name][test]:.3f})" for test, name in best.items())
+    best = {test: max(names, key=lambda name, test=test: sign * errors[name][test]) for test in tests}
+    title = "Best " + "; ".join(f"on {test}: {name} ({errors[name][test]:.3f})" for test, name in best.items())
     fig = figure(*traces, theme=theme, title=title, x=measure, height=170 + 34 * len(names))
-    return fig.update_layout(margin={"l": 220}).update_xaxes(rangemode="tozero")
+    return fig.update_layout(margin={"l": 220})

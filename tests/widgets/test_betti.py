@@ -1,0 +1,112 @@
+"""Figures, page and explorer of Betti matching follow their inputs."""
+
+import numpy as np
+import pytest
+import torch
+
+from lab import topology
+from lab.topology import comparison, segmentation_studies
+from widgets import pages
+from widgets.figures.topology import betti as figures
+from widgets.jupyter import BettiExplorer
+from widgets.pages import betti_matching as page
+
+
+def pair():
+    label = torch.zeros(24, 30)
+    label[4:12, 4:12] = 1
+    label[7:9, 7:9] = 0
+    prediction = 0.1 + 0.8 * label
+    prediction[16:20, 20:24] = 0.75
+    return prediction, label
+
+
+def markers(figure):
+    """Marks of each named trace, without the gaps of its lines."""
+    return {
+        trace.name: sum(x is not None for x in trace.x) for trace in figure.data if trace.type == "scatter" and trace.name
+    }
+
+
+def test_overlay_shows_each_feature_once_in_its_colour():
+    found = topology.match(*pair())
+    drawn = markers(figures.overlay(found))
+    assert drawn["matched, loops (1)"] == 2
+    assert drawn["only in the prediction, components (1)"] == 2
+    figure = figures.overlay(found, highlight=found.unmatched_prediction[0][0], theme="dark")
+    assert markers(figure)["this feature"] == 16
+    assert "1 features matched, 1 only in the prediction" in figure.layout.title.text.replace("<br>", " ")
+
+
+def test_barcodes_hold_the_bars_of_both_sides():
+    found = topology.match(*pair())
+    drawn = markers(figures.barcodes(found))
+    assert drawn["matched, loops"] == 2
+    assert drawn["only in the prediction, components"] == 2
+    lines = [trace for trace in figures.barcodes(found).data if trace.name == "only in the prediction, components"]
+    assert sorted(x for x in lines[0].x if x is not None) == pytest.approx([0.1, 0.75])
+
+
+def test_gradient_marks_the_pixels_that_the_loss_touches():
+    prediction, label = pair()
+    x = prediction.clone().requires_grad_()
+    topology.BettiMatchingLoss()(x[None, None], label[None, None]).backward()
+    figure = figures.gradient(prediction, x.grad)
+    assert sum(markers(figure).values()) == int((x.grad != 0).sum())
+
+
+def test_study_figures_state_their_answer():
+    table = comparison.table({"one": pair()[0], "two": pair()[1]}, pair()[1])
+    assert "from 0 to 1 features" in figures.equal_dice(table).layout.title.text.replace("<br>", " ")
+    growth = segmentation_studies.growth((32, 64), rounds=1)
+    assert "ns a pixel" in figures.growth(growth).layout.title.text
+    assert len(figures.rankings(segmentation_studies.pitfalls(disks())).data) > 2
+
+
+def disks():
+    x, y = np.mgrid[:64, :64]
+    return sum((x - a) ** 2 + (y - b) ** 2 < 60 for a, b in ((16, 16), (16, 46), (46, 30))) > 0
+
+
+def test_page_follows_its_threshold_and_refuses_wrong_states():
+    low = pages.static("betti_matching", {}, page.build({"image": "microaneurysms", "threshold": 0.2}))
+    high = pages.static("betti_matching", {}, page.build({"image": "microaneurysms", "threshold": 0.8}))
+    assert not low.numbers[0].equals(high.numbers[0])
+    outline = lambda shown: next(t for t in shown.figures[0].data if t.name.startswith("outline of the prediction"))  # noqa: E731
+    assert outline(low).x != outline(high).x
+    with pytest.raises(ValueError, match="image"):
+        page.build({"image": "microaneurisms"})
+
+
+def test_page_lights_up_the_bar_under_the_pointer():
+    found = topology.match(*pair())
+    bar = found.unmatched_prediction[0][0]
+    assert page._bar(found, ("prediction", 0, bar.birth_voxel, bar.death_voxel)) == bar
+    pointed = page.Pointed()
+    page._point(pointed, {"points": [{"customdata": ["prediction", 0, 1, 2]}]})
+    assert pointed.value == ("prediction", 0, 1, 2)
+    page._point(pointed, None)
+    assert pointed.value is None
+
+
+def test_page_says_which_file_is_missing():
+    with pytest.raises(ValueError, match="file for the label is still missing"):
+        page._case("coins", "mixed", 0, "ends", page.Own(object()), page.Own(None))
+
+
+def test_explorer_follows_its_controls_and_its_clicks():
+    prediction, label = pair()
+    explorer = BettiExplorer(prediction, label.long() + 1)
+    assert "label_id" in explorer.controls
+    explorer = BettiExplorer(prediction.numpy(), label.numpy())
+    before = explorer.figures[1].layout.title.text
+    explorer.controls["min_length"].value = 0.7
+    assert explorer.figures[1].layout.title.text != before
+
+    class Points:
+        point_inds = [0]
+
+    explorer._clicked(explorer.figures[1].data[0], Points, None)
+    assert "this feature" in {trace.name for trace in explorer.figures[0].data}
+    with pytest.raises(ValueError, match=r"\(24, 30\) and \(30, 24\)"):
+        BettiExplorer(prediction, label.T)

@@ -1,0 +1,36 @@
+"""The fast operations by hand: which form runs, how exact it is, how long it takes."""
+
+import panel as pn
+
+from lab.kernels import spec, study
+from widgets import pages
+from widgets.figures import kernels as figures
+
+TITLE, ROUTE, METHOD = "Fast operations", "kernels", "kernels"
+QUESTION = "Which form of an operation runs here, how exact is it, and how far from the roof?"
+
+
+def build(state: dict) -> pn.viewable.Viewable:
+    widgets = {
+        "op": pn.widgets.Select(name="Operation", options=spec.names(), value="rowloss"),
+        "size": pn.widgets.IntSlider(name="Size (times the small shape)", start=1, end=32, value=4),
+        "dtype": pn.widgets.Select(name="Number format", options=list(study.DTYPES), value="float32"),
+    }
+    pages.sync(widgets, state)
+    times, errors = pages.plot(label="time of each form", height=340), pages.plot(label="error of each form", height=340)
+    gate, table = pages.plot(label="compile gate", height=330), pages.numbers()
+    notice = pages.react(widgets, draw, times, errors, gate, table)
+    return pages.layout(TITLE, QUESTION, widgets, [pages.row(times, errors), table, gate], notice=notice, method=METHOD)
+
+
+def draw(op, size, dtype, theme):
+    found = study.compare_forms(op, size=size, dtype=dtype)
+    rows = [row for row in study.table_of("gate") if row["configuration"].split(" ")[0] == op]
+    numbers = {
+        "shape": ", ".join(f"{name} {value}" for name, value in found.shape.items()),
+        "form that runs": f"{found.chosen} ({found.reason})",
+        "roof (ms)": round(found.roof_ms, 4),
+        "GPU": next((form.reason for form in found.forms if form.form == "triton"), "no GPU form"),
+    }
+    return (figures.forms(found, theme=theme), figures.errors(found, theme=theme), figures.gate(rows, theme=theme),
+            numbers)
