@@ -34,7 +34,8 @@ def read(path: str | os.PathLike, max_bytes: int = 2**30) -> ImageSet | Table | 
     path = _file(path)
     kind = ending(path)
     if kind in (".csv", ".parquet"):
-        return Table(*_table(path, kind, max_bytes), path.stem)
+        frame, target = _table(path, kind, max_bytes)
+        return Table(frame, target, path.stem)
     if kind == ".npz":
         return _from_npz(path, decode_npz(path, max_bytes))
     decoded = decode(path, max_bytes)

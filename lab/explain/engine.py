@@ -426,12 +426,13 @@ class Cached:
 
     def _inside(self) -> Cached:
         """Without the draws that keep or replace every player: the Shapley kernel fixes those."""
-        size = self.drawn.design.sum(-1)
+        drawn = self.drawn
+        if drawn is None:
+            raise ValueError("gradients at one point hold no draws; the Shapley kernel needs draws of players")
+        size = drawn.design.sum(-1)
         if size.ndim == 2:
             raise ValueError("tempered draws differ between instances; the Shapley kernel needs shared ones")
-        inner = (size > 0) & (size < self.drawn.design.shape[-1])
-        drawn = self.drawn
-        assert drawn is not None  # `_inside` is asked after a draw
+        inner = (size > 0) & (size < drawn.design.shape[-1])
         kept = replace(
             drawn,
             design=drawn.design[inner],

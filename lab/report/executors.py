@@ -42,8 +42,13 @@ def in_process(
         return run
     command = [sys.executable, "-m", "lab.report.worker", str(store.data)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    # the worker turns SIGTERM into an orderly stop that keeps the partial output
-    control.attach(lambda: process.poll() is None and os.kill(process.pid, signal.SIGTERM))
+
+    def stop():
+        # the worker turns SIGTERM into an orderly stop that keeps the partial output
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGTERM)
+
+    control.attach(stop)
     json.dump({"plan": plan.to_dict(), "limits": asdict(limits), "force": force}, process.stdin)
     process.stdin.close()
     failure = ""
