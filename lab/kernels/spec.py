@@ -95,7 +95,8 @@ def with_gradients(spec: KernelSpec, inputs: dict, *, word: str = "auto", dtype:
                    seed: int = 0) -> dict[str, torch.Tensor]:
     """Output and gradients of one call: ``{"output": ..., "grad logits": ...}``.
 
-    ``dtype`` converts the floating inputs first. The gradients are those of a fixed random combination of the outputs.
+    ``dtype`` converts the floating inputs first. The gradients are those of a fixed combination of the outputs with random
+    positive weights (signs would cancel in the gradients of scalars).
     """
     prepared = {}
     for name, value in inputs.items():
@@ -108,7 +109,7 @@ def with_gradients(spec: KernelSpec, inputs: dict, *, word: str = "auto", dtype:
         found = {"output": output.detach()}
         if output.is_floating_point() and output.requires_grad:
             generator = torch.Generator().manual_seed(seed)
-            combination = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
+            combination = (0.5 + torch.rand(output.shape, generator=generator, dtype=torch.float64)).to(output)
             wanted = [name for name in spec.differentiable if prepared[name].requires_grad]
             gradients = torch.autograd.grad(output, [prepared[name] for name in wanted], combination)
             found |= {f"grad {name}": gradient for name, gradient in zip(wanted, gradients)}

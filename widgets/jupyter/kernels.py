@@ -5,7 +5,7 @@ from __future__ import annotations
 from widgets.jupyter.explore import Explorer, of_page
 
 
-def KernelExplorer(**state) -> Explorer:  # noqa: N802
+def KernelExplorer(**state) -> Explorer:
     """The explorer of the fast operations; the last expression of a cell.
 
     Args:
