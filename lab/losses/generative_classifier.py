@@ -112,6 +112,14 @@ def mixture(
     return means[y][:, None] + scale * torch.randn(samples, n, generator=generator, dtype=torch.float64), y
 
 
+def mixture_weights(n: int) -> Float[torch.Tensor, " n"]:
+    """Weights of the Bayes rule of the two-class :func:`mixture`, up to a factor: difference of means over variance."""
+    n = checks.integer("n", n, low=2)
+    weights = torch.ones(n, dtype=torch.float64)
+    weights[: n // 2] = 1 / n
+    return weights
+
+
 def bayes_error(n: int) -> float:
     """Bayes error of the two-class :func:`mixture`: Phi(-sqrt((n//2)/n + (n - n//2)))."""
     n = checks.integer("n", n, low=2)

@@ -46,6 +46,13 @@ def simulate(seed, rhos, *, n=400, d=80, k=4, noise=0.5):
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def errors_over_weights(k, noise, rhos, seeds, *, features=80, items_per_feature=5):
+    """Squared parameter errors over seeds at each weight, ``{rho: (seeds,)}``; bags of ``k``, noise as a standard deviation."""
+    n = features * items_per_feature
+    found = torch.stack([simulate(seed, rhos, n=n, d=features, k=k, noise=noise)[:, 0] for seed in seeds])
+    return {rho: found[:, i] for i, rho in enumerate(rhos)}
+
+
 def _few(seeds, budget):
     return tuple(seeds)[:6] if budget == "smoke" else tuple(seeds)
 

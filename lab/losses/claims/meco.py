@@ -45,6 +45,14 @@ def landscape(data, seeds, budget):
     return exact(ratio, ratio < 0.1 and falling, {"slopes": shown})
 
 
+def mean_errors(mean, scale, seeds, steps):
+    """Distances of the estimated mean from ``mean`` over the steps by both methods, ``{"meco", "nce": (seeds, steps)}``."""
+    return {
+        method: torch.stack([estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed) for seed in seeds])
+        for method in ("meco", "nce")
+    }
+
+
 def _final_errors(mean, scale, method, seeds, steps=2000, **options):
     return torch.tensor([
         float(estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed, **options)[-20:].mean()) for seed in seeds
@@ -147,18 +155,35 @@ def grid_log_z(model, half=8.0, points=321):
         return float(torch.logsumexp(log_density(model, x).double(), 0)) + 2 * math.log(float(axis[1] - axis[0]))
 
 
+DENSITY_STEPS = {"smoke": 300, "default": 2000, "full": 10000}
+
+
+def held_out_nats(seed, budget):
+    """Mean negative log-likelihood of fresh points, normalized on a grid, of both methods."""
+    x = ring(5000, torch.Generator().manual_seed(10_000 + seed))
+    models = fit_energies(seed, DENSITY_STEPS[budget])
+    with torch.no_grad():
+        return {name: float(grid_log_z(m) - log_density(m, x).double().mean()) for name, m in models.items()}
+
+
+def density_grids(seed, budget, half=4.0, points=81):
+    """Normalized densities of both methods on a grid (points, points) of the square of half-width ``half``, and their test nats."""
+    axis = torch.linspace(-half, half, points)
+    x = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        maps = {
+            name: (log_density(m, x).double() - grid_log_z(m)).exp().reshape(points, points)
+            for name, m in fit_energies(seed, DENSITY_STEPS[budget]).items()
+        }
+    return maps, held_out_nats(seed, budget)
+
+
 @measures("meco.density")
 def density(data, seeds, budget):
     """Test negative log-likelihood, normalized on a grid, of the likelihood less that of noise contrast; at most the margin."""
     seeds = seeds[:2] if budget == "smoke" else seeds
-    steps = {"smoke": 300, "default": 2000, "full": 10000}[budget]
-    rows = []
-    for seed in seeds:
-        x = ring(5000, torch.Generator().manual_seed(10_000 + seed))
-        models = fit_energies(seed, steps)
-        with torch.no_grad():
-            rows.append([float(grid_log_z(m) - log_density(m, x).double().mean()) for m in models.values()])
-    found = torch.tensor(rows)
+    steps = DENSITY_STEPS[budget]
+    found = torch.tensor([list(held_out_nats(seed, budget).values()) for seed in seeds])
     details = {"test nats, likelihood and noise contrast": found.mean(0).tolist(), "steps": steps}
     return sampled(found[:, 0] - found[:, 1], 0.02, details, seeds=seeds, at_most=True)
 

@@ -113,7 +113,11 @@ def _binary(data):
 
 
 def run(arm, x, y, seed, calls, value, batch=64):
-    """Full mean loss after ``calls`` expensive gradients of one arm (``"sso"`` with (eta, inner steps), or a torch optimizer)."""
+    """Full mean loss after each of ``calls`` expensive gradients of one arm, (calls,).
+
+    ``arm`` is ``"sso"`` with ``value`` = (eta, inner steps), ``"line search"`` with the growth of its step, or a torch
+    optimizer (``"adam"``, ``"adagrad"``, ``"sgd"``) with its learning rate.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = nn.Linear(x.shape[1], 1, dtype=torch.float64)
     with torch.no_grad():
@@ -128,22 +132,34 @@ def run(arm, x, y, seed, calls, value, batch=64):
         optimizer = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "sgd": torch.optim.SGD}[arm](
             model.parameters(), lr=value
         )
-    length = 1.0
+    length, losses = 1.0, []
     for _ in range(calls):
         rows = torch.randint(len(x), (batch,), generator=generator)
         if arm == "sso":
             optimizer.step(x[rows], loss_oracle(logistic, y[rows]))
-            continue
-        loss = logistic(model(x[rows]), y[rows]) / batch
-        gradient = torch.autograd.grad(loss, list(model.parameters()))
-        if arm == "line search":
-            length = _armijo(model, x[rows], y[rows], batch, float(loss.detach()), gradient, length * value)
         else:
-            for p, g in zip(model.parameters(), gradient):
-                p.grad = g
-            optimizer.step()
-    with torch.no_grad():
-        return float(logistic(model(x), y) / len(x))
+            loss = logistic(model(x[rows]), y[rows]) / batch
+            gradient = torch.autograd.grad(loss, list(model.parameters()))
+            if arm == "line search":
+                length = _armijo(model, x[rows], y[rows], batch, float(loss.detach()), gradient, length * value)
+            else:
+                for p, g in zip(model.parameters(), gradient):
+                    p.grad = g
+                optimizer.step()
+        with torch.no_grad():
+            losses.append(logistic(model(x), y) / len(x))
+    return torch.stack(losses)
+
+
+def curves(arms, seeds, calls, data=None):
+    """Full mean loss over expensive gradients on a table of two classes, ``{name: (seeds, calls)}``; arms as (arm, value)."""
+    x, y = _binary(data)
+    return {name: torch.stack([run(arm, x, y, s, calls, value) for s in seeds]) for name, (arm, value) in arms.items()}
+
+
+def final(arm, x, y, seeds, calls, value):
+    """Full mean loss after the last call, one value per seed."""
+    return torch.stack([run(arm, x, y, seed, calls, value)[-1] for seed in seeds])
 
 
 @torch.no_grad()
@@ -168,8 +184,7 @@ def inner_steps(data, seeds, budget):
     seeds = seeds[:2] if budget == "smoke" else seeds
     found, shown = {}, {}
     for eta in (1.0, 4.0, 16.0):
-        one = torch.tensor([run("sso", x, y, s, 10, (eta, 1)) for s in seeds])
-        ten = torch.tensor([run("sso", x, y, s, 10, (eta, 10)) for s in seeds])
+        one, ten = (final("sso", x, y, seeds, 10, (eta, inner)) for inner in (1, 10))
         found[eta] = 1 - ten / one
         shown[f"eta {eta:g}"] = {"one step": float(one.mean()), "ten steps": float(ten.mean())}
     worst = min((1.0, 4.0), key=lambda eta: float(found[eta].mean()))
@@ -188,15 +203,16 @@ def matches(data, seeds, budget):
     }  # fmt: skip
     if budget == "smoke":
         grids = {name: grid[::4] for name, grid in grids.items()}
-    final, chosen = {}, {}
+    reached, chosen = {}, {}
     for name, grid in grids.items():
         # tuned on seeds of their own
-        chosen[name] = min(grid, key=lambda v, name=name: sum(run(name, x, y, 1000 + s, 50, v) for s in range(2)))
-        final[name] = torch.tensor([run(name, x, y, s, 50, chosen[name]) for s in seeds])
-    best = min((name for name in final if name != "sso"), key=lambda name: float(final[name].mean()))
-    relative = 1 - final["sso"] / final[best]
+        chosen[name] = min(grid, key=lambda v, name=name: float(final(name, x, y, (1000, 1001), 50, v).sum()))
+        reached[name] = final(name, x, y, seeds, 50, chosen[name])
+    best = min((name for name in reached if name != "sso"), key=lambda name: float(reached[name].mean()))
+    relative = 1 - reached["sso"] / reached[best]
     mean, low, high = mean_interval(relative)
-    details = {"loss": {k: float(v.mean()) for k, v in final.items()}, "chosen": chosen, "trials": len(grids["sso"]), "best": best}
+    losses = {k: float(v.mean()) for k, v in reached.items()}
+    details = {"loss": losses, "chosen": chosen, "trials": len(grids["sso"]), "best": best}
     return Measured(mean, (low, high), high >= 0 and mean >= -0.02, details, seeds=tuple(seeds))
 
 
