@@ -13,7 +13,8 @@ import typer
 _HELP = """Tables: runs (id, notebook, title, status, started, seconds, cpu_seconds, peak_memory, sweep, kernel, error, commit, dirty,
 lock, device, python, threads),
 parameters (run_id, name, value, text, given), records (all), metrics (run_id, name, value, text, unit),
-claims (run_id, name, value, low, high, holds, status, budget, seeds), wide (one row a run, columns p_<parameter> and m_<metric>).
+claims (run_id, name, value, low, high, holds, status, budget, seeds),
+wide (one row a run, columns p_<parameter> and m_<metric>).
 For example:
   lab query "select notebook, count(*) as runs, avg(seconds) as seconds from runs group by all"
   lab query "select p_seed, m_dice from wide where status = 'ok' order by m_dice desc limit 10" --csv dice.csv"""

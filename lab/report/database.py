@@ -92,7 +92,7 @@ def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true
     Each entry has ``count``, ``mean``, ``standard_error`` and the 95 % Student interval ``low`` to ``high`` (``None`` for
     one seed).
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     columns = "".join(f', max(p.text) filter (p.name = {_quoted(name)}) as "{name}"' for name in by)
     sql = (
@@ -109,7 +109,7 @@ def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true
     for row in rows:
         *keys, count, mean, deviation = row
         error = deviation / count**0.5 if count > 1 and deviation is not None else None
-        half = t.ppf(0.975, count - 1) * error if error is not None else None
+        half = float(stdtrit(count - 1, 0.975)) * error if error is not None else None
         ends = (None, None) if half is None else (mean - half, mean + half)
         entry = {"at": dict(zip(by, keys)), "count": count, "mean": mean, "standard_error": error}
         found.append({**entry, "low": ends[0], "high": ends[1]})

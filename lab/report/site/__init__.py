@@ -6,6 +6,7 @@ Pages are plain files that work from ``file://``: data are inlined, nothing is f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from lab.report import ledger, sweeps
@@ -60,10 +61,15 @@ def render_sweep(name: str, *, store: Store | None = None, folder: str | Path | 
     store = store or Store()
     target = Path(folder) if folder else _site(store)
     (sweep,) = sweeps.remembered(store, name)
+    path = target / "sweeps" / f"{sweep['id']}.html"
+    runs = [run for run in map(store.get, sweep["runs"]) if run is not None]
+    newest = max([_code(), *((run.folder / "run.json").stat().st_mtime for run in runs)])
+    if path.exists() and path.stat().st_mtime > newest and len(runs) == len(sweep["runs"]):
+        return path
     frame.copy_assets(target)
-    for run in filter(None, map(store.get, sweep["runs"])):
+    for run in runs:
         _write_run(run, target)
-    return frame.write(target / "sweeps" / f"{sweep['id']}.html", sweep_page(sweep, store))
+    return frame.write(path, sweep_page(sweep, store))
 
 
 def render_run(run: Run, *, folder: str | Path | None = None) -> Path:
@@ -80,7 +86,12 @@ def _site(store):
 def _write_run(run, target, always=False):
     """A page is written again only if its run or the code of the site is newer."""
     path = target / "runs" / f"{run.id}.html"
-    code = max(source.stat().st_mtime for source in Path(__file__).parent.rglob("*.py"))
-    if not always and path.exists() and path.stat().st_mtime > max(code, (run.folder / "run.json").stat().st_mtime):
+    if not always and path.exists() and path.stat().st_mtime > max(_code(), (run.folder / "run.json").stat().st_mtime):
         return path
     return frame.write(path, run_page(run))
+
+
+@lru_cache(maxsize=1)
+def _code():
+    """When the code of the site was last written: older pages are written again."""
+    return max(source.stat().st_mtime for source in Path(__file__).parent.rglob("*.py"))

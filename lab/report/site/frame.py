@@ -61,9 +61,8 @@ document.documentElement.dataset.theme=t||(matchMedia("(prefers-color-scheme: da
 
 
 def write(path: Path, html: str) -> Path:
-    """Write a page whole; unchanged pages keep their time."""
-    if not path.exists() or path.read_text(encoding="utf-8") != html:
-        write_atomically(path, html)
+    """Write a page whole, so that a reader sees the old one or the new one."""
+    write_atomically(path, html)
     return path
 
 
