@@ -142,6 +142,22 @@ def growth(sizes, *, seed: int = 0, rounds: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def benchmark_table() -> pd.DataFrame:
+    """The committed comparison with the peers, one row a case; ``make bench`` writes it.
+
+    Raises:
+        FileNotFoundError: the project's data folder holds no such table.
+    """
+    from pathlib import Path
+
+    import pandas as pd
+
+    path = Path(__file__).parents[2] / "data" / "benchmarks" / "betti_matching.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"no table at data/benchmarks/{path.name}; `make bench` writes it")
+    return pd.read_csv(path)
+
+
 def connectivity_errors(prediction, label) -> tuple[int, int]:
     """Betti matching error with the foreground connected through 4 and through 8 neighbours.
 

@@ -27,12 +27,12 @@ class Pointed(param.Parameterized):
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "threshold": pn.widgets.FloatSlider(name="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
-        "image": pn.widgets.Select(name="Image", options=list(IMAGES), value="coins"),
-        "variant": pn.widgets.Select(name="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
-        "label_id": pn.widgets.IntInput(name="Class of the label (0: any)", start=0, end=10**6, value=0),
-        "min_length": pn.widgets.FloatSlider(name="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
-        "border": pn.widgets.Select(name="Border", options=["ends", "foreground frame"], value="ends"),
+        "threshold": pn.widgets.FloatSlider(label="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
+        "image": pn.widgets.Select(label="Image", options=list(IMAGES), value="coins"),
+        "variant": pn.widgets.Select(label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
+        "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
+        "min_length": pn.widgets.FloatSlider(label="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
+        "border": pn.widgets.Select(label="Border", options=["ends", "foreground frame"], value="ends"),
     }
     pages.sync(widgets, state)
     files = {
