@@ -27,8 +27,8 @@ def test_tail_shows_the_exact_curve_the_draws_and_the_line(theme):
     found = estimates(law, draws=1000, points=20)
     fig = figures.tail(found, eps=float(found.eps[5]), theme=theme)
     np.testing.assert_allclose(trace(fig, "exact").y, required_bits(law, found.eps).bits)
-    lines = [shape for shape in fig.layout.shapes if shape.editable]
-    assert [line.x0 for line in lines] == [found.eps[5]]
+    # every shape can be dragged, so the line is the only one
+    assert [line.x0 for line in fig.layout.shapes] == [found.eps[5]]
     assert f"{found.exact[5]:.3g} bits" in fig.layout.title.text.replace("<br>", " ")
 
 
@@ -69,7 +69,7 @@ def test_page_moves_with_a_dragged_line():
     reaction = next(item.reaction for item in view.select(Notice) if item.reaction)
     curve = reaction.panes[0]
     target = page._prepared(*SMALL.values()).threshold(60)
-    curve.relayout_data = {"shapes[1].x0": target, "shapes[1].x1": target}
+    curve.relayout_data = {"shapes[0].x0": target, "shapes[0].x1": target}
     assert reaction.widgets["position"].value == pytest.approx(60, abs=0.5)
 
 
@@ -105,3 +105,30 @@ def test_slider_in_a_browser_shows_the_bits_of_the_library(server, tab):  # noqa
     prepared = page._prepared(*SMALL.values())
     bits = required_bits(prepared.law, prepared.threshold(62)).bits
     assert any(f"{bits:.3g} bits to reach" in title.replace("<br>", " ") for title in titles)
+
+
+LINES = """() => { const found = [], walk = (scope) => { for (const node of scope.querySelectorAll("*")) {
+  if (node.classList.contains("shapelayer")) for (const path of node.querySelectorAll("path")) {
+    const box = path.getBoundingClientRect(); if (box.width < 8 && box.height > 50) found.push([box.x, box.y +
+    box.height / 2]); }
+  if (node.shadowRoot) walk(node.shadowRoot); } }; walk(document); return found; }"""
+
+
+@pytest.mark.browser
+def test_dragging_the_line_in_a_browser_moves_the_threshold(server, tab):  # noqa: F811
+    state = "&".join(f"{name}={value}" for name, value in {**SMALL, "position": 40}.items())
+    tab.open(f"{server.url}{page.ROUTE}?{state}")
+    before = next(figure["title"] for figure in tab.figures(3) if "to reach" in figure["title"])
+    tab.page.wait_for_function(f"() => ({LINES})().length > 0")
+    x, y = tab.page.evaluate(LINES)[-1]
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + 120, y, steps=4)
+    tab.page.mouse.up()
+    bits = float(before.split()[0])
+    tab.page.wait_for_function(
+        "(old) => !document.title || !window.location.search.includes('position=40')", arg=before
+    )
+    tab.page.wait_for_timeout(1500)
+    after = next(figure["title"] for figure in tab.figures(3) if "to reach" in figure["title"])
+    assert float(after.split()[0]) < bits
