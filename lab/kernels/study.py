@@ -12,7 +12,9 @@ import torch
 
 from lab import checks
 from lab.kernels import bench, dispatch, spec, timing
+from lab.kernels.pairwise import pairwise
 from lab.kernels.random_hypotheses import RandomNetwork, random_hypotheses
+from lab.kernels.rowloss import generalized_cross_entropy, rowloss
 
 TABLES = Path(__file__).parents[2] / "data" / "benchmarks"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -41,6 +43,11 @@ class Comparison:
     reason: str
     forms: tuple[Form, ...]
     roof_ms: float
+
+    @property
+    def measured(self) -> tuple[Form, ...]:
+        """The forms that ran on this machine."""
+        return tuple(form for form in self.forms if not math.isnan(form.milliseconds))
 
 
 def compare_forms(op: str, *, size: float = 1.0, dtype: str = "float32", seed: int = 0) -> Comparison:
@@ -221,3 +228,33 @@ def search(*, count: int = 20_000, width: int = 16, seed: int = 0, points: int =
     mesh = torch.cartesian_prod(axis, axis)
     grid = network.evaluate(mesh, seed, best)[:, 0].reshape(60, 60).T
     return Search(network, seed, errors, best, replayed, x, target, grid)
+
+
+def label_maps(*, steps: int = 60, seed: int = 0) -> float:
+    """Fit per-pixel scores of 12 classes to label maps by gradient descent on the generalized cross-entropy; last loss."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(12, (4, 96, 96), generator=generator)
+    scores = torch.randn(4, 12, 96, 96, generator=generator).requires_grad_()
+    optimizer = torch.optim.SGD([scores], lr=3e4)
+    for _ in range(steps):
+        loss = rowloss(scores, target, generalized_cross_entropy(0.7)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+def embedding(*, steps: int = 40, seed: int = 0) -> float:
+    """Move 300 points until their Gaussian mean embedding is that of 1500 given ones; the last squared distance (MMD)."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randn(1500, 3, generator=generator)
+    y[:750] += 3.0
+    x = torch.randn(300, 3, generator=generator).requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.1)
+    for _ in range(steps):
+        loss = pairwise(x, x).mean() / len(x) - 2.0 * pairwise(x, y).mean() / len(y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float(loss + pairwise(y, y).mean() / len(y))

@@ -89,15 +89,15 @@ def evaluate(x, target, labels, segment, out, values, seed, first, scales, featu
         for layer in tl.static_range(DEPTH):
             # The weights of a layer are drawn again for each block of points; with all points in few blocks the
             # compiler keeps them in registers.
-            weight = matrix(seed, index, start, WIDTH, FEATURES if layer == 0 else WIDTH, width, fan_in, tl.load(scales + 2 * layer), STREAM,
-                            UNIFORM, ALIGNED, FAST)
+            weight = matrix(seed, index, start, WIDTH, FEATURES if layer == 0 else WIDTH, width, fan_in,
+                            tl.load(scales + 2 * layer), STREAM, UNIFORM, ALIGNED, FAST)
             bias = vector(seed, index, start + fan_in * width, WIDTH, width, tl.load(scales + 2 * layer + 1), STREAM,
                           UNIFORM, FAST)
             h = activate(tl.dot(h, weight, input_precision=PRECISION) + bias[None, :], ACTIVATION)
             start += (fan_in + 1) * width
             fan_in = width
-        weight = matrix(seed, index, start, PADDED, FEATURES if DEPTH == 0 else WIDTH, OUTPUTS, fan_in, tl.load(scales + 2 * DEPTH), STREAM,
-                        UNIFORM, ALIGNED, FAST)
+        weight = matrix(seed, index, start, PADDED, FEATURES if DEPTH == 0 else WIDTH, OUTPUTS, fan_in,
+                        tl.load(scales + 2 * DEPTH), STREAM, UNIFORM, ALIGNED, FAST)
         bias = vector(seed, index, start + fan_in * OUTPUTS, PADDED, OUTPUTS, tl.load(scales + 2 * DEPTH + 1), STREAM,
                       UNIFORM, FAST)
         result = tl.dot(h, weight, input_precision=PRECISION) + bias[None, :]
