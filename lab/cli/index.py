@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-_HELP = """Tables: runs (id, notebook, title, status, started, seconds, cpu_seconds, peak_memory, sweep, kernel, error, commit, dirty,
-lock, device, python, threads),
+_HELP = """Tables: runs (id, notebook, title, status, started, seconds, cpu_seconds, peak_memory, sweep, kernel, error, commit,
+dirty, lock, device, python, threads),
 parameters (run_id, name, value, text, given), records (all), metrics (run_id, name, value, text, unit),
 claims (run_id, name, value, low, high, holds, status, budget, seeds),
 wide (one row a run, columns p_<parameter> and m_<metric>).

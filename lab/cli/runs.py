@@ -238,6 +238,9 @@ def find_notebook(name: str) -> str:
     }
     wanted = name.removesuffix(".ipynb")
     matching = [found for key, found in known.items() if key == wanted or key.split("/")[-1] == wanted]
+    studies = [found for found in matching if found.parent.name != "benchmarks"]
+    if len(studies) == 1:  # a benchmark has the name of its study; `benchmarks/NAME` names it
+        matching = studies
     if len(matching) == 1:
         return str(matching[0])
     if len(matching) > 1:

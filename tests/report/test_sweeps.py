@@ -121,7 +121,8 @@ def synthetic(store, count):
             "parameters": {"n": number % 10, "seed": number // 10}, "given": {"n": number % 10, "seed": number // 10},
             "sweep": "",
             "started": f"2026-01-01T00:{number % 60:02d}:00+00:00", "seconds": 1.0, "cpu_seconds": 1.0,
-            "peak_memory": 1, "kernel": "warm", "definition": {"cells": []}, "observed": {"modules": {}, "packages": {}, "data": {}},
+            "peak_memory": 1, "kernel": "warm", "definition": {"cells": []},
+            "observed": {"modules": {}, "packages": {}, "data": {}},
             "provenance": {"git": {}, "lock": "", "device": "cpu", "python": "3.11", "threads": 1, "system": "Linux", "cores": 2},
         }  # fmt: skip
         (folder / "run.json").write_text(json.dumps(info))
