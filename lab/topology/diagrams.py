@@ -203,11 +203,19 @@ def _delaunay_bars(filtration, degree):
     edges = filtration.edges
     cells = edges[:, 0] * n + edges[:, 1]
     value = _values(filtration.gather(0, torch.from_numpy(cells).to(filtration.source.device)))
-    return complex_bars(np.zeros(n), edges, value, filtration.triangles, filtration.simplices, degree)
+    return complex_bars(
+        np.zeros(n), edges, value, triangle_sides(cells, filtration.triangles, n), filtration.simplices, degree
+    )
 
 
-def complex_bars(vertex_value, edges, edge_value, triangles, simplices, degree):
-    """Cells of the bars of a complex whose simplices enter with their latest edge."""
+def triangle_sides(cells, triangles, n):
+    """Positions (m, 3) of the sides of the triangles among the edges ``cells``, which are increasing ids."""
+    ends = ((0, 1), (0, 2), (1, 2))
+    return np.stack([np.searchsorted(cells, triangles[:, a] * n + triangles[:, b]) for a, b in ends], 1)
+
+
+def complex_bars(vertex_value, edges, edge_value, sides, simplices, degree):
+    """Cells of the bars of a complex whose simplices enter with their latest edge; ``sides`` as :func:`triangle_sides`."""
     n = len(vertex_value)
     cells = edges[:, 0] * n + edges[:, 1]
     if degree == 0:
@@ -219,8 +227,6 @@ def complex_bars(vertex_value, edges, edge_value, triangles, simplices, degree):
 
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
-        ends = ((0, 1), (0, 2), (1, 2))
-        sides = np.stack([np.searchsorted(cells, triangles[:, a] * n + triangles[:, b]) for a, b in ends], 1)
         columns = np.sort(rank[sides], axis=1)[:, ::-1]
         columns = np.concatenate([columns, np.zeros((len(columns), 1), np.int64)], 1)
         columns = np.ascontiguousarray(columns[np.argsort(columns[:, 0], kind="stable")])
@@ -312,10 +318,16 @@ def _cubical_pairs(values, degree):
         _, pixels, counts = cpu.barcode_images(values[None])
         split = int(counts[0, 0])
         return pixels[:split] if degree == 0 else pixels[split:]
-    from lab.topology.barcodes import barcode
+    import gudhi
 
-    found = barcode(torch.from_numpy(values), dimension=degree, filtration="sublevel")[degree]
-    return np.stack([found.birth_voxel.numpy(), found.death_voxel.numpy()], 1)
+    # every rank is one pixel, so the values of the pairs are their generators
+    order = np.argsort(values.reshape(-1), kind="stable")
+    rank = np.empty(values.size)
+    rank[order] = np.arange(values.size)
+    cubes = gudhi.CubicalComplex(vertices=rank.reshape(values.shape))
+    cubes.compute_persistence(homology_coeff_field=2)
+    found = np.asarray(cubes.persistence_intervals_in_dimension(degree)).reshape(-1, 2)
+    return order[found[np.isfinite(found).all(1)].astype(np.int64)]
 
 
 _BARCODES = {

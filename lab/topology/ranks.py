@@ -25,6 +25,7 @@ import torch
 
 from lab import checks
 from lab.topology import filtrations as fl
+from lab.topology.rips_loops import collapsed_complex
 from lab.topology.signed_measures import SignedMeasure, edge_cells, function_rips_components
 from lab.topology.slices import slicer
 
@@ -169,7 +170,7 @@ def _layers(filtration, degree):
         cells = np.unique(index[n:, 0])
         edges, triangles = np.stack([cells // n, cells % n], 1), np.zeros((0, 3), np.int64)
     else:
-        edges, triangles = _collapsed_triangles(filtration, f)
+        edges, triangles = collapsed_complex(filtration)
     late = lambda group: np.take_along_axis(group, f[group].argmax(1)[:, None], 1)[:, 0] * (n + 1)  # noqa: E731
     cells = edge_cells(edges[:, 0], edges[:, 1], n)
     layers.append((edges, np.stack([cells, late(edges)], 1)))
@@ -181,21 +182,6 @@ def _layers(filtration, degree):
         longest = np.take_along_axis(sides, length[faces].argmax(1)[:, None], 1)[:, 0] if len(sides) else sides[:, 0]
         layers.append((faces, np.stack([longest, late(triangles)], 1)))
     return layers
-
-
-def _collapsed_triangles(filtration, f):
-    from lab.kernels.flag import cpu
-    from lab.topology import rips_loops
-
-    order = np.argsort(f, kind="stable")
-    matrix = filtration.matrix()[np.ix_(order, order)]
-    rank_matrix, first, second = rips_loops.ranked(matrix)
-    rank_matrix, kept = rips_loops.collapsed(rank_matrix, first, second, ordered=True)
-    first, second = order[first[kept]], order[second[kept]]
-    columns = cpu.triangles(rank_matrix)[:, :3]
-    ends = np.concatenate([np.stack([first, second], 1)[columns[:, k]] for k in range(3)], 1)
-    triangles = np.sort(ends, axis=1)[:, ::2] if len(ends) else np.zeros((0, 3), np.int64)
-    return np.sort(np.stack([first, second], 1), axis=1), triangles
 
 
 def _star_layers(graph, groups):

@@ -63,6 +63,21 @@ def function_rips_loops(filtration):
     return _merged(index, weight)
 
 
+def collapsed_complex(filtration) -> tuple[np.ndarray, np.ndarray]:
+    """Edges (k, 2), in lexicographic order, and triangles (m, 3) of a function-Rips bifiltration after the collapse.
+
+    Homology in degree 1 of every grade, hence of every slice and every map between grades, is that of the whole."""
+    from lab.kernels.flag import cpu
+
+    order = np.argsort(filtration.f.detach().double().cpu().numpy(), kind="stable")
+    rank, first, second = ranked(filtration.matrix()[np.ix_(order, order)])
+    rank, kept = collapsed(rank, first, second, ordered=True)
+    ends = np.sort(np.stack([order[first[kept]], order[second[kept]]], 1), axis=1)
+    columns = cpu.triangles(rank)[:, :3]
+    corners = np.sort(ends[columns].reshape(len(columns), 6), axis=1)[:, ::2]
+    return ends[np.lexsort((ends[:, 1], ends[:, 0]))], corners
+
+
 def ranked(matrix: np.ndarray):
     """Strict order of the edges: ``rank`` (n, n) int32 with -1 on the diagonal, and the ends of the edges in order."""
     n = len(matrix)

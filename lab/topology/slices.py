@@ -17,6 +17,8 @@ import torch
 from lab import checks
 from lab.topology import diagrams
 from lab.topology import filtrations as fl
+from lab.topology.rips_loops import collapsed_complex
+from lab.topology.signed_measures import function_rips_components
 
 
 class Slice(fl.Filtration):
@@ -73,32 +75,42 @@ def slicer(filtration, degree: int):
 
 
 def _rips(filtration, degree):
-    from lab.kernels.persistence import cpu
+    if degree > 1:
+        return _whole_rips(filtration, degree)
+    # what the collapse removes, and edges that never join components, matter in no slice
+    if degree == 1:
+        edges, triangles = collapsed_complex(filtration)
+    else:
+        f = diagrams._values(filtration.f)
+        index, _, _ = function_rips_components(filtration, np.argsort(f, kind="stable"))
+        cells = np.unique(index[filtration.size :, 0])
+        edges, triangles = np.stack([cells // filtration.size, cells % filtration.size], 1), np.zeros((0, 3), np.int64)
+    return _on_complex(filtration, edges, triangles, None, degree)
 
+
+def _whole_rips(filtration, degree):
     f = diagrams._values(filtration.f)
     edges = np.stack([filtration.matrix(), np.maximum(f[:, None], f)], -1)
     births = np.stack([np.zeros_like(f), f], -1)
-
-    def cells(matrix, births):
-        tree = None
-        if degree == 0:
-            *_, early, late = cpu.function_rips_components(np.zeros((0, 0)), matrix, True)
-            tree = np.stack([early, late], 1)
-        return diagrams.flag_bars(matrix, births, tree, degree)
-
-    return (edges, births), cells
+    return (edges, births), lambda matrix, births: diagrams.flag_bars(matrix, births, None, degree)
 
 
 def _delaunay(filtration, degree):
-    n, edges = filtration.size, filtration.edges
+    simplices = filtration.simplices if degree > 1 else None
+    return _on_complex(filtration, filtration.edges, filtration.triangles, simplices, degree)
+
+
+def _on_complex(filtration, edges, triangles, simplices, degree):
+    n = filtration.size
     f = diagrams._values(filtration.f)
-    cells = torch.from_numpy(edges[:, 0] * n + edges[:, 1]).to(filtration.source.device)
-    length = diagrams._values(filtration.gather(0, cells))
+    cells = edges[:, 0] * n + edges[:, 1]
+    length = diagrams._values(filtration.gather(0, torch.from_numpy(cells).to(filtration.source.device)))
     grade = np.stack([length, np.maximum(f[edges[:, 0]], f[edges[:, 1]])], -1)
     births = np.stack([np.zeros_like(f), f], -1)
+    sides = diagrams.triangle_sides(cells, triangles, n)
 
     def found(births, value):
-        return diagrams.complex_bars(births, edges, value, filtration.triangles, filtration.simplices, degree)
+        return diagrams.complex_bars(births, edges, value, sides, simplices, degree)
 
     return (births, grade), found
 

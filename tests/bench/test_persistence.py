@@ -16,7 +16,7 @@ CASES = [
     ("function_rips", {"count": 300, "degree": 1, "target": 15, "floor": 5, "rounds": 2}),
     ("cubical", {"size": 256, "target": 25, "floor": 15}),
     ("rips_loops", {"count": 500, "target": 2, "floor": 1}),
-    ("rips_expansion", {"count": 300, "target": 25, "floor": 10, "rounds": 2}),
+    ("rips_expansion", {"count": 200, "target": 25, "floor": 10, "rounds": 2}),
     ("rips_components", {"count": 1000, "target": 10, "floor": 5}),
     ("sliced_batch", {"count": 40, "target": 5, "floor": 3}),
     ("rank_invariant", {"count": 100, "degree": 0, "lines": 20, "target": 1, "floor": 0.5}),

@@ -51,7 +51,7 @@ def build(state: dict) -> pn.viewable.Viewable:
         "loss": pn.widgets.Select(name="Loss", options=list(LOSSES), value="enlarge"),
         "transform": pn.widgets.Select(name="Direction", options=list(TRANSFORMS), value="diffeomorphic"),
         "rate": pn.widgets.FloatSlider(
-            name="Length of a step (largest move)", start=0.005, end=0.1, step=0.005, value=0.03
+            name="Length of a step (largest move)", start=0.005, end=0.1, step=0.005, value=0.02
         ),
         "seed": pn.widgets.IntInput(name="Seed", start=0, end=10_000, value=0),
         "points": pn.widgets.TextAreaInput(
