@@ -25,33 +25,38 @@ from lab.inductive_bias.task import Task
 
 
 @dataclass(frozen=True)
-class PublishedEstimate:
-    """``bits``, the fitted parameters, and whether the tail came from the distribution or from Sankaran's form."""
+class PublishedFit:
+    """SciPy's ``scale * ncx2(dof, shift)`` with location zero."""
 
-    bits: float
     dof: float
     shift: float
     scale: float
-    route: str
+
+    def bits(self, eps: float) -> float:
+        """``-logcdf`` in bits, or Sankaran's form where that is infinite (see :meth:`route`)."""
+        nats = self._nats(eps)
+        return (nats if math.isfinite(nats) else sankaran_nats(eps / self.scale, self.dof, self.shift)) / LOG2
+
+    def route(self, eps: float) -> str:
+        """``"distribution"`` or ``"Sankaran"``."""
+        return "distribution" if math.isfinite(self._nats(eps)) else "Sankaran"
+
+    def _nats(self, eps):
+        from scipy.stats import ncx2
+
+        eps = checks.number("eps", eps, low=0.0, open_low=True)
+        with np.errstate(all="ignore"):
+            return -float(ncx2.logcdf(eps, self.dof, self.shift, 0, self.scale))
 
 
-def estimate(losses, eps: float) -> PublishedEstimate:
-    """The published estimate of the bits from drawn losses, with SciPy's fit and tail.
-
-    Raises:
-        ValueError: ``eps`` not positive.
-    """
+def scipy_fit(losses) -> PublishedFit:
+    """The published fit of drawn losses, with SciPy's optimizer from SciPy's starting point."""
     from scipy.stats import ncx2
 
     x = checks.tensor("losses", losses, ndim=1).double().numpy()
-    eps = checks.number("eps", eps, low=0.0, open_low=True)
     with np.errstate(all="ignore"):
         dof, shift, _, scale = ncx2.fit(x, floc=0)
-        nats = -float(ncx2.logcdf(eps, dof, shift, 0, scale))
-    route = "distribution"
-    if not math.isfinite(nats):
-        nats, route = sankaran_nats(eps / scale, dof, shift), "Sankaran"
-    return PublishedEstimate(nats / LOG2, float(dof), float(shift), float(scale), route)
+    return PublishedFit(float(dof), float(shift), float(scale))
 
 
 def sankaran_nats(q: float, dof: float, shift: float) -> float:

@@ -200,6 +200,7 @@ def routes_table(law, *, draws: int = 10_000, shares=(0.95, 0.75, 0.5), seed: in
     from lab.inductive_bias.laws import LOG2, SampleLaw
 
     sample = SampleLaw(law.sample(draws, seed=seed))
+    scipy = published.scipy_fit(sample.losses)
     rows = []
     for name, eps in [
         *((f"{s:g} of the mean", s * law.mean) for s in shares),
@@ -211,7 +212,7 @@ def routes_table(law, *, draws: int = 10_000, shares=(0.95, 0.75, 0.5), seed: in
                 "threshold": name,
                 "eps": eps,
                 "exact": required_bits(law, eps).bits,
-                "scipy": published.estimate(sample.losses, eps).bits,
+                "scipy": scipy.bits(eps),
                 "fitted": fitted.bits,
                 "gamma": fitting.shifted_gamma_nats(sample.losses, eps) / LOG2,
                 "verdict of the fit": fitted.verdict,
@@ -298,3 +299,44 @@ def least_bits_report(profile: str = "default", *, eps: float = 0.03, seed: int 
             for name, width, amplitude, bits in rows
         ]
     )
+
+
+def benchmark_table():
+    """The committed comparison with peers, as ``make bench`` wrote it."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    path = Path(__file__).parents[2] / "data" / "benchmarks" / "inductive_bias.csv"
+    if not path.exists():
+        raise FileNotFoundError("data/benchmarks/inductive_bias.csv is missing; `make bench` writes it")
+    return pd.read_csv(path)
+
+
+def growth(sizes, *, eps_share: float = 0.5, seed: int = 0):
+    """CPU time of exact bits by number of points, and of the tail alone: ``points, bits_ms, tail_ms, bits``."""
+    import time
+
+    import pandas as pd
+
+    from lab.inductive_bias.bits import required_bits
+
+    rows = []
+    for size in sizes:
+        task = cosine_task(6, n_train=size, n_test=size, seed=seed)
+        space = KernelSpace(RBF(0.7), amplitude=1.0)
+        law = space.loss_law(task)
+        eps = eps_share * law.mean
+        began = time.process_time()
+        bits = required_bits(space.loss_law(task), eps).bits
+        middle = time.process_time()
+        required_bits(law, eps)
+        rows.append(
+            {
+                "points": size,
+                "bits_ms": 1e3 * (middle - began),
+                "tail_ms": 1e3 * (time.process_time() - middle),
+                "bits": bits,
+            }
+        )
+    return pd.DataFrame(rows)

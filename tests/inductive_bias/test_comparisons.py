@@ -178,8 +178,9 @@ def test_bound_of_2023_grows_exponentially_with_dimension():
 def test_published_estimate_is_far_too_low_and_changes_with_the_unit():
     law = KernelSpace(RBF(), amplitude=1.0).loss_law(digits(100, 100))
     losses, eps = law.sample(1000, seed=0), 0.5 * law.mean
-    found = published.estimate(losses, eps)
-    assert found.bits < 0.7 * required_bits(law, eps).bits
+    assert published.scipy_fit(losses).bits(eps) < 0.7 * required_bits(law, eps).bits
+    changed = published.scipy_fit(1000 * losses).bits(1000 * eps)
+    assert abs(changed / published.scipy_fit(losses).bits(eps) - 1) > 0.01
 
 
 def test_sankaran_saturates_where_the_truth_diverges():
