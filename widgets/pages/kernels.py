@@ -12,9 +12,9 @@ QUESTION = "Which form of an operation runs here, how exact is it, and how far f
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "op": pn.widgets.Select(name="Operation", options=spec.names(), value="rowloss"),
-        "size": pn.widgets.IntSlider(name="Size (times the small shape)", start=1, end=32, value=4),
-        "dtype": pn.widgets.Select(name="Number format", options=list(study.DTYPES), value="float32"),
+        "op": pn.widgets.Select(label="Operation", options=spec.names(), value="rowloss"),
+        "size": pn.widgets.IntSlider(label="Size (times the small shape)", start=1, end=32, value=4),
+        "dtype": pn.widgets.Select(label="Number format", options=list(study.DTYPES), value="float32"),
     }
     pages.sync(widgets, state)
     times, errors = pages.plot(label="time of each form", height=340), pages.plot(label="error of each form", height=340)
