@@ -79,7 +79,10 @@ class SharedVarianceGaussianNB(ClassifierMixin, BaseEstimator):
         mean = self.sum_ / np.maximum(self.count_, 1)[:, None]
         within = np.maximum(self.square_ / np.maximum(self.count_, 1)[:, None] - mean**2, 0.0)
         variance = prior @ within
-        variance = variance + max(self.variance_floor * variance.max(), np.finfo(float).tiny)
+        # one row a class or constant features: no spread to weigh by, so the nearest mean decides
+        spread = variance.max()
+        variance = variance + self.variance_floor * spread if spread > 0 else np.ones_like(variance)
+        variance = np.maximum(variance, np.finfo(float).tiny)
         weight = mean / variance
         bias = np.log(np.where(seen, prior, 1.0)) - 0.5 * (mean * weight).sum(1)
         return np.where(seen, X @ weight.T + bias, -np.inf)

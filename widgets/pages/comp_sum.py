@@ -12,9 +12,9 @@ QUESTION = "What does a small surrogate loss promise about accuracy, and how doe
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "tau": pn.widgets.FloatSlider(name="Index tau of the loss", start=0, end=2.5, step=0.05, value=1.5),
-        "classes": pn.widgets.IntSlider(name="Classes", start=2, end=100, value=10),
-        "excess": pn.widgets.FloatSlider(name="Excess surrogate risk", start=0.001, end=0.2, step=0.001, value=0.01),
+        "tau": pn.widgets.FloatSlider(label="Index tau of the loss", start=0, end=2.5, step=0.05, value=1.5),
+        "classes": pn.widgets.IntSlider(label="Classes", start=2, end=100, value=10),
+        "excess": pn.widgets.FloatSlider(label="Excess surrogate risk", start=0.001, end=0.2, step=0.001, value=0.01),
     }
     pages.sync(widgets, state)
     curves, bounds, table = pages.plot(label="loss curves"), pages.plot(label="consistency bounds"), pages.numbers()

@@ -13,12 +13,12 @@ QUESTION = "Which negatives does the contrastive loss push away, and how hard?"
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "temperature": pn.widgets.FloatSlider(name="Temperature", start=0.02, end=2, step=0.01, value=0.2),
-        "negatives": pn.widgets.IntSlider(name="Negatives of the anchor", start=2, end=128, value=31),
+        "temperature": pn.widgets.FloatSlider(label="Temperature", start=0.02, end=2, step=0.01, value=0.2),
+        "negatives": pn.widgets.IntSlider(label="Negatives of the anchor", start=2, end=128, value=31),
         "hardest": pn.widgets.FloatSlider(
-            name="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.8
+            label="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.8
         ),
-        "seed": pn.widgets.IntInput(name="Seed of the other similarities", start=0, end=10**6, value=0),
+        "seed": pn.widgets.IntInput(label="Seed of the other similarities", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
     shares, counts, table = (

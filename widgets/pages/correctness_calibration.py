@@ -15,13 +15,13 @@ QUESTION = "The prediction is narrowly wrong: should its confidence rise or fall
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "true": pn.widgets.FloatSlider(
-            name="Probability of the true class", start=0.01, end=0.98, step=0.01, value=0.40
+            label="Probability of the true class", start=0.01, end=0.98, step=0.01, value=0.40
         ),
         "rival": pn.widgets.FloatSlider(
-            name="Share of the rest that one rival takes", start=0.05, end=1, step=0.01, value=0.92
+            label="Share of the rest that one rival takes", start=0.05, end=1, step=0.01, value=0.92
         ),
-        "temperature": pn.widgets.FloatSlider(name="Temperature", start=0.1, end=10, step=0.1, value=2.0),
-        "classes": pn.widgets.IntSlider(name="Classes", start=3, end=20, value=4),
+        "temperature": pn.widgets.FloatSlider(label="Temperature", start=0.1, end=10, step=0.1, value=2.0),
+        "classes": pn.widgets.IntSlider(label="Classes", start=3, end=20, value=4),
     }
     pages.sync(widgets, state)
     curves, bars, table = pages.plot(label="objectives"), pages.plot(label="probabilities"), pages.numbers()

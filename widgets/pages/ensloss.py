@@ -13,10 +13,10 @@ QUESTION = "If training only sees the derivatives of a loss, why choose one loss
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "draws": pn.widgets.IntSlider(name="Draws", start=1, end=20, value=5),
-        "batch": pn.widgets.IntSlider(name="Batch size", start=2, end=256, value=64),
-        "box_cox": pn.widgets.FloatSlider(name="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0),
-        "seed": pn.widgets.IntInput(name="Seed", start=0, end=10**6, value=0),
+        "draws": pn.widgets.IntSlider(label="Draws", start=1, end=20, value=5),
+        "batch": pn.widgets.IntSlider(label="Batch size", start=2, end=256, value=64),
+        "box_cox": pn.widgets.FloatSlider(label="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0),
+        "seed": pn.widgets.IntInput(label="Seed", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
     derivatives, table = pages.plot(label="sampled derivatives"), pages.numbers()
@@ -34,6 +34,7 @@ def draw(draws, batch, box_cox, seed, theme):
         "draws checked": 200,
         "non-decreasing in the margin": int((sampled.diff(dim=1) >= 0).all(1).sum()),
         "negative everywhere": int((sampled < 0).all(1).sum()),
+        "median magnitude": round(float(-sampled.median()), 3),
         "share of magnitudes at the clip": round(float((sampled <= -1).double().mean()), 3),
     }
     return figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme), numbers

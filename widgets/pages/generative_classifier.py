@@ -17,12 +17,12 @@ SIZES, SEEDS = (8, 12, 20, 40, 80, 160, 320), 3
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "samples": pn.widgets.IntSlider(name="Training samples", start=8, end=320, value=24),
-        "features": pn.widgets.IntSlider(name="Features n", start=2, end=80, value=30),
+        "samples": pn.widgets.IntSlider(label="Training samples", start=8, end=320, value=24),
+        "features": pn.widgets.IntSlider(label="Features n", start=2, end=80, value=30),
         "regularization": pn.widgets.FloatSlider(
-            name="log10 of C of logistic regression", start=-3, end=3, step=0.5, value=0.0
+            label="log10 of C of logistic regression", start=-3, end=3, step=0.5, value=0.0
         ),
-        "seed": pn.widgets.IntInput(name="Seed", start=0, end=10**6, value=0),
+        "seed": pn.widgets.IntInput(label="Seed", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
     weights, errors, table = (

@@ -16,14 +16,14 @@ NEGATIVES, POSITIVES = (-0.6, -0.4, -0.2, 0.0, 0.15), (0.55, 0.7)
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "positive": pn.widgets.FloatSlider(
-            name="Similarity of the weakest positive", start=-1, end=1, step=0.05, value=0.1
+            label="Similarity of the weakest positive", start=-1, end=1, step=0.05, value=0.1
         ),
         "negative": pn.widgets.FloatSlider(
-            name="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.35
+            label="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.35
         ),
-        "steepness": pn.widgets.FloatSlider(name="Steepness of the network", start=0.5, end=50, step=0.5, value=5.0),
-        "network": pn.widgets.Select(name="Network", options=list(NETWORKS), value="odd-even"),
-        "sigmoid": pn.widgets.Select(name="Sigmoid", options=list(SIGMOIDS), value="cauchy"),
+        "steepness": pn.widgets.FloatSlider(label="Steepness of the network", start=0.5, end=50, step=0.5, value=5.0),
+        "network": pn.widgets.Select(label="Network", options=list(NETWORKS), value="odd-even"),
+        "sigmoid": pn.widgets.Select(label="Sigmoid", options=list(SIGMOIDS), value="cauchy"),
     }
     pages.sync(widgets, state)
     matrix, pulls, table = pages.plot(label="soft permutation"), pages.plot(label="pull on each pair"), pages.numbers()

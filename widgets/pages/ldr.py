@@ -13,9 +13,9 @@ QUESTION = "How much should a loss believe its label, and can each row decide fo
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "temperature": pn.widgets.FloatSlider(name="Temperature lambda", start=0.05, end=20, step=0.05, value=3.0),
-        "margin": pn.widgets.FloatSlider(name="Margin c", start=0, end=2, step=0.1, value=0.1),
-        "alpha": pn.widgets.FloatSlider(name="Freedom alpha of the adaptive loss", start=1.1, end=5, step=0.1, value=2.0),
+        "temperature": pn.widgets.FloatSlider(label="Temperature lambda", start=0.05, end=20, step=0.05, value=3.0),
+        "margin": pn.widgets.FloatSlider(label="Margin c", start=0, end=2, step=0.1, value=0.1),
+        "alpha": pn.widgets.FloatSlider(label="Freedom alpha of the adaptive loss", start=1.1, end=5, step=0.1, value=2.0),
     }
     pages.sync(widgets, state)
     spectrum, adaptive, table = pages.plot(label="loss over lambda"), pages.plot(label="adaptive temperatures"), pages.numbers()

@@ -13,12 +13,12 @@ QUESTION = "Why is noise contrast slow far from its noise, and what does the tru
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "mean": pn.widgets.FloatSlider(name="Mean R of the data", start=1, end=10, step=0.5, value=5.0),
-        "scale": pn.widgets.FloatSlider(name="Spread s of the noise", start=0.5, end=10, step=0.5, value=3.0),
+        "mean": pn.widgets.FloatSlider(label="Mean R of the data", start=1, end=10, step=0.5, value=5.0),
+        "scale": pn.widgets.FloatSlider(label="Spread s of the noise", start=0.5, end=10, step=0.5, value=3.0),
         "gamma": pn.widgets.FloatSlider(
-            name="Weight gamma of the newest batch", start=0.05, end=1, step=0.05, value=0.5
+            label="Weight gamma of the newest batch", start=0.05, end=1, step=0.05, value=0.5
         ),
-        "rate": pn.widgets.FloatSlider(name="Learning rate", start=0.02, end=0.5, step=0.02, value=0.1),
+        "rate": pn.widgets.FloatSlider(label="Learning rate", start=0.02, end=0.5, step=0.02, value=0.1),
     }
     pages.sync(widgets, state)
     slopes, errors, table = (

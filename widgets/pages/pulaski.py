@@ -16,13 +16,13 @@ SAMPLES = 10
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "share": pn.widgets.FloatSlider(
-            name="Share of samples with the lesion in doubt", start=0, end=1, step=0.1, value=0.2
+            label="Share of samples with the lesion in doubt", start=0, end=1, step=0.1, value=0.2
         ),
         "blend": pn.widgets.FloatSlider(
-            name="Blend of all samples into their mean", start=0, end=1, step=0.05, value=0.0
+            label="Blend of all samples into their mean", start=0, end=1, step=0.05, value=0.0
         ),
-        "marking": pn.widgets.IntSlider(name="Raters of four that mark it", start=0, end=4, value=2),
-        "image": pn.widgets.IntSlider(name="Image", start=0, end=19, value=8),
+        "marking": pn.widgets.IntSlider(label="Raters of four that mark it", start=0, end=4, value=2),
+        "image": pn.widgets.IntSlider(label="Image", start=0, end=19, value=8),
     }
     pages.sync(widgets, state)
     masks, profile, table = pages.plot(label="masks"), pages.plot(label="distances over the share"), pages.numbers()

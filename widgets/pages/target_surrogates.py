@@ -17,11 +17,11 @@ QUESTION = "If the gradient in the outputs is expensive, how far can one of them
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "eta": pn.widgets.FloatSlider(
-            name="Step eta in output space (1/L = 4)", start=0.5, end=40, step=0.5, value=4.0
+            label="Step eta in output space (1/L = 4)", start=0.5, end=40, step=0.5, value=4.0
         ),
-        "inner": pn.widgets.IntSlider(name="Inner steps", start=1, end=20, value=5),
-        "at": pn.widgets.FloatSlider(name="Present weight", start=-4, end=4, step=0.1, value=-2.0),
-        "flips": pn.widgets.FloatSlider(name="Share of flipped labels", start=0, end=0.5, step=0.05, value=0.2),
+        "inner": pn.widgets.IntSlider(label="Inner steps", start=1, end=20, value=5),
+        "at": pn.widgets.FloatSlider(label="Present weight", start=-4, end=4, step=0.1, value=-2.0),
+        "flips": pn.widgets.FloatSlider(label="Share of flipped labels", start=0, end=0.5, step=0.05, value=0.2),
     }
     pages.sync(widgets, state)
     bound, curves, table = pages.plot(label="loss and surrogate"), pages.plot(label="loss over calls"), pages.numbers()

@@ -53,9 +53,12 @@ def mean_errors(mean, scale, seeds, steps):
     }
 
 
-def _final_errors(mean, scale, method, seeds, steps=2000, **options):
+MEAN_STEPS = {"smoke": 600, "default": 2000, "full": 2000}
+
+
+def _final_errors(mean, scale, method, seeds, steps):
     return torch.tensor([
-        float(estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed, **options)[-20:].mean()) for seed in seeds
+        float(estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed)[-20:].mean()) for seed in seeds
     ])  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def faster(data, seeds, budget):
     seeds = seeds[:2] if budget == "smoke" else seeds
     shown, worst = {}, None
     for mean, scale in ((4.0, 2.0), (8.0, 4.0), (8.0, 6.0)):
-        meco, nce = _final_errors(mean, scale, "meco", seeds), _final_errors(mean, scale, "nce", seeds)
+        meco, nce = (_final_errors(mean, scale, method, seeds, MEAN_STEPS[budget]) for method in ("meco", "nce"))
         ratio = meco / nce
         shown[f"R {mean:g}, s {scale:g}"] = {"likelihood": float(meco.mean()), "noise contrast": float(nce.mean())}
         if worst is None or float(ratio.mean()) > float(worst.mean()):
@@ -79,7 +82,7 @@ def narrow(data, seeds, budget):
     seeds = seeds[:2] if budget == "smoke" else seeds
     shown = {}
     for mean in (2.0, 4.0):
-        meco, nce = _final_errors(mean, 1.0, "meco", seeds), _final_errors(mean, 1.0, "nce", seeds)
+        meco, nce = (_final_errors(mean, 1.0, method, seeds, MEAN_STEPS[budget]) for method in ("meco", "nce"))
         shown[f"R {mean:g}, s 1"] = {"likelihood": float(meco.mean()), "noise contrast": float(nce.mean())}
     return sampled(meco - nce, 0.0, {"final error": shown}, seeds=seeds)
 
@@ -170,10 +173,10 @@ def density_grids(seed, budget, half=4.0, points=81):
     """Normalized densities of both methods on a grid (points, points) of the square of half-width ``half``, and their test nats."""
     axis = torch.linspace(-half, half, points)
     x = torch.cartesian_prod(axis, axis)
+    models = fit_energies(seed, DENSITY_STEPS[budget])
     with torch.no_grad():
         maps = {
-            name: (log_density(m, x).double() - grid_log_z(m)).exp().reshape(points, points)
-            for name, m in fit_energies(seed, DENSITY_STEPS[budget]).items()
+            name: (log_density(m, x).double() - grid_log_z(m)).exp().reshape(points, points) for name, m in models.items()
         }
     return maps, held_out_nats(seed, budget)
 

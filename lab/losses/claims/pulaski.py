@@ -80,7 +80,7 @@ def train(distance: str, seed: int, epochs: int, *, images: int = 200, radius: f
 
 def _plan(seeds, budget):
     if budget == "smoke":
-        return tuple(seeds)[:2], 2
+        return tuple(seeds)[:2], 1
     return tuple(seeds), 15 if budget == "default" else 60
 
 

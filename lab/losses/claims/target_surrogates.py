@@ -224,7 +224,7 @@ def imitation(data, seeds, budget):
     and updates; both arms tune eta over the same four values on seeds of their own.
     """
     seeds = seeds[:2] if budget == "smoke" else seeds
-    rounds = 15 if budget == "smoke" else 60
+    rounds = 8 if budget == "smoke" else 60
     etas = (0.05, 0.1, 0.25, 0.5)
     chosen = {
         inner: min(etas, key=lambda eta, inner=inner: sum(_imitate(eta, inner, 1000 + s, rounds) for s in range(2)))

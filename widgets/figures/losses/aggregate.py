@@ -46,7 +46,8 @@ def aggregate_risk(
     best = min(range(len(GRID)), key=risks.__getitem__)
     end = min(risks[0], risks[-1])
     title = f"Bags of {k}: the best weight is {GRID[best]:.2f}"
-    title += f", {1 - risks[best] / end:.0%} below the better end" if 0 < best < len(GRID) - 1 else ", at an end"
+    gain = 1 - risks[best] / end
+    title += f", {gain:.0%} below the better end" if gain >= 0.005 else ", hardly better than an end"
     fig = figure(*traces, theme=theme, title=title, x="weight rho of the instance loss", y="squared parameter error")
     return fig.update_yaxes(range=[0, 1.15 * min(max(risks), 4 * risks[best])])
 
