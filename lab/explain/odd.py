@@ -26,16 +26,16 @@ import torch
 from lab.explain import solve
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # noise variance relative to the variance of all products of three
+LARGEST = 2048  # pairs up to which the dual is formed; beyond, plain KernelSHAP has enough draws
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Everything that depends on the draws alone: ``alpha = inverse h``, ``beta = linear h``, noise ``ridge (P + 1,)``."""
+    """One ridge: ``alpha = inverse h`` and the Shapley values ``whole h``, ``without[g] h``; ``h (P + 1,)`` with both ends."""
 
-    ridge: torch.Tensor
     inverse: torch.Tensor  # (P + 1, P + 1), rank P + 1 - K
-    linear: torch.Tensor  # (K, P + 1)
-    cubic: torch.Tensor  # (K, P + 1): the Shapley value of the products of three from alpha
+    whole: torch.Tensor  # (K, P + 1)
+    without: torch.Tensor  # (G, K, P + 1): without the pairs of one jackknife group
 
 
 def fit(
@@ -43,39 +43,29 @@ def fit(
 ) -> solve.Fit:
     """Shapley values ``(N, K, C)`` of ``y = f - f(b)`` ``(N, m, C)``, with ``rise = f(x) - f(b)`` ``(N, 1, C)``."""
     instances, draws, channels = y.shape
-    count = design.shape[1]
-    pairs = design.view(draws // 2, 2, count) if draws % 2 == 0 else None
-    if count < 3 or pairs is None or bool((pairs.sum(1) != 1).any()) or bool((group < 0).all()) or draws // 2 <= count:
+    count, pairs = design.shape[1], draws // 2
+    paired = draws % 2 == 0 and not bool((design[0::2] + design[1::2] != 1).any())
+    sampled = len(torch.unique(group[group >= 0])) > 1
+    if count < 3 or not paired or not sampled or not count < pairs <= LARGEST:
         return _plain(design, weight, y, rise, group)
-    sign = 2 * pairs[:, 0] - 1
-    odd = (y[:, 0::2] - y[:, 1::2]).permute(1, 0, 2).reshape(draws // 2, -1) / 2
+    sign, pair_group = 2 * design[0::2] - 1, group[0::2]
+    pair_weight = weight[0::2] + weight[1::2]
+    odd = (y[:, 0::2] - y[:, 1::2]).permute(1, 0, 2).reshape(pairs, -1) / 2
     odd = torch.cat([odd, rise.permute(1, 0, 2).reshape(1, -1) / 2])  # the pair of both ends is known
-    pair_weight, pair_group = weight[0::2] + weight[1::2], group[0::2]
-    operators = _operators(sign)
-    dual = torch.stack([operator.inverse @ odd for operator in operators])
-    left_out = dual / torch.stack([torch.diagonal(operator.inverse) for operator in operators])[..., None]
-    score = torch.einsum("p,jpn->jn", pair_weight, left_out[:, :-1].square())
-    best = score.argmin(0)
-    chosen = dual.gather(0, best[None, None].expand(1, *dual.shape[1:]))[0]
-    slope = torch.stack([operator.linear @ odd for operator in operators])
-    slope = slope.gather(0, best[None, None].expand(1, *slope.shape[1:]))[0]
-
-    ridge = torch.stack([operator.ridge for operator in operators])[best].T
-    pairs_fit = _Pairs(sign, pair_weight, pair_group)
-    theta = pairs_fit.shapley(slope, chosen, ridge, operators[0].cubic, None)
-    groups = int(pair_group.max()) + 1
-    deviations = theta.new_zeros(groups, *theta.shape)
-    columns = [torch.nonzero(best == j)[:, 0] for j in range(len(operators))]
-    for g in range(groups):
-        rows = torch.nonzero(pair_group == g)[:, 0]
-        without, tilted = chosen.clone(), slope.clone()
-        for operator, mine in zip(operators, columns):
-            if len(mine):
-                block = torch.linalg.solve(operator.inverse[rows][:, rows], chosen[rows][:, mine])
-                without[:, mine] -= operator.inverse[rows].T @ block
-                tilted[:, mine] -= operator.linear[:, rows] @ block
-        without[rows] = 0
-        deviations[g] = pairs_fit.shapley(tilted, without, ridge, operators[0].cubic, g) - theta
+    operators, condition = _remembered(_Key(sign, pair_weight, pair_group))
+    scores = []
+    for operator in operators:
+        left_out = (operator.inverse @ odd) / torch.diagonal(operator.inverse)[:, None]
+        scores.append(pair_weight @ left_out[:-1].square())
+    best = torch.stack(scores).argmin(0)
+    groups = len(operators[0].without)
+    theta = odd.new_empty(count, odd.shape[1])
+    deviations = odd.new_empty(groups, *theta.shape)
+    for j, operator in enumerate(operators):
+        mine = torch.nonzero(best == j)[:, 0]
+        if len(mine):
+            theta[:, mine] = operator.whole @ odd[:, mine]
+            deviations[:, :, mine] = operator.without @ odd[:, mine] - theta[:, mine]
     flat = y.permute(1, 0, 2).reshape(draws, -1)
     residual = flat - design @ theta
     for g in range(groups):
@@ -85,41 +75,8 @@ def fit(
         theta.view(count, instances, channels).permute(1, 0, 2),
         deviations.view(groups, count, instances, channels).permute(2, 0, 1, 3),
         residual.view(draws, instances, channels).permute(1, 0, 2),
-        torch.full((instances,), pairs_fit.condition, dtype=torch.float64),
+        torch.full((instances,), condition, dtype=torch.float64),
     )
-
-
-class _Pairs:
-    """KernelSHAP in the space of pairs: ``argmin sum_p w_p (h_p - s_p . phi / 2)^2`` under ``1 . phi = 2 h(1)``."""
-
-    def __init__(self, sign, weight, group):
-        count = sign.shape[1]
-        self.count = count
-        self.across = torch.linalg.svd(torch.ones(1, count, dtype=torch.float64))[2][1:].T
-        self.psi, self.weight, self.group, self.sign = sign @ self.across / 2, weight, group, sign
-        groups = int(group.max()) + 1
-        self.scaled = self.psi * weight[:, None]
-        member, fixed = solve.memberships(group)
-        self.grams = torch.stack([(self.scaled * member[:, g, None]).T @ self.psi for g in range(groups)])
-        self.exact = (self.scaled * fixed[:, None]).T @ self.psi
-        self.fixed, self.grow = fixed, groups / max(groups - 1, 1)
-        self.total = self.grams.sum(0)
-        self.whole, condition = solve._inverse((self.exact + self.total)[None])
-        self.condition = float(condition[0])
-
-        self.tilt = sign.sum(1) / count  # what the mean weight explains of a pair
-
-    def shapley(self, slope, dual, ridge, cubic, without: int | None) -> torch.Tensor:
-        """Shapley value of the proxy plus KernelSHAP of its residual, which at the fitted pairs is ``ridge * alpha``."""
-        left = ridge * dual
-        if without is None:
-            reader = self.across @ self.whole[0] @ self.scaled.T
-        else:
-            keep = self.fixed + self.grow * ((self.group >= 0) & (self.group != without)).double()
-            gram = self.exact + self.grow * (self.total - self.grams[without])
-            reader = self.across @ solve._inverse(gram[None])[0][0] @ (self.scaled * keep[:, None]).T
-        along = 2 / self.count - reader @ self.tilt  # what the known ends add
-        return 2 * slope + cubic @ dual + reader @ left[:-1] + along[:, None] * left[-1:]
 
 
 def _plain(design, weight, y, rise, group) -> solve.Fit:
@@ -131,24 +88,33 @@ def _plain(design, weight, y, rise, group) -> solve.Fit:
     return fit.mapped(across, along[:, None] * rise)
 
 
-def _operators(sign: torch.Tensor) -> tuple[Operator, ...]:
-    key = (sign.shape, sign.to(torch.int8).numpy().tobytes())
-    return _remembered(*key)
+class _Key:
+    """Pairs, weights and groups as a key of the cache: equal draws have equal bytes."""
+
+    def __init__(self, sign: torch.Tensor, weight: torch.Tensor, group: torch.Tensor):
+        self.parts = (sign, weight, group)
+        self.content = (sign.shape, *(part.numpy().tobytes() for part in (sign.to(torch.int8), weight, group)))
+
+    def __hash__(self):
+        return hash(self.content)
+
+    def __eq__(self, other):
+        return self.content == other.content
 
 
-@lru_cache(maxsize=4)
-def _remembered(shape, content) -> tuple[Operator, ...]:
-    """The operators of one set of pairs; they do not depend on ``f``, so equal draws find them again."""
-    import numpy as np
-
-    sign = torch.from_numpy(np.frombuffer(content, dtype=np.int8).reshape(shape).copy()).double()
+@lru_cache(maxsize=2)
+def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
+    """The operators of one set of pairs. They do not depend on ``f``, so the next explanation finds them again."""
+    sign, weight, group = key.parts
     pairs, count = sign.shape
+    readers, condition = _readers(sign, weight, group)
     sign = torch.cat([sign, torch.ones(1, count, dtype=torch.float64)])
     agreement = sign @ sign.T
     third = (agreement**3 - (3 * count - 2) * agreement) / 6 / math.comb(count, 3)
     total = sign.sum(1, keepdim=True)
     # of the products of three, those with player j: s_j times e_2 of the other signs
-    cubic = (sign * ((total - sign).square() - (count - 1)) / 2 * (2 / 3) / math.comb(count, 3)).T.contiguous()
+    cubic = (sign * ((total - sign).square() - (count - 1)) / 2 * (2 / 3) / math.comb(count, 3)).T
+    members = [torch.nonzero(group == g)[:, 0] for g in range(len(readers) - 1)]
     found = []
     for ridge in RIDGES:
         diagonal = torch.full((pairs + 1,), ridge, dtype=torch.float64)
@@ -156,5 +122,32 @@ def _remembered(shape, content) -> tuple[Operator, ...]:
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(third + torch.diag(diagonal)))
         side = inverse @ sign
         linear = torch.linalg.solve(sign.T @ side, side.T)
-        found.append(Operator(diagonal, inverse - side @ linear, linear, cubic))
-    return tuple(found)
+        inverse = inverse - side @ linear
+        maps = cubic + readers * diagonal  # what alpha adds: its products of three, and KernelSHAP of the residual
+        plain = (maps.reshape(-1, pairs + 1) @ inverse).view(*maps.shape) + 2 * linear
+        without = plain[:-1]
+        for g, rows in enumerate(members):
+            block = torch.linalg.solve(inverse[rows][:, rows], inverse[rows])
+            without[g] -= (maps[g] @ inverse[:, rows] + 2 * linear[:, rows]) @ block
+        found.append(Operator(inverse, plain[-1], without))
+    return tuple(found), condition
+
+
+def _readers(sign: torch.Tensor, weight: torch.Tensor, group: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """KernelSHAP in the space of pairs, ``argmin sum_p w_p (h_p - s_p . phi / 2)^2`` under ``1 . phi = 2 h(1)``, as matrices.
+
+    ``(G + 1, K, P + 1)``: without each jackknife group, and at the end with all; and the condition number of the last.
+    """
+    count = sign.shape[1]
+    across = torch.linalg.svd(torch.ones(1, count, dtype=torch.float64))[2][1:].T
+    psi = sign @ across / 2
+    groups = int(group.max()) + 1
+    keep = (group[None] != torch.arange(groups)[:, None]).double()
+    # the pairs that stay are weighted up, so that enumerated and sampled parts keep their proportion
+    keep = torch.where(group < 0, 1.0, keep * groups / (groups - 1))
+    mass = torch.cat([keep, torch.ones(1, len(group), dtype=torch.float64)]) * weight
+    scaled = psi * mass[..., None]
+    inverse, condition = solve._inverse(scaled.mT @ psi)
+    reader = across @ inverse @ scaled.mT
+    ends = 2 / count - reader @ (sign.sum(1) / count)  # what the known ends add
+    return torch.cat([reader, ends[..., None]], -1), float(condition[-1])

@@ -130,14 +130,14 @@ def perturbation(
 
 @measures("explain.perturbation-flip")
 def perturbation_flip(data, seeds, budget, swap: bool = False) -> Measured:
-    """The smaller of two advantages: of mask methods under removal, of gradient methods under jitter."""
+    """The smaller of two relative advantages: of mask methods under removal, of gradient methods under jitter."""
     removal, jitter = [], []
     for seed in seeds:
         for one in subjects(data, seed, budget, families=NONLINEAR[budget][-1:]):
             found = perturbation(studies.one_output(one), seed=seed, n_samples=400 if budget == "smoke" else 1000)
             first, second = (GRADIENT, MASK) if not swap else (MASK, GRADIENT)
-            removal.append(_mean(found["removed"], first) - _mean(found["removed"], second))
-            jitter.append(_mean(found["jittered"], second) - _mean(found["jittered"], first))
+            removal.append(_ahead(_mean(found["removed"], second), _mean(found["removed"], first)))
+            jitter.append(_ahead(_mean(found["jittered"], first), _mean(found["jittered"], second)))
     (a, a_interval), (b, b_interval) = mean_interval(removal), mean_interval(jitter)
     value, interval = (a, a_interval) if a_interval[0] <= b_interval[0] else (b, b_interval)
     return Measured(value, interval, a_interval[0] > 0 and b_interval[0] > 0, {"removal": a, "jitter": b})
@@ -183,6 +183,11 @@ def refusal(data, seeds, budget, threshold: float = 0.2) -> Measured:
         ]
     value = sum(right) / len(right)
     return exact(value, value == 1.0, answers=len(right))
+
+
+def _ahead(better: float, worse: float) -> float:
+    """``(worse - better) / (worse + better)``: comparable between models of different steepness."""
+    return (worse - better) / max(worse + better, 1e-300)
 
 
 def _mean(values: dict[str, float], names: tuple[str, ...]) -> float:
