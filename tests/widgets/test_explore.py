@@ -8,7 +8,7 @@ import pytest
 
 from widgets import pages
 from widgets.jupyter import explore
-from widgets.jupyter.explore import NotebookExplorer, of_page, twin
+from widgets.jupyter.explorer import NotebookExplorer, of_page, twin
 
 
 def test_moving_a_control_gives_the_figure_that_draw_gives():
@@ -43,6 +43,29 @@ def test_host_without_widgets_finds_a_figure_beside_them(monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda item, **_: shown.append(item))
     explore("comp-sum")._ipython_display_()
     assert {"application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json"} <= set(shown[0])
+
+
+def test_every_explorer_that_is_named_exists_whatever_was_imported_before():
+    import widgets.jupyter
+
+    for name in dir(widgets.jupyter):
+        assert callable(getattr(widgets.jupyter, name)), name
+    assert callable(widgets.jupyter.explore)
+    assert callable(widgets.jupyter.studies)
+
+
+def test_list_of_studies_links_every_notebook():
+    from lab import claims
+    from lab.report.store import project_root
+    from widgets.jupyter import studies
+
+    text = studies()._repr_html_()
+    for method in claims.methods():
+        if method.notebook and (project_root() / method.notebook).is_file():
+            assert f'href="{method.notebook.removeprefix("notebooks/")}"' in text
+    assert {method.room for method in studies("losses").methods} == {"losses"}
+    with pytest.raises(ValueError, match="did you mean 'losses'"):
+        studies("loses")
 
 
 def test_unknown_method_and_setting_are_refused_with_the_nearest():

@@ -57,6 +57,12 @@ def test_every_page_of_the_project_keeps_the_contract():
         assert found.method in methods, f"{found.name}: METHOD {found.method!r} is not in the catalog"
 
 
+@pytest.mark.parametrize("name", pages.names())
+def test_every_page_refuses_an_unknown_setting_in_words(name):
+    with pytest.raises(ValueError, match="no_such_setting"):
+        pages.find(name).build({"no_such_setting": 1})
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"TITLE": ""}, "TITLE"), ({"ROUTE": "Two Words"}, "kebab-case"), ({"METHOD": None}, "METHOD"), ({"build": 3}, "build")],

@@ -16,9 +16,9 @@ _PLACES = {
     "ExplanationExplorer": "widgets.jupyter.explain",
     "BiasExplorer": "widgets.jupyter.inductive_bias",
     "KernelExplorer": "widgets.jupyter.kernels",
-    "Explorer": "widgets.jupyter.explore",
-    "explore": "widgets.jupyter.explore",
-    "studies": "widgets.jupyter.studies",
+    "Explorer": "widgets.jupyter.explorer",
+    "explore": "widgets.jupyter.explorer",
+    "studies": "widgets.jupyter.listing",
 }
 
 __all__ = list(_PLACES)
@@ -27,10 +27,7 @@ __all__ = list(_PLACES)
 def __getattr__(name):
     if name not in _PLACES:
         raise AttributeError(f"module 'widgets.jupyter' has no attribute {name!r}; it has {', '.join(_PLACES)}")
-    found = getattr(import_module(_PLACES[name]), name)
-    # importing a module whose name is its function's puts the module there first
-    globals()[name] = found
-    return found
+    return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__():

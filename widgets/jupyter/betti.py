@@ -9,7 +9,7 @@ from lab import checks, topology
 from lab.topology import images
 from lab.topology.barcodes import NAMES
 from widgets.figures.topology import betti as figures
-from widgets.jupyter.explore import Explorer
+from widgets.jupyter.explorer import Explorer
 
 _WIDTH = {"width": "340px"}
 _STYLE = {"description_width": "130px"}

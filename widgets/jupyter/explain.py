@@ -10,7 +10,7 @@ from lab.explain.engine import prepare
 from lab.explain.neighbourhoods import Exponential, Masks
 from lab.explain.risk import fit_recipe, possible_methods, questions, recipes
 from widgets.figures import explain as figures
-from widgets.jupyter.explore import Explorer
+from widgets.jupyter.explorer import Explorer
 
 _STYLE = {"style": {"description_width": "110px"}, "layout": {"width": "340px"}, "continuous_update": False}
 

@@ -11,7 +11,7 @@ import torch
 from lab import checks
 from lab.inductive_bias import GaussianQuadraticLaw, KernelSpace, Task, bit_map, estimates, required_bits
 from widgets.figures import inductive_bias as figures
-from widgets.jupyter.explore import Explorer
+from widgets.jupyter.explorer import Explorer
 
 
 class BiasExplorer(Explorer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from widgets.jupyter.explore import Explorer, of_page
+from widgets.jupyter.explorer import Explorer, of_page
 
 
 def KernelExplorer(**state) -> Explorer:

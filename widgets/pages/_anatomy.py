@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import pandas as pd
 import panel as pn
@@ -56,16 +57,20 @@ def as_frame(value) -> pd.DataFrame:
     return value if isinstance(value, pd.DataFrame) else pd.DataFrame(value)
 
 
-def table_html(frame: pd.DataFrame) -> str:
-    """An accessible HTML table: four significant digits, the full number in the cell's title, glossary terms explained."""
+def table_html(frame: pd.DataFrame, *, glossary: bool = True) -> str:
+    """An accessible HTML table: four significant digits, the full number in the cell's title.
+
+    ``glossary=True`` explains terms, which needs the stylesheet of the pages; a notebook's output goes without.
+    """
+    word = mark if glossary else escape
     numeric = [all(_is_number(value) for value in frame[name]) and len(frame) > 0 for name in frame.columns]
     head = "".join(
-        f'<th scope="col"{_number_class(is_numeric)}>{mark(str(name))}</th>'
+        f'<th scope="col"{_number_class(is_numeric)}>{word(str(name))}</th>'
         for name, is_numeric in zip(frame.columns, numeric)
     )
     rows = []
     for record in frame.itertuples(index=False, name=None):
-        cells = "".join(_cell(value, first=i == 0) for i, value in enumerate(record))
+        cells = "".join(_cell(value, word, first=i == 0) for i, value in enumerate(record))
         rows.append(f"<tr>{cells}</tr>")
     return (
         '<div class="lab-table" tabindex="0" role="region" aria-label="numbers">'
@@ -81,7 +86,7 @@ def _number_class(is_numeric: bool) -> str:
     return ' class="number"' if is_numeric else ""
 
 
-def _cell(value, *, first: bool) -> str:
+def _cell(value, word, *, first: bool) -> str:
     if isinstance(value, bool):
         return f"<td>{'yes' if value else 'no'}</td>"
     if _is_number(value):
@@ -90,7 +95,7 @@ def _cell(value, *, first: bool) -> str:
         return f'<td class="number"{title}>{text}</td>'
     if value is None:
         return "<td></td>"
-    return f'<th scope="row">{mark(str(value))}</th>' if first else f"<td>{mark(str(value))}</td>"
+    return f'<th scope="row">{word(str(value))}</th>' if first else f"<td>{word(str(value))}</td>"
 
 
 def number_text(value) -> str:

@@ -119,4 +119,4 @@ def _emit(content: Static, route: str) -> None:
     for figure in content.figures:
         display(figure)
     for frame in content.numbers:
-        display({"text/html": table_html(frame), "text/plain": frame.to_string(index=False)}, raw=True)
+        display({"text/html": table_html(frame, glossary=False), "text/plain": frame.to_string(index=False)}, raw=True)
