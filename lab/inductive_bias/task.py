@@ -190,9 +190,9 @@ class Task:
     ) -> Task:
         """A task from a data frame, a path to a CSV file, or a table of :mod:`lab.datasets`.
 
-        Numeric columns are standardized on the training part, columns of words become indicators, rows with a missing
-        value are dropped. ``target`` names the column to predict (default: the last); words, booleans and integers
-        with at most 20 values are classes.
+        Numeric columns are standardized on the training part, columns of words become indicators, empty columns and
+        rows with a missing value are dropped. ``target`` names the column to predict (default: the last); words,
+        booleans and integers with at most 20 values are classes.
         """
         import pandas as pd
 
@@ -204,10 +204,14 @@ class Task:
             raise ValueError(f"table must have a feature and a target column, got {frame.shape[1]} column(s)")
         target = frame.columns[-1] if target is None else target
         checks.choice("target", target, list(frame.columns))
-        frame = frame.dropna()
+        frame = frame.dropna(axis=1, how="all").dropna()
+        if target not in frame:
+            raise ValueError(f"target column {target!r} holds no values")
         if len(frame) < 2:
             raise ValueError("table must have at least two rows without missing values")
         labels, features = frame[target], frame.drop(columns=target)
+        if labels.nunique() < 2:
+            raise ValueError(f"target column {target!r} holds one value ({labels.iloc[0]!r}); at least two are needed")
         words = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
         for name in words:
             if features[name].nunique() > max_categories:

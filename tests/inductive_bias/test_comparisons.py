@@ -267,3 +267,15 @@ def test_table_targets_keep_their_kind():
     assert Task.from_table(frame).classes == ()
     frame["y"] = rng.integers(0, 3, 40)
     assert len(Task.from_table(frame).classes) == 3
+
+
+def test_empty_and_constant_columns_do_no_harm():
+    import pandas as pd
+
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({"x": rng.normal(size=40), "same": 1.0, "void": np.nan, "y": rng.normal(size=40)})
+    task = Task.from_table(pd.concat([frame, frame.iloc[:5]]))
+    assert task.n_train + task.n_test == 45
+    assert math.isfinite(required_bits(KernelSpace(RBF(), noise=0.1).loss_law(task), 0.5).bits)
+    with pytest.raises(ValueError, match="one value"):
+        Task.from_table(frame.assign(y="only"))
