@@ -213,24 +213,7 @@ class Graph(Filtration):
         values = checks.tensor("vertex_values", vertex_values, ndim=(1, 2), floating=True)
         self.values = values[:, None] if values.ndim == 1 else values
         self.size, self.parameters = self.values.shape
-        edges = checks.tensor("edges", edges, ndim=2, empty=True)
-        if edges.is_floating_point() and edges.numel():
-            raise TypeError(f"edges must be integers, got {edges.dtype}")
-        if edges.shape[1] != 2:
-            raise ValueError(f"edges must have shape (any, 2), got {tuple(edges.shape)}")
-        self.edges = np.sort(edges.detach().cpu().numpy().astype(np.int64), axis=1)
-        if len(self.edges):
-            if self.edges.min() < 0 or self.edges.max() >= self.size:
-                raise ValueError(
-                    f"edges must name vertices 0..{self.size - 1}, got {self.edges.min()}..{self.edges.max()}"
-                )
-            loops = self.edges[self.edges[:, 0] == self.edges[:, 1], 0]
-            if len(loops):
-                raise ValueError(f"edges must join two vertices, got a loop at {loops[0]}")
-            codes = np.sort(self.edges[:, 0] * self.size + self.edges[:, 1])
-            same = codes[1:] == codes[:-1]
-            if same.any():
-                raise ValueError(f"edges must differ, got {divmod(int(codes[1:][same][0]), self.size)} twice")
+        self.edges = _edge_list(edges, self.size)
 
     @property
     def source(self):
@@ -239,9 +222,9 @@ class Graph(Filtration):
     def gather(self, axis, cells):
         """Values (k,) of ``cells`` (k,) on ``axis``, differentiable in the vertex values."""
         values = self.values[:, _axis(axis, self.parameters)]
-        if not len(self.edges):
-            return values.index_select(0, cells)
         is_edge = cells >= self.size
+        if not is_edge.any():
+            return values.index_select(0, cells)
         ends = torch.from_numpy(self.edges).to(cells.device)
         pair = ends[torch.where(is_edge, cells - self.size, 0)]
         pair = torch.where(is_edge[:, None], pair, cells[:, None])
@@ -375,6 +358,32 @@ def _square_distances(y, x):
     centre = x.detach().mean(0)
     y, x = y - centre, x - centre
     return (y.square().sum(1)[:, None] + x.square().sum(1) - 2 * (y @ x.T)).clamp_min(0)
+
+
+def _edge_list(edges, size) -> np.ndarray:
+    """Edges (E, 2) as int64, smaller end first; loops, doubles and unknown vertices are refused."""
+    if not isinstance(edges, np.ndarray) or edges.dtype != np.int64:
+        edges = checks.tensor("edges", edges, ndim=(1, 2), empty=True)
+        if edges.is_floating_point() and edges.numel():
+            raise TypeError(f"edges must be integers, got {edges.dtype}")
+        edges = edges.detach().cpu().numpy().astype(np.int64)
+        edges = edges.reshape(-1, 2) if edges.size == 0 else edges
+    if edges.ndim != 2 or edges.shape[1] != 2:
+        raise ValueError(f"edges must have shape (any, 2), got {edges.shape}")
+    if not len(edges):
+        return edges
+    low, high = np.minimum(edges[:, 0], edges[:, 1]), np.maximum(edges[:, 0], edges[:, 1])
+    if low.min() < 0 or high.max() >= size:
+        raise ValueError(f"edges must name vertices 0..{size - 1}, got {low.min()}..{high.max()}")
+    codes = low * size + high
+    codes.sort()
+    if (codes[1:] == codes[:-1]).any():
+        raise ValueError(f"edges must differ, got {divmod(int(codes[1:][codes[1:] == codes[:-1]][0]), size)} twice")
+    if (low == high).any():
+        raise ValueError(f"edges must join two vertices, got a loop at {low[low == high][0]}")
+    result = np.empty((len(low), 2), np.int64)
+    result[:, 0], result[:, 1] = low, high
+    return result
 
 
 def _axis(axis, parameters):

@@ -269,7 +269,7 @@ def sliced_batch(count: int, target: float, floor: float, rounds: int = 5):
 
     def theirs():
         peer = SignedMeasure2SlicedWassersteinDistance(n_jobs=1, num_directions=50)
-        return np.asarray(peer.fit_transform([a[0] for a in arrays]))
+        return np.asarray(peer.fit_transform(arrays))
 
     def compare(mine, other):
         """Directions and their weights differ: the matrices must be alike up to scale."""
