@@ -54,11 +54,16 @@ def errors(result, *, theme: str = "light") -> go.Figure:
         marker={"size": 13, "color": [c.holds if form.error <= allowed else c.fails for form in measured]},
         hovertemplate="%{y}: %{x:.2e}<extra></extra>", showlegend=False)
     drawn = figure(dots, theme=theme, title=title, x="relative error against float64, worst of output and gradients")
-    drawn.update_xaxes(type="log", exponentformat="power")
+    low = math.log10(min(max(form.error, floor) for form in measured)) - 0.7
+    high = math.log10(max(allowed, *(form.error for form in measured))) + 0.7
+    drawn.update_xaxes(type="log", exponentformat="power", dtick=1, range=[low, high])
     drawn.update_yaxes(categoryorder="array", categoryarray=[NAMES[form.form] for form in measured][::-1],
                        range=[-0.6, len(measured) - 0.4])
-    drawn.add_vline(x=allowed, line={"color": c.reference, "dash": "dot", "width": 1.5},
-                    annotation={"text": f"allowed {allowed:g}", "font": {"size": 11, "color": c.muted}, "yshift": 4})
+    drawn.add_shape(type="line", x0=allowed, x1=allowed, y0=0, y1=1, yref="paper",
+                    line={"color": c.reference, "dash": "dot", "width": 1.5})
+    # Annotations on a logarithmic axis stand at the logarithm.
+    drawn.add_annotation(x=math.log10(allowed), y=1, yref="paper", xanchor="right", yanchor="top", showarrow=False,
+                         text=f"allowed {allowed:g}", font={"size": 11, "color": c.muted}, xshift=-4)
     return drawn
 
 
@@ -164,7 +169,8 @@ def search(result, *, theme: str = "light") -> go.Figure:
         traces.append(go.Scatter(x=chosen[:, 0].tolist(), y=chosen[:, 1].tolist(), mode="markers", name=name,
                                  marker={"size": 9, "color": colour, "line": {"width": 1, "color": c.background}}))
     drawn = figure(*traces, theme=theme, title=title, x="first coordinate", y="second coordinate")
-    drawn.update_yaxes(scaleanchor="x")
+    drawn.update_yaxes(scaleanchor="x", constrain="domain", range=[-1.6, 2.6])
+    drawn.update_xaxes(constrain="domain", range=[-1.6, 2.6])
     return drawn
 
 
