@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from lab.topology.barcodes import NAMES, Bar
 from lab.topology.matching import Matching
-from widgets.figures.theme import colours, figure, template
+from widgets.figures.theme import colours, figure, lines, template
 
 KINDS = ("matched", "only in the prediction", "only in the label")
 
@@ -94,7 +94,7 @@ def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, hig
                 named.add(name)
     reverse = matching.filtration == "superlevel"
     title = f"{lone} of {total} bars of at least {min_length:g} have no partner"
-    fig.update_layout(template=template(theme), title_text=title, height=460)
+    _dressed(fig, theme, title, height=460)
     fig.update_xaxes(autorange="reversed" if reverse else True)
     for column, side in enumerate(("prediction", "label"), start=1):
         fig.update_xaxes(title_text=f"value at birth and death ({side})", row=1, col=column)
@@ -144,7 +144,7 @@ def equal_dice(frame, *, theme: str = "light") -> go.Figure:
         fig.add_trace(go.Bar(x=names, y=frame[column], name=name, marker_color=colour), row=1, col=2)
     low, high = frame.matching_error.min(), frame.matching_error.max()
     title = f"At Dice {frame.dice.mean():.2f} throughout, the matching error runs from {low} to {high} features"
-    fig.update_layout(template=template(theme), title_text=title, height=420, bargap=0.3)
+    _dressed(fig, theme, title, height=420, bargap=0.3)
     fig.update_yaxes(title_text="overlap", range=[0, 1], row=1, col=1)
     fig.update_yaxes(title_text="features", row=1, col=2)
     fig.update_xaxes(title_text="kind of error in the prediction")
@@ -183,8 +183,10 @@ def training(frame, *, baseline: str = "dice", theme: str = "light") -> go.Figur
             f"Betti matching: {means.matching_error[baseline]:.2f} to {means.matching_error['betti']:.2f} wrong features an "
             f"image ({change:+.2f}), Dice {points:+.2f} points"
         )
-    fig.update_layout(template=template(theme), title_text=title, height=430)
-    fig.update_xaxes(tickvals=list(range(len(arms))), ticktext=arms, title_text="second term of the loss")
+    _dressed(fig, theme, title, height=430)
+    fig.update_xaxes(
+        tickvals=list(range(len(arms))), ticktext=arms, range=[-0.5, len(arms) - 0.5], title_text="second term of the loss"
+    )
     fig.update_yaxes(title_text="Betti matching error (features an image)", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title_text="Dice", row=1, col=2)
     return fig
@@ -201,7 +203,7 @@ def equal_counts(pair, errors, *, theme: str = "light") -> go.Figure:
             trace.showlegend = column == 1
             fig.add_trace(trace, row=1, col=column)
     title = f"{pair.moves} components in the wrong place: counted {sum(moved.betti_number_error)}, matched {moved.total}"
-    fig.update_layout(template=template(theme), title_text=title, height=440)
+    _dressed(fig, theme, title, height=440)
     height, width = pair.label.shape
     for column, anchor in ((1, "x"), (2, "x2")):
         fig.update_yaxes(range=[height - 0.5, -0.5], scaleanchor=anchor, constrain="domain", showgrid=False, row=1, col=column)
@@ -279,6 +281,14 @@ def ratios(frame, *, theme: str = "light") -> go.Figure:
     title = f"{mean:.1f} times faster than the peers (geometric mean of {len(frame)} cases)"
     fig = figure(bars, *marks, theme=theme, title=title, x="peer's CPU time / ours", y="", height=140 + 34 * len(frame))
     return fig.update_yaxes(autorange="reversed")
+
+
+def _dressed(fig, theme, title, **layout) -> go.Figure:
+    """The lab's template and a title set in lines, for figures with several panels."""
+    heading = lines(title)
+    return fig.update_layout(
+        template=template(theme), title_text=heading, margin_t=20 + 20 * (heading.count("<br>") + 1), **layout
+    )
 
 
 def _listed(matching, min_length):
