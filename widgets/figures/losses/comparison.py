@@ -23,8 +23,8 @@ def accuracies(result: Comparison, *, theme: str = "light") -> go.Figure:
         marker={"color": c.reference, "size": 10, "symbol": "line-ns-open", "line": {"width": 3}},
         error_x={
             "type": "data",
-            "array": np.nan_to_num(frame["high"] - frame["accuracy"], posinf=0.0),
-            "arrayminus": np.nan_to_num(frame["accuracy"] - frame["low"], posinf=0.0),
+            "array": np.minimum(np.nan_to_num(frame["high"] - frame["accuracy"], posinf=0.0), 1 - frame["accuracy"]),
+            "arrayminus": np.minimum(np.nan_to_num(frame["accuracy"] - frame["low"], posinf=0.0), frame["accuracy"]),
             "color": c.reference,
         },
     )
@@ -59,7 +59,8 @@ def accuracy_over_noise(results: Mapping[float, Comparison], *, theme: str = "li
                 y=[row["accuracy"] for row in rows],
                 error_y={
                     "type": "data",
-                    "array": [min(row["high"] - row["accuracy"], 1.0) for row in rows],
+                    "array": [min(row["high"], 1.0) - row["accuracy"] for row in rows],
+                    "arrayminus": [row["accuracy"] - max(row["low"], 0.0) for row in rows],
                     "thickness": 1,
                 },
                 name=name,

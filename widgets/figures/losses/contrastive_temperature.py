@@ -51,19 +51,20 @@ def quality_over(
     values: Sequence[float], quality: Mapping[str, torch.Tensor], x: str, y: str = "accuracy on held-out items", *,
     theme: str = "light",
 ) -> go.Figure:  # fmt: skip
-    """A measure of representations over a setting of their loss; one curve a name of shape (values, seeds), 95 % intervals."""
+    """An accuracy of representations over a setting of their loss; one curve a name of shape (values, seeds), 95 % intervals."""
     c = colours(theme)
     traces, best = [], {}
     for k, (name, found) in enumerate(quality.items()):
         rows = [mean_interval(row) for row in found]
         means = [row[0] for row in rows]
         half = [row[2] - row[0] if found.shape[1] > 1 else 0.0 for row in rows]
+        above = [min(one, 1 - mean) for one, mean in zip(half, means)]  # shares end at one
         top = max(range(len(means)), key=means.__getitem__)
         best[name] = (values[top], means[top])
         colour = c.series[k % len(c.series)]
         traces.append(
             go.Scatter(x=list(values), y=means, mode="lines+markers", name=name, line={"color": colour, "width": 2},
-                       error_y={"type": "data", "array": half, "thickness": 1})
+                       error_y={"type": "data", "array": above, "arrayminus": half, "thickness": 1})
         )  # fmt: skip
     title = "Best: " + "; ".join(
         f"{name} {value:.3f} at {x.split(' (')[0]} {place:g}" for name, (place, value) in best.items()

@@ -76,10 +76,11 @@ def set_distances(found: Mapping[str, torch.Tensor], *, theme: str = "light") ->
     names = sorted(found, key=lambda name: -float(found[name].mean()))
     rows = {name: mean_interval(found[name]) for name in names}
     half = [rows[name][2] - rows[name][0] if found[name].numel() > 1 else 0.0 for name in names]
+    below = [min(one, rows[name][0]) for one, name in zip(half, names)]  # a distance is not negative
     mean = go.Scatter(
         x=[rows[name][0] for name in names], y=names, mode="markers", name="mean and 95 % interval",
         marker={"color": c.reference, "size": 10, "symbol": "line-ns-open", "line": {"width": 3}},
-        error_x={"type": "data", "array": half, "color": c.reference},
+        error_x={"type": "data", "array": half, "arrayminus": below, "color": c.reference},
     )  # fmt: skip
     dots = go.Scatter(
         x=[float(v) for name in names for v in found[name]], y=[name for name in names for _ in found[name]], mode="markers",
