@@ -97,16 +97,22 @@ class _Sliced(torch.autograd.Function):
         place = (points @ directions.T).T.contiguous().numpy()
         parts = zip(offset[:-1], offset[1:])
         order = np.concatenate([begin + np.argsort(place[:, begin:end], axis=1) for begin, end in parts], axis=1)
-        context.inputs = (np.take_along_axis(place, order, 1), weight[order], offset, first, second)
-        context.order, context.directions = order, directions
+        # every measure is followed by an empty atom at infinity
+        spots = np.arange(len(weight)) + np.repeat(np.arange(len(offset) - 1), np.diff(offset))
+        ordered = np.full((len(place), len(weight) + len(offset) - 1), np.inf)
+        masses = np.zeros_like(ordered)
+        ordered[:, spots] = np.take_along_axis(place, order, 1)
+        masses[:, spots] = weight[order]
+        context.inputs = (ordered, masses, offset + np.arange(len(offset)), first, second)
+        context.order, context.spots, context.directions = order, spots, directions
         return torch.from_numpy(_areas(*context.inputs, np.ones(len(first)), np.zeros((0, 0))))
 
     @staticmethod
     def backward(context, upstream):
         in_order = np.zeros_like(context.inputs[0])
         _areas(*context.inputs, upstream.double().numpy(), in_order)
-        gradient = np.empty_like(in_order)
-        np.put_along_axis(gradient, context.order, in_order, 1)
+        gradient = np.empty(context.order.shape)
+        np.put_along_axis(gradient, context.order, in_order[:, context.spots], 1)
         return torch.from_numpy(gradient).T @ context.directions, None, None, None, None, None
 
 

@@ -277,8 +277,9 @@ def sliced_areas(place, weight, offset, first, second, upstream, gradient):
     """Areas under |distribution function| of measure minus measure, mean over lines, for many pairs of measures.
 
     ``place``, ``weight`` (lines, atoms): projections and weights of the atoms, those of measure m at the positions
-    ``offset[m]``..``offset[m + 1]``, increasing. Pairs are (``first[k]``, ``second[k]``). If ``gradient`` (lines, atoms) is
-    not empty, the derivative of the sum of ``upstream[k]`` times area k is added to it.
+    ``offset[m]``..``offset[m + 1]``, increasing, the last of each at infinity with weight zero. Pairs are
+    (``first[k]``, ``second[k]``). If ``gradient`` (lines, atoms) is not empty, the derivative of the sum of
+    ``upstream[k]`` times area k is added to it.
     """
     lines = place.shape[0]
     areas = np.zeros(len(first))
@@ -286,22 +287,23 @@ def sliced_areas(place, weight, offset, first, second, upstream, gradient):
     for line in range(lines):
         here, mass = place[line], weight[line]
         for k in range(len(first)):
-            i, i_end = offset[first[k]], offset[first[k] + 1]
-            j, j_end = offset[second[k]], offset[second[k] + 1]
-            level, last, area = 0.0, 0.0, 0.0
+            i, j = offset[first[k]], offset[second[k]]
+            steps = offset[first[k] + 1] - i + offset[second[k] + 1] - j - 2
             scale = upstream[k] / lines
-            while i < i_end or j < j_end:
-                take = j >= j_end or (i < i_end and here[i] <= here[j])
-                atom = i if take else j
-                change = mass[i] if take else -mass[j]
-                i += take
-                j += not take
-                height = abs(level)
-                area += height * (here[atom] - last)
-                last = here[atom]
-                level += change
+            level, last, area = 0.0, 0.0, 0.0
+            # the infinite ends let one comparison choose, without a branch
+            for _ in range(steps):
+                a, b = here[i], here[j]
+                take = np.int64(a <= b)
+                change = take * mass[i] - (1 - take) * mass[j]
+                spot = min(a, b)
+                area += abs(level) * (spot - last)
                 if wanted:
-                    gradient[line, atom] += scale * (height - abs(level))
+                    gradient[line, take * i + (1 - take) * j] += scale * (abs(level) - abs(level + change))
+                level += change
+                last = spot
+                i += take
+                j += 1 - take
             areas[k] += area / lines
     return areas
 
@@ -312,7 +314,7 @@ def warm() -> None:
     function_rips_components(np.zeros((3, 2)), none, False)
     graph_components(line, line, np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1]), np.array([1, 1, 2, 2]), 3)
     image_components(np.arange(4), np.arange(4), 2, 2)
-    one, pair = np.zeros((1, 2)), np.zeros(1, np.int64)
-    ends = np.array([0, 1, 2])
-    sliced_areas(one, one, ends, pair, pair + 1, np.ones(1), one[:0])
+    one, pair = np.array([[0.0, np.inf, 0.0, np.inf]]), np.zeros(1, np.int64)
+    ends = np.array([0, 2, 4])
+    sliced_areas(one, 0 * np.ones((1, 4)), ends, pair, pair + 1, np.ones(1), one[:0])
     elder_pairs(line, np.array([0, 1]), np.array([1, 2]), np.arange(2))

@@ -324,3 +324,49 @@ def embedding(latent, label, *, title: str = "", theme: str = "light") -> go.Fig
 
 def _array(values) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def ratios(rows, *, theme: str = "light") -> go.Figure:
+    """Peer's CPU time over ours for each case of the committed table, with target and floor."""
+    c = colours(theme)
+    rows = rows.sort_values("ratio")
+    names = [f"{case} ({peer})" for case, peer in zip(rows["case"], rows["peer"])]
+    met = [c.holds if ratio >= floor else c.fails for ratio, floor in zip(rows["ratio"], rows["floor"])]
+    text = [f" {ratio:.3g}x" for ratio in rows["ratio"]]
+    bars = go.Bar(
+        x=rows["ratio"],
+        y=names,
+        orientation="h",
+        marker={"color": met},
+        text=text,
+        textposition="outside",
+        name="ratio",
+    )
+    target = go.Scatter(
+        x=rows["target"],
+        y=names,
+        mode="markers",
+        name="target",
+        marker={"symbol": "line-ns", "size": 14, "line": {"width": 3, "color": c.reference}},
+    )
+    good = int((rows["ratio"] >= rows["floor"]).sum())
+    title = f"{good} of {len(rows)} comparisons are above their floor; median ratio {rows['ratio'].median():.3g}"
+    fig = figure(
+        bars, target, theme=theme, title=title, x="CPU time of the other over ours", height=140 + 34 * len(rows)
+    )
+    top = float(rows["ratio"].max())
+    return fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.5]).update_layout(legend={"y": 1.02})
+
+
+def times(found, *, theme: str = "light") -> go.Figure:
+    """Milliseconds over the number of points, one curve a kind."""
+    c = colours(theme)
+    traces = []
+    for k, (kind, part) in enumerate(found.groupby("kind", sort=False)):
+        line = {"color": c.series[k % 7], "width": 2}
+        traces.append(go.Scatter(x=part["n"], y=part["ms"], mode="lines+markers", name=kind, line=line))
+    clouds = found[found["kind"] == "function-Rips H0"]
+    last = clouds.iloc[-1]
+    title = f"{int(last['n'])} points with gradient take {last['ms']:.3g} ms (function-Rips H0)"
+    fig = figure(*traces, theme=theme, title=title, x="points (pixels)", y="CPU time (ms)")
+    return fig.update_xaxes(type="log").update_yaxes(type="log")
