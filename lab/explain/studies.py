@@ -261,3 +261,37 @@ def convergence(*, seeds=range(4), budget: str = "default", draws: tuple[int, ..
                 covered = ((low <= exact) & (exact <= high)).double().mean()
                 found.append({"method": name, "draws": number, "error": float(error), "coverage": float(covered)})
     return pd.DataFrame(found).groupby(["method", "draws"], sort=False, as_index=False).mean()
+
+
+def benchmark_table():
+    """The committed comparison with captum, shap and lime as a frame: one row a case."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    return pd.read_csv(Path(__file__).parents[2] / "data" / "benchmarks" / "explanations.csv")
+
+
+def timings(*, instances: int = 100, columns: int = 30, draws: int = 1000):
+    """CPU milliseconds of every preset on this machine, beside the bare forward passes of the same network."""
+    import time
+
+    import pandas as pd
+
+    from lab import training
+    from lab.explain.presets import METHODS
+
+    net = training.mlp(columns, 1, widths=(64, 64), seed=0).requires_grad_(False).eval()
+    x = torch.randn(instances, columns, generator=torch.Generator().manual_seed(0))
+    batch = x.repeat(draws // 25, 1)
+
+    def clock(function):
+        function()
+        began = time.process_time()
+        function()
+        return 1e3 * (time.process_time() - began)
+
+    found = [{"method": "forward passes alone", "ms": clock(lambda: [net(batch) for _ in range(25)])}]
+    for name, method in METHODS.items():
+        found.append({"method": name, "ms": clock(lambda method=method: method(net, x))})
+    return pd.DataFrame(found)

@@ -408,3 +408,53 @@ def _wrapped(text: str, width: int) -> str:
             line = ""
         line = f"{line} {word}".strip()
     return "<br>".join([*lines, line])
+
+
+def speed(table, *, theme: str = "light") -> go.Figure:
+    """The committed benchmark: how many times less the lab spends, or errs, than a peer; ticks mark the targets."""
+    c = colours(theme)
+    table = table.iloc[::-1]
+    met = [ratio >= floor for ratio, floor in zip(table["ratio"], table["floor"])]
+    labels = [f"{case} ({peer})" if peer not in case else case for case, peer in zip(table["case"], table["peer"])]
+    result = figure(
+        go.Bar(
+            x=table["ratio"],
+            y=labels,
+            orientation="h",
+            name="measured",
+            marker_color=[c.holds if good else c.fails for good in met],
+            error_x={
+                "array": table["high"] - table["ratio"],
+                "arrayminus": table["ratio"] - table["low"],
+                "color": c.text,
+            },
+        ),
+        go.Scatter(
+            x=table["target"],
+            y=labels,
+            mode="markers",
+            name="target",
+            marker={"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": c.reference}},
+        ),
+        theme=theme,
+        x="peer / lab (CPU time, or error at equal draws)",
+        height=180 + 34 * len(table),
+        title=f"{sum(met)} of {len(table)} comparisons reach their floor",
+    )
+    result.update_xaxes(type="log")
+    return result
+
+
+def times(table, *, theme: str = "light") -> go.Figure:
+    """CPU milliseconds of every preset beside the bare forward passes."""
+    c = colours(theme)
+    bare = float(table["ms"].iloc[0])
+    shap = float(table.set_index("method")["ms"].get("KernelSHAP", bare))
+    mark = [c.reference, *[c.series[3]] * (len(table) - 1)]
+    return figure(
+        go.Bar(x=table["ms"], y=table["method"], orientation="h", marker_color=mark),
+        theme=theme,
+        x="CPU time (ms)",
+        height=420,
+        title=f"KernelSHAP of the rows costs {shap / bare:.1f} times its forward passes, here and now",
+    )
