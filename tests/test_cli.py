@@ -11,32 +11,36 @@ from pathlib import Path
 import pytest
 
 from lab import __version__
-from lab.cli import join_pairs
+from lab.cli import join_pairs, main
 from lab.cli.many import _axis
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def lab(tmp_path):
-    """Run ``lab`` with a store of its own: ``(exit code, output, messages)``."""
+def lab(tmp_path, monkeypatch, capsys):
+    """Run ``lab`` in this process with a store of its own: ``(exit code, output, messages)``."""
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments, cwd=ROOT, **environment):
-        full = {
-            **os.environ,
-            "LAB_DATA": str(tmp_path / "data"),
-            "PYTHONPATH": str(cwd),
-            "COLUMNS": "200",
-            **environment,
-        }
-        result = subprocess.run(
-            [sys.executable, "-m", "lab", *map(str, arguments)],
-            cwd=cwd,
-            env=full,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, messages = capsys.readouterr()
+        return stop.value.code or 0, out, messages
+
+    return run
+
+
+@pytest.fixture
+def lab_in(tmp_path):
+    """Run ``lab`` in a project of its own, as a command."""
+
+    def run(project, *arguments):
+        environment = {**os.environ, "LAB_DATA": str(tmp_path / "data"), "PYTHONPATH": str(project), "COLUMNS": "200"}
+        command = [sys.executable, "-m", "lab", *map(str, arguments)]
+        result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
         return result.returncode, result.stdout, result.stderr
 
     return run
@@ -149,8 +153,8 @@ def test_a_missing_run_and_a_taken_port_are_said(lab):
 
 
 def test_a_store_that_cannot_be_written_is_said(lab, study, tmp_path):
-    (tmp_path / "file").write_text("")
-    code, _, messages = lab("run", study, LAB_DATA=str(tmp_path / "file"))
+    (tmp_path / "data").write_text("")
+    code, _, messages = lab("run", study)
     assert code == 3
     assert "cannot be written" in messages
 
@@ -178,7 +182,7 @@ def test_claims_studies_and_the_installation_are_listed(lab):
     assert "store" in out
 
 
-def test_a_new_study_works_from_the_first_minute(lab, tmp_path):
+def test_a_new_study_works_from_the_first_minute(lab_in, tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     for name in ("lab", "widgets"):
@@ -186,7 +190,7 @@ def test_a_new_study_works_from_the_first_minute(lab, tmp_path):
     shutil.copy(ROOT / "pyproject.toml", project)
     (project / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "conftest.py", project / "tests")
-    code, out, messages = lab("new", "losses/softer_hinge", "--title", "Softer hinge", cwd=project)
+    code, out, messages = lab_in(project, "new", "losses/softer_hinge", "--title", "Softer hinge")
     assert code == 0, messages
     written = out.splitlines()[:-1]
     assert "lab/losses/softer_hinge.py" in written
@@ -197,13 +201,13 @@ def test_a_new_study_works_from_the_first_minute(lab, tmp_path):
         "...  "
         in subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
     )
-    code, out, messages = lab("run", "softer_hinge", "-p", "profile", "smoke", cwd=project)
+    code, out, messages = lab_in(project, "run", "softer_hinge", "-p", "profile", "smoke")
     assert code == 0, messages
     assert "holds: softer-hinge.first-statement = 0.0" in out
-    listed = [json.loads(line) for line in lab("list", "--json", cwd=project)[1].splitlines()]
+    listed = [json.loads(line) for line in lab_in(project, "list", "--json")[1].splitlines()]
     assert {entry["method"]: entry["works"] for entry in listed}["softer-hinge"]
-    assert lab("new", "losses/softer_hinge", cwd=project)[0] == 2
-    assert "did you mean 'losses'" in lab("new", "loses/other", cwd=project)[2]
+    assert lab_in(project, "new", "losses/softer_hinge")[0] == 2
+    assert "did you mean 'losses'" in lab_in(project, "new", "loses/other")[2]
 
 
 def test_names_and_values_are_joined():

@@ -50,7 +50,7 @@ def query(
     if csv_file is not None:
         handle = sys.stdout if str(csv_file) == "-" else open(csv_file, "w", newline="", encoding="utf-8")
         try:
-            writer = csv.writer(handle)
+            writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(names)
             writer.writerows(rows)
         finally:
