@@ -141,9 +141,18 @@ def explain(op: str, *tensors: torch.Tensor) -> dispatch.Choice:
     return dispatch.choose(op, *tensors, work=module.work(*tensors), small=module.SMALL)
 
 
-def table() -> list[dict[str, str]]:
+class Table(list):
+    """Rows of :func:`table`; as text a line an operation."""
+
+    def __str__(self):
+        wide = max((len(row["op"]) for row in self), default=0)
+        return "\n".join(f"{row['op']:{wide}}  {row['path']:9}  {row['reason']}; bound by {row['bound by']}\n"
+                         f"{'':{wide}}  {row['sentence']}" for row in self)
+
+
+def table() -> Table:
     """One row an operation: what it does, the form that runs on this machine and why, and what bounds it."""
-    rows = []
+    rows = Table()
     for name, spec in specs().items():
         choice = explain(name)
         rows.append({"op": name, "sentence": spec.sentence, "path": choice.path, "reason": choice.reason,

@@ -54,6 +54,8 @@ def test_the_word_of_a_block_stays_in_its_thread():
 def test_table_has_a_row_for_every_operation():
     rows = {row["op"]: row for row in kernels.table()}
     assert {"rowloss", "pairwise", "infonce", "random_hypotheses", "perturb_gram"} <= set(rows)
+    text = str(kernels.table())
+    assert all(f"{op} " in text and row["reason"] in text for op, row in rows.items())
     assert all(row["path"] in dispatch.WORDS and row["reason"] and row["sentence"] for row in rows.values())
 
 
