@@ -202,8 +202,8 @@ def _odd(f, x, seed, off) -> Contest:
 
 
 def _tempered(f, x, seed, off) -> Contest:
-    exact = lime(f, x, width=1.5, n_samples=4096).weights
-    errors = [[_error(lime(f, x, width=1.5, n_samples=1000, seed=100 * seed + r, temper=t).weights, exact) for r in range(6)]
+    exact = lime(f, x, width=1.0, n_samples=4096).weights
+    errors = [[_error(lime(f, x, width=1.0, n_samples=1000, seed=100 * seed + r, temper=t).weights, exact) for r in range(6)]
               for t in (0.0, 0.0 if off else 0.25)]  # fmt: skip
     plain, new = (sum(part) / len(part) for part in errors)
     return Contest("tempered LIME", "LIME", "a narrow kernel", "error", plain, new)
