@@ -34,7 +34,7 @@ def draw(draws, batch, box_cox, seed, theme):
         "draws checked": 200,
         "non-decreasing in the margin": int((sampled.diff(dim=1) >= 0).all(1).sum()),
         "negative everywhere": int((sampled < 0).all(1).sum()),
-        "median magnitude": round(float(-sampled.median()), 3),
+        "mean magnitude": round(float(-sampled.mean()), 3),
         "share of magnitudes at the clip": round(float((sampled <= -1).double().mean()), 3),
     }
     return figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme), numbers
