@@ -1,0 +1,50 @@
+"""What the application says before it serves: the link of a run, routes, refusals."""
+
+import json
+import socket
+
+import pytest
+
+from widgets import app, pages
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A store with one run that shows a page and one that shows none."""
+    monkeypatch.setenv("LAB_DATA", str(tmp_path))
+    record = {"application/vnd.lab.page+json": {"page": "comp_sum", "state": {"tau": 0.5}}}
+    for name, data in (("with-page", record), ("without", {"text/plain": "1"})):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        info = {"status": "ok", "notebook": "n.ipynb", "title": "N", "parameters": {}, "started": "2026-01-01T00:00:00"}
+        (folder / "run.json").write_text(json.dumps(info))
+        (folder / "notebook.ipynb").write_text(json.dumps({"cells": [{"outputs": [{"data": data}]}]}))
+    return tmp_path
+
+
+def test_link_of_a_run_holds_its_page_and_state(stored):
+    assert app._link_of_run("with-page") == "comp-sum?run=with-page&tau=0.5"
+    assert pages.query("?run=with-page&tau=0.5") == {"tau": 0.5}
+
+
+def test_run_without_a_page_and_unknown_run_are_refused_in_words(stored):
+    with pytest.raises(ValueError, match="recorded no page"):
+        app.serve(run="without", port=0)
+    with pytest.raises(ValueError, match="no stored run has the id 'nothing'"):
+        app.serve(run="nothing", port=0)
+
+
+def test_taken_port_is_refused_in_a_sentence(stored):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} on 127.0.0.1 cannot be used"):
+            app.serve(port=port)
+
+
+def test_every_page_has_a_route_and_jobs_can_be_left_out():
+    routes = app.applications()
+    assert {"/", "/runs", "/run"} <= set(routes)
+    assert {f"/{route}" for route in pages.discover()} <= set(routes)
+    assert "/run" not in app.applications(jobs=False)
