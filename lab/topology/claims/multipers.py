@@ -237,7 +237,7 @@ def several_parameters_converge(data, seeds, budget):
 @measures("multipers.two-parameters-keep-the-cloud-together")
 def two_parameters_keep_together(data, seeds, budget, shuffle=False):
     """``shuffle`` deals the codensities to the wrong points: density is then no guide, the control of this claim."""
-    count, steps = {"smoke": (80, 150), "default": (120, 300), "full": (400, 600)}[budget]
+    count, steps = {"smoke": (60, 100), "default": (120, 300), "full": (400, 600)}[budget]
     one, two = [], []
     for seed in seeds:
         one.append(enlarge_loops(1, count=count, steps=steps, seed=seed).drift)
