@@ -16,6 +16,7 @@ import numpy as np
 from lab import checks
 
 KINDS = ("matched", "prediction", "label")
+_MOST = 1 << 29  # three cells a voxel are numbered in 32 bits
 _ALONE = 1 << 14  # voxels below which a thread is not worth its start
 
 
@@ -71,6 +72,8 @@ def _kernel(axes):
 
 def _spread(kernel, axes, stacks, threads) -> Rows:
     items = len(stacks[0])
+    if stacks[0][0].size >= _MOST:
+        raise ValueError(f"an image must have fewer than {_MOST} voxels, got {stacks[0][0].size}")
     if axes == 1:
         stacks = tuple(stack[:, None, :] for stack in stacks)
     workers = 1 if stacks[0].size < _ALONE else min(thread_count(threads), items)
