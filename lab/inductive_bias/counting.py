@@ -32,11 +32,11 @@ def bits(law: SampleLaw, eps: float) -> Bits:
         reasons.append(f"{law.drawn - total} draws that do not fit the training set were left out")
     if law.optimizer:
         reasons.append("draws of a training procedure, not of a prior's posterior")
-    interval = (-math.log2(high), -math.log2(low) if low > 0 else math.inf)
+    interval = (0.0 - math.log2(high), 0.0 - math.log2(low) if low > 0 else math.inf)
     if hits == 0:
         reasons.append(f"the draws say only: more than {interval[0]:.2f} bits")
         return Bits(interval[0], interval, "counting", False, tuple(reasons), eps, meta)
-    return Bits(-math.log2(hits / total) + 0.0, interval, "counting", True, tuple(reasons), eps, meta)
+    return Bits(0.0 - math.log2(hits / total), interval, "counting", True, tuple(reasons), eps, meta)
 
 
 def share_interval(hits: int, total: int, level: float = 0.95) -> tuple[float, float]:

@@ -235,6 +235,7 @@ def trained_table(spaces, task: Task):
         rows.append(
             {
                 "space": space.label,
+                "law": "law of an optimizer",
                 "bits": found.bits,
                 "low": found.interval[0],
                 "high": found.interval[1],

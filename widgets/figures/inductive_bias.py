@@ -435,7 +435,7 @@ def network_widths(frame, *, theme: str = "light") -> go.Figure:
             "color": c.label,
         },
     )
-    fig.update_xaxes(type="log")
+    fig.update_xaxes(type="log", tickvals=list(frame["width"]), ticktext=[str(w) for w in frame["width"]])
     return fig
 
 
