@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 
 import torch
 
@@ -102,7 +103,9 @@ def _round_shares(shares: dict[int, float], budget: int) -> dict[int, int]:
     return counts
 
 
+@lru_cache(maxsize=8)
 def _all_of_size(count: int, size: int) -> torch.Tensor:
+    """All masks of one size; the tensor is shared between calls and only read."""
     chosen = torch.tensor(list(itertools.combinations(range(count), size)))
     return torch.zeros(len(chosen), count, dtype=torch.float64).scatter_(1, chosen, 1.0)
 
