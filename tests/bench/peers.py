@@ -58,7 +58,8 @@ def call(function: str, *arguments, timeout: float = 600.0, threads: int = 1, **
         done = subprocess.run([str(PYTHON), "-m", "tests.bench.peers", str(question), str(answer)], cwd=ROOT,
                               env=variables, timeout=timeout, capture_output=True, text=True)
         if not answer.exists():
-            raise PeerError(f"{function} ended with code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+            said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            raise PeerError(f"{function} ended with code {done.returncode}\n{said}")
         good, value = pickle.loads(answer.read_bytes())
     if not good:
         raise PeerError(f"{function} raised\n{value}")
