@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lab import checks, training
-from lab.losses.registry import SEEDED, by_name
+from lab.losses.registry import BINARY, SEEDED, by_name
 
 if TYPE_CHECKING:
     import pandas
@@ -106,7 +106,8 @@ def compare(
         epochs, batch_size, optimizer, weight_decay, clip, progress, cancel: as :func:`lab.training.fit`.
 
     Raises:
-        ValueError: unknown losses, fewer than two classes, fractions outside (0, 1), too few items for the batch size.
+        ValueError: unknown losses, a loss for two classes with more of them, fewer than two classes, fractions
+            outside (0, 1), too few items for the batch size.
     """
     modules = _modules(losses)
     x = checks.tensor("x", x)
@@ -115,6 +116,8 @@ def compare(
     classes = int(y.max()) + 1
     if classes < 2 or int(y.min()) < 0:
         raise ValueError(f"y must hold at least two classes numbered from 0, got {int(y.min())} to {int(y.max())}")
+    if classes > 2 and not isinstance(losses, Mapping) and (binary := [name for name in losses if name in BINARY]):
+        raise ValueError(f"losses: {', '.join(map(repr, binary))} is defined for two classes, y has {classes}; leave it out")
     checks.number("imbalance", imbalance, low=1.0)
     checks.number("shift", shift, low=0.0)
     for name, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):

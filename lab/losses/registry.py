@@ -26,6 +26,7 @@ _LOSSES: dict[str, tuple[str | None, str, dict]] = {
 }
 
 SEEDED = ("ensloss",)  # take a seed and act on a whole batch: one instance a model
+BINARY = ("ensloss",)  # defined for two classes
 
 
 def names() -> tuple[str, ...]:

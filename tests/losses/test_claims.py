@@ -19,6 +19,7 @@ from lab.losses.claims import (
     pulaski,
     target_surrogates,
 )
+from lab.losses.comparison import compare
 from lab.losses.generative_classifier import mixture
 
 
@@ -124,3 +125,9 @@ def test_generative_classifier_statements_use_the_rows_they_are_given():
     errors = generative_classifier.curves(x.numpy(), y.numpy(), (20, 100), range(3))
     assert float(errors["naive Bayes"][-1].mean()) < 0.05
     assert errors["logistic"].shape == (2, 3)
+
+
+def test_loss_for_two_classes_is_refused_with_more_of_them():
+    x, y = torch.randn(90, 3), torch.arange(90) % 3
+    with pytest.raises(ValueError, match="'ensloss' is defined for two classes, y has 3"):
+        compare(("cross-entropy", "ensloss"), x, y)
