@@ -373,13 +373,13 @@ def _edge_list(edges, size) -> np.ndarray:
     if not len(edges):
         return edges
     low, high = np.minimum(edges[:, 0], edges[:, 1]), np.maximum(edges[:, 0], edges[:, 1])
-    if low.min() < 0 or high.max() >= size:
+    if np.minimum.reduce(low) < 0 or np.maximum.reduce(high) >= size:
         raise ValueError(f"edges must name vertices 0..{size - 1}, got {low.min()}..{high.max()}")
     codes = low * size + high
     codes.sort()
-    if (codes[1:] == codes[:-1]).any():
+    if np.count_nonzero(codes[1:] == codes[:-1]):
         raise ValueError(f"edges must differ, got {divmod(int(codes[1:][codes[1:] == codes[:-1]][0]), size)} twice")
-    if (low == high).any():
+    if np.count_nonzero(low == high):
         raise ValueError(f"edges must join two vertices, got a loop at {low[low == high][0]}")
     result = np.empty((len(low), 2), np.int64)
     result[:, 0], result[:, 1] = low, high

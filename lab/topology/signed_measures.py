@@ -184,7 +184,7 @@ def _graphs(items):
 def _hilbert_of_union(graphs, degree):
     """Measures of many graphs from one call on their disjoint union, split by the graph of the vertex of each atom."""
     joined, start = union(graphs)
-    measure = _hilbert(joined, degree, grid=None)
+    measure = _assemble(joined, *_hilbert_cells(joined, degree))
     graph = np.searchsorted(start, measure.index[:, 0].cpu().numpy(), side="right") - 1
     order = np.argsort(graph, kind="stable")
     parts = np.bincount(graph, minlength=len(graphs)).tolist()
