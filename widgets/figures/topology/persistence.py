@@ -332,7 +332,7 @@ def ratios(rows, *, theme: str = "light") -> go.Figure:
     rows = rows.sort_values("ratio")
     names = [f"{case} ({peer})" for case, peer in zip(rows["case"], rows["peer"])]
     met = [c.holds if ratio >= floor else c.fails for ratio, floor in zip(rows["ratio"], rows["floor"])]
-    text = [f" {ratio:.3g}x" for ratio in rows["ratio"]]
+    text = [f" {ratio:.0f}x" if ratio >= 100 else f" {ratio:.3g}x" for ratio in rows["ratio"]]
     bars = go.Bar(
         x=rows["ratio"],
         y=names,
@@ -355,7 +355,7 @@ def ratios(rows, *, theme: str = "light") -> go.Figure:
         bars, target, theme=theme, title=title, x="CPU time of the other over ours", height=140 + 34 * len(rows)
     )
     top = float(rows["ratio"].max())
-    return fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.5]).update_layout(legend={"y": 1.02})
+    return fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.6]).update_layout(legend={"y": 1.02})
 
 
 def times(found, *, theme: str = "light") -> go.Figure:
