@@ -143,8 +143,14 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
                description.special(shape) / tops.special)
     own = both if isinstance(both, float) else seconds
     slow = attempt(lambda: clock(eager, device, least=0.1, rounds=3)) if reference else NOT_MEASURED
-    jit = attempt(lambda: clock(torch.compile(eager, dynamic=False, mode="max-autotune-no-cudagraphs"), device,
-                                rounds=3)) if compiled else NOT_MEASURED
+    jit = NOT_MEASURED
+    if compiled:
+        dispatch.COMPILED_WORD = "reference"
+        try:
+            jit = attempt(lambda: clock(torch.compile(eager, dynamic=False, mode="max-autotune-no-cudagraphs"), device,
+                                        rounds=3))
+        finally:
+            dispatch.COMPILED_WORD = "auto"
     same = all(torch.equal(forward(), forward()) for _ in range(3))
     return Row(name, " ".join(f"{key}={size}" for key, size in shape.items()), str(dtype).removeprefix("torch."),
                torch.cuda.get_device_name() if device == "cuda" else "one CPU core: " + timing.machine(), word, error,

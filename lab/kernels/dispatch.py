@@ -36,6 +36,8 @@ def _installed(package: str) -> bool:
 HAS_NUMBA, HAS_TRITON = _installed("numba"), _installed("triton")
 FORMS = {folder.parent.name: frozenset(file.stem for file in folder.parent.glob("*.py"))
          for folder in Path(__file__).parent.glob("*/spec.py")}
+COMPILED_WORD = "auto"
+"""The word in code that torch compiles, where no context is read; the benchmark sets it to time the compiled reference."""
 _WORD: ContextVar[str | None] = ContextVar("lab_kernels_backend", default=None)
 
 
@@ -87,7 +89,7 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
     """
     device = tensors[0].device.type
     if torch.compiler.is_compiling():
-        word = "auto"
+        word = COMPILED_WORD
     else:
         word = current()
         if _transformed():

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lab.kernels import dispatch
 
-BLOCK = 1 << 21  # numbers of the product held at once
+BLOCK = 1 << 24  # numbers of the product held at once
 
 
 def dense(a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor, first: int = 0) -> torch.Tensor:
