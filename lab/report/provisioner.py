@@ -166,7 +166,8 @@ def _ask(path, cmd, options):
             body = json.dumps(message).encode()
             data = str(len(body)).encode() + b"\n" + body
             sent = socket.send_fds(connection, [data], descriptors)
-            connection.sendall(data[sent:])
+            if sent < len(data):  # an empty send would fail on a zygote that has answered and hung up already
+                connection.sendall(data[sent:])
             answer = json.loads(connection.makefile("rb").readline())
         except (OSError, ValueError) as error:
             connection.close()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -168,9 +169,8 @@ class Store:
         try:
             for folder in (self.runs, self._work, self._locks):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self._work / f".probe-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            probe.write_bytes(b"x" * 4096)
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self._work) as probe:  # has no name: nothing stays of it after a kill
+                probe.write(b"x" * 4096)
         except OSError as error:
             raise StoreError(
                 f"the store {self.runs} cannot be written: {error.strerror or error}; free space or choose another folder "
