@@ -1,8 +1,9 @@
-"""Where a feature lies: the voxels of a component, the voxels around a loop.
+"""Where a feature lies: the voxels of a component, the voxels around a loop, the surface of a cavity.
 
 A component that dies at an edge is the set of voxels joined to its birth voxel before that edge. A loop that is filled
 by a square encloses the squares which are joined to that square after the loop's first edge; the cycle is the set of
-voxels on the outline of these squares. Both are computed when asked, in time proportional to the feature.
+voxels on the outline of these squares. In volumes cavities are enclosed likewise, by cubes; a loop is the cycle of
+edges that the squares up to the one that fills it bound, by reduction up to that square. All are computed when asked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Cycle:
     """A feature's voxels as flat C-order indices into the image, sorted.
 
     ``voxels`` is the cycle itself: the component, the outline of the hole, the surface of the cavity. ``inside`` is
-    what it encloses (empty for components).
+    what it encloses (empty for components, and for loops of volumes).
     """
 
     bar: Bar

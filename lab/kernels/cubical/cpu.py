@@ -251,7 +251,10 @@ def _emit(rows, used, counts, bars_a, bars_b, mates):
 
 
 def warm():
-    """Compile every kernel for the types it is used with."""
+    """Compile every kernel for the types it is used with, those of volumes too."""
+    from lab.kernels.cubical import volumes
+
+    volumes.warm()
     image = np.arange(12.0).reshape(1, 3, 4)
     match_images(image, image.copy())
     barcode_images(image)
