@@ -6,7 +6,8 @@ and edges that end a component in the order of the rows. A boundary is a cycle, 
 two components, and a cycle is known from its other edges; so rows of the spanning forest change no pivot, and columns
 are a third shorter without them.
 
-A column whose last row is still free is paired as it stands and not stored (it is its square). Others are sums of
+The last row of every column is found in a pass in the order of memory. A column whose last row is still free is paired
+as it stands and not stored (it is its square). Others are sums of
 earlier columns, kept as sorted lists of rows; long ones are summed in a tree of bits, 64 children a node.
 """
 
@@ -130,7 +131,26 @@ def _grown(array, length):
 
 
 @njit(cache=True, nogil=True)
-def pivots(squares, cleared, place, rows, step):
+def _last_rows(shape, cleared, place, step):
+    """By square the last row of its column, -1 where there is none: a pass in the order of memory."""
+    tops = np.full(len(place), -1, np.int32)
+    nx, ny, nz = shape
+    for x in range(nx):
+        for y in range(ny):
+            for z in range(nz):
+                v = (x * ny + y) * nz + z
+                more = (x < nx - 1, y < ny - 1, z < nz - 1)
+                for t in range(3):
+                    p, q = 1 if t == 0 else 0, 1 if t == 2 else 2
+                    if more[p] and more[q] and not cleared[3 * v + t]:
+                        near = max(place[3 * v + p], place[3 * v + q])
+                        far = max(place[3 * (v + step[q]) + p], place[3 * (v + step[p]) + q])
+                        tops[3 * v + t] = max(near, far)
+    return tops
+
+
+@njit(cache=True, nogil=True)
+def pivots(squares, cleared, place, rows, shape, step):
     """The row with which each of ``squares`` is paired, -1 for those ``cleared`` (and for columns that vanish), and the
     reduced column of the last square, ascending."""
     found = np.full(len(squares), -1, np.int32)
@@ -141,20 +161,19 @@ def pivots(squares, cleared, place, rows, step):
     face, work, spare = np.empty(4, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
     bits, heads, levels = _tree(rows)
     last = face[:0]
+    tops = _last_rows(shape, cleared, place, step)
     for k in range(len(squares)):
         square = np.int64(squares[k])
-        if cleared[square]:
+        row = tops[square]
+        if row < 0:
             continue
-        used = _faces(place, step, square, work)
-        if used == 0:
-            continue
-        row = work[used - 1]
         if owner[row] == 0:
             owner[row] = square + 1
             found[k] = row
             if k == len(squares) - 1:
-                last = work[:used].copy()
+                last = work[: _faces(place, step, square, work)].copy()
             continue
+        used = _faces(place, step, square, work)
         wide = False
         while True:
             held = owner[row]

@@ -74,7 +74,7 @@ def loop(f, square):
     stop = 0
     while stop < len(squares) and squares[stop] != square:
         stop += 1
-    _, last = pivots(squares[: stop + 1], cleared, place, len(back), step)
+    _, last = pivots(squares[: stop + 1], cleared, place, len(back), shape, step)
     found = np.empty(len(last), np.int64)
     for k in range(len(last)):
         found[k] = back[last[k]]

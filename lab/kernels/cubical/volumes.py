@@ -57,14 +57,14 @@ def match_volume(a, b):
     cavities_c, _, cleared = cavities(ranks, cubes, cubes, squares, step)
 
     ranks_a, rows_a, back_a, bars_a, loops_a, holes_a, ends_a = _side(fa, shape, step, cubes)
-    images_a = _edges(pivots(squares, cleared, rows_a, len(back_a), step)[0], back_a)
+    images_a = _edges(pivots(squares, cleared, rows_a, len(back_a), shape, step)[0], back_a)
     ranks_b, rows_b, back_b, bars_b, loops_b, holes_b, ends_b = _side(fb, shape, step, cubes)
-    images_b = _edges(pivots(squares, cleared, rows_b, len(back_b), step)[0], back_b)
+    images_b = _edges(pivots(squares, cleared, rows_b, len(back_b), shape, step)[0], back_b)
 
     edges = sorted_cells(ranks, count, shape, False)
     mates_0, tree = component_mates(ranks_a, ranks_b, ranks, edges, step, bars_a, bars_b)
     rows, back = rows_of_edges(edges, tree, len(ranks))
-    found = _edges(pivots(squares, cleared, rows, len(back), step)[0], back)
+    found = _edges(pivots(squares, cleared, rows, len(back), shape, step)[0], back)
     mates_1 = _loop_mates(ranks, step, squares, found, images_a, images_b, loops_a, loops_b)
     mates_2 = _cavity_mates(cavities_c, ends_a, ends_b, len(ranks))
 
@@ -118,7 +118,7 @@ def _side(flat, shape, step, cubes_c):
     edges = sorted_cells(ranks, count, shape, False)
     bars, tree = components(ranks, edges, step)
     rows, back = rows_of_edges(edges, tree, len(ranks))
-    found = _edges(pivots(squares, cleared, rows, len(back), step)[0], back)
+    found = _edges(pivots(squares, cleared, rows, len(back), shape, step)[0], back)
     return ranks, rows, back, bars, _loops(ranks, step, squares, found), holes, ends
 
 
