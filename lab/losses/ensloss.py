@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import nn
 
 from lab import checks
+from lab.losses.reduction import REDUCTIONS, counted_rows
 
 SHIFT = 1e-6  # keeps every derivative strictly negative
 
@@ -31,43 +32,76 @@ class EnsLoss(nn.Module):
         box_cox: lambda of the inverse Box-Cox transform in [-1, 1]; 0 gives lognormal magnitudes.
         clip: largest magnitude of a derivative.
         seed: an int or a generator; the draws go on over calls.
+        weight: one factor for each of the two classes.
+        ignore_index: label of rows that do not count; they get no derivative.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
-    ``forward(logits, target)``: logits of shape (B,) or (B, 1), or (B, 2) whose difference is the score; target in {0, 1}.
+    ``forward(logits, target)``: logits of shape (B,) or (B, 1, ...space), or (B, 2, ...space) whose difference is the score;
+    target in {0, 1} of the shape without axis 1 (or with an axis 1 of length one). All positions of a batch are ranked
+    together.
     """
 
-    def __init__(self, box_cox: float = 0.0, clip: float = 1.0, *, seed: int | torch.Generator = 0, reduction: str = "mean"):
+    def __init__(
+        self, box_cox: float = 0.0, clip: float = 1.0, *, seed: int | torch.Generator = 0, weight: torch.Tensor | None = None,
+        ignore_index: int = -100, reduction: str = "mean",
+    ):
         super().__init__()
         self.box_cox = checks.number("box_cox", box_cox, low=-1.0, high=1.0)
         self.clip = checks.number("clip", clip, low=0.0, open_low=True)
-        self.reduction = checks.choice("reduction", reduction, ("mean", "sum", "none"))
+        self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
+        self.ignore_index = checks.integer("ignore_index", ignore_index)
+        self.register_buffer("weight", None if weight is None else checks.tensor("weight", weight, shape=(2,)))
         self.generator = checks.generator(seed)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        s = margins(logits, target)
-        g = sample_calibrated_derivatives(s.detach(), self.generator, box_cox=self.box_cox, clip=self.clip)
-        values = g * s
-        return values if self.reduction == "none" else values.mean() if self.reduction == "mean" else values.sum()
+        scores, target = binary_scores(logits, target)
+        pairs = torch.stack([torch.zeros_like(scores), scores], 1)
+        rows = counted_rows(pairs, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+        if not rows.target.numel():
+            return rows.nothing()
+        s = (2 * rows.target.to(scores.dtype) - 1) * scores
+        kept = target != self.ignore_index
+        g = torch.zeros_like(s, dtype=torch.float32 if s.dtype in (torch.float16, torch.bfloat16) else s.dtype)
+        g[kept] = sample_calibrated_derivatives(s.detach()[kept].to(g), self.generator, box_cox=self.box_cox, clip=self.clip)
+        return rows.reduced(g.to(s) * s)
 
     def extra_repr(self) -> str:
         return f"box_cox={self.box_cox}, clip={self.clip}, reduction={self.reduction!r}"
 
 
-def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, " batch"]:
-    """s = (2 t - 1) f for scores f of shape (B,), (B, 1), or (B, 2) with f = z_1 - z_0.
+def binary_scores(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores f, of logits (B,), (B, 1, ...) or (B, 2, ...) with f = z_1 - z_0, and targets of their shape.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    logits = checks.tensor("logits", logits, floating=True, empty=True)
+    if logits.ndim == 0:
+        raise ValueError("logits must have at least 1 axis, got a single number")
+    columns = 1
+    if logits.ndim > 1:
+        columns = logits.shape[1]
+        if columns not in (1, 2):
+            raise ValueError(f"logits must have 1 or 2 columns (a binary problem), got shape {tuple(logits.shape)}")
+        logits = logits[:, 0] if columns == 1 else logits[:, 1] - logits[:, 0]
+    target = checks.tensor("target", target, empty=True)
+    target = target[:, 0] if target.ndim == logits.ndim + 1 and target.shape[1] == 1 else target
+    if tuple(target.shape) != tuple(logits.shape):
+        raise ValueError(f"target must have shape {tuple(logits.shape)}, got {tuple(target.shape)}")
+    if target.is_floating_point():
+        if not bool((target == target.round()).all()):
+            raise ValueError("target must hold only 0 and 1")
+        target = target.long()
+    return logits, target.long() if target.dtype == torch.bool else target
+
+
+def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, "batch *space"]:
+    """s = (2 t - 1) f for the scores f of :func:`binary_scores`.
 
     Raises:
         ValueError: other shapes, or targets other than 0 and 1.
     """
-    logits = checks.tensor("logits", logits, ndim=(1, 2), floating=True, empty=True)
-    if logits.ndim == 2:
-        if logits.shape[1] not in (1, 2):
-            raise ValueError(f"logits must have 1 or 2 columns (a binary problem), got shape {tuple(logits.shape)}")
-        logits = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-    target = checks.tensor("target", target, empty=True)
-    target = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
-    if tuple(target.shape) != tuple(logits.shape):
-        raise ValueError(f"target must have shape {tuple(logits.shape)}, got {tuple(target.shape)}")
+    logits, target = binary_scores(logits, target)
     if target.numel() and not bool(((target == 0) | (target == 1)).all()):
         raise ValueError("target must hold only 0 and 1")
     return (2 * target.to(logits.dtype) - 1) * logits

@@ -30,7 +30,7 @@ from torch import nn
 
 from lab import checks
 from lab.kernels import label_distributionally_robust
-from lab.losses.reduction import REDUCTIONS, row_losses
+from lab.losses.reduction import REDUCTIONS, counted_rows, row_losses
 
 NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
 
@@ -118,11 +118,12 @@ class ALDRKLLoss(nn.Module):
 
     Args:
         num_samples: size of the training set; its temperatures then stand in the buffer ``temperatures`` and
-            ``forward(logits, target, index)`` takes one step of the fixed point from the stored value. ``None``: the fixed
-            point is solved on every visit and nothing is stored.
+            ``forward(logits, target, index)`` takes one step of the fixed point from the stored value, logits of shape
+            (N, C). ``None``: the fixed point is solved on every visit, for every pixel of segmentation-shaped logits, and
+            nothing is stored.
         initial_temperature: lambda_0 > 0.
         alpha: > 1; keeps the temperatures in [lambda_0 (1 - 1/alpha), lambda_0].
-        margin, normalize, reduction: as :class:`LDRKLLoss`.
+        margin, normalize, weight, ignore_index, reduction: as :class:`LDRKLLoss`.
     """
 
     def __init__(
@@ -133,6 +134,8 @@ class ALDRKLLoss(nn.Module):
         margin: float = 0.1,
         normalize: str = "l1-mean",
         *,
+        weight: torch.Tensor | None = None,
+        ignore_index: int = -100,
         reduction: str = "mean",
     ):
         super().__init__()
@@ -141,6 +144,8 @@ class ALDRKLLoss(nn.Module):
         self.margin = checks.number("margin", margin, low=0.0)
         self.normalize = checks.choice("normalize", normalize, NORMALIZATIONS)
         self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
+        self.ignore_index = checks.integer("ignore_index", ignore_index)
+        self.register_buffer("weight", None if weight is None else checks.tensor("weight", weight, ndim=1))
         if num_samples is None:
             self.register_buffer("temperatures", None)
         else:
@@ -148,21 +153,42 @@ class ALDRKLLoss(nn.Module):
             self.register_buffer("temperatures", torch.full((samples,), self.initial_temperature))
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-        scores = normalize_scores(logits, self.normalize)
+        rows = counted_rows(
+            logits, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+        if self.temperatures is not None:
+            index = self._places(index, rows.logits)
+        if not rows.target.numel():
+            return rows.nothing()
+        z, y = rows.scores()
+        scores = normalize_scores(z, self.normalize)
         with torch.no_grad():
-            shifted = margin_scores(scores, target, self.margin)
+            shifted = margin_scores(scores, y, self.margin)
             if self.temperatures is None:
                 temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha)
             else:
-                if index is None:
-                    raise ValueError("index is missing: the rows' places in the training set, since num_samples was given")
                 stored = self.temperatures[index].to(shifted)
                 temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha, start=stored, iterations=1)
-                self.temperatures[index] = temperature.to(self.temperatures)
-        values = ldr_kl_loss(scores, target, temperature, margin=self.margin, reduction="none")
-        scale = self.alpha * math.log(logits.shape[1]) / (2 * self.initial_temperature)
-        values = values - scale * (temperature - self.initial_temperature).square()
-        return values if self.reduction == "none" else values.mean() if self.reduction == "mean" else values.sum()
+                counted = torch.ones_like(y, dtype=torch.bool) if rows.factor is None else rows.factor > 0
+                self.temperatures[index[counted]] = temperature[counted].to(self.temperatures)
+        values = ldr_kl_loss(scores, y, temperature, margin=self.margin, reduction="none")
+        scale = self.alpha * math.log(z.shape[1]) / (2 * self.initial_temperature)
+        return rows.placed(values - scale * (temperature - self.initial_temperature).square())
+
+    def _places(self, index, logits):
+        """The rows' places in the training set, checked."""
+        if index is None:
+            raise ValueError("index is missing: the rows' places in the training set, since num_samples was given")
+        if logits.ndim != 2:
+            raise ValueError(f"logits must be (rows, classes) with num_samples, got shape {tuple(logits.shape)}")
+        index = checks.tensor("index", index, shape=(len(logits),), empty=True)
+        if index.is_floating_point() or index.dtype == torch.bool:
+            raise TypeError(f"index must hold integers, got {index.dtype}")
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(self.temperatures):
+            raise ValueError(
+                f"index must lie in [0, {len(self.temperatures)}), got values from {int(index.min())} to {int(index.max())}"
+            )
+        return index.long()
 
     def extra_repr(self) -> str:
         return f"initial_temperature={self.initial_temperature}, alpha={self.alpha}, margin={self.margin}"
@@ -184,12 +210,16 @@ def adaptive_temperature(
 ) -> Float[torch.Tensor, " n"]:
     """The temperature of each row from the fixed point lambda = lambda_0 - lambda_0 KL(p_lambda || uniform)/(alpha log K).
 
-    One iteration from a stored value is the published update; ``iterations=60`` from lambda_0 solves the inner problem.
+    One iteration from a stored value is the published update; ``iterations=60`` from lambda_0 solves the inner problem, and
+    ends sooner once no temperature moves by more than rounding.
     """
     classes = scores.shape[1]
-    temperature = torch.full(scores.shape[:1], initial_temperature, dtype=scores.dtype) if start is None else start
+    temperature = scores.new_full(scores.shape[:1], initial_temperature) if start is None else start
+    still = 4 * torch.finfo(scores.dtype).eps * initial_temperature
     for _ in range(iterations):
         log_p = torch.log_softmax(scores / temperature[:, None], 1)
         divergence = (log_p.exp() * (log_p + math.log(classes))).sum(1)
-        temperature = initial_temperature * (1 - divergence / (alpha * math.log(classes)))
+        before, temperature = temperature, initial_temperature * (1 - divergence / (alpha * math.log(classes)))
+        if float((temperature - before).abs().max()) <= still:
+            break
     return temperature

@@ -11,6 +11,8 @@ The mean over no rows (an empty batch, or all of it ignored) is 0 with zero grad
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 
@@ -18,6 +20,7 @@ from lab import checks
 from lab.kernels import RowLoss, rowloss
 
 REDUCTIONS = ("mean", "sum", "none")
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def row_losses(
@@ -43,8 +46,73 @@ def row_losses(
     Raises:
         ValueError, TypeError: as :func:`lab.kernels.rowloss`; weights of the wrong length or below zero.
     """
+    rows = counted_rows(logits, target, weight=weight, ignore_index=ignore_index, reduction=reduction, finite=False)
+    if rows.target.numel() == 0:
+        return rows.nothing()
+    return rows.reduced(rowloss(rows.logits, rows.target, loss, temperature=temperature))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked scores and labels of a batch, and how much each row counts.
+
+    ``target`` holds a valid label everywhere (0 where the row is ignored); ``factor`` is one weight a row in the shape of
+    ``target``, or ``None`` where all rows count alike.
+    """
+
+    logits: torch.Tensor
+    target: torch.Tensor
+    factor: torch.Tensor | None
+    reduction: str
+
+    def reduced(self, values: torch.Tensor) -> torch.Tensor:
+        """``values``, one a row in the shape of ``target``, by the formulas of the module."""
+        dtype, factor = values.dtype, self.factor
+        if factor is not None:
+            values = torch.where(factor > 0, values * factor, torch.zeros_like(values))
+        if self.reduction == "none":
+            return values
+        if dtype in _HALF:  # a count of pixels overflows half precision
+            values, factor = values.float(), None if factor is None else factor.float()
+        total = values.sum()
+        if self.reduction == "sum":
+            return total.to(dtype)
+        count = values.numel() if factor is None else factor.sum().clamp_min(torch.finfo(values.dtype).tiny)
+        return (total / count).to(dtype)
+
+    def nothing(self) -> torch.Tensor:
+        """The loss of a batch without rows: zero, or an empty tensor for ``"none"``."""
+        return self.logits.sum() if self.reduction != "none" else self.logits.sum(1)
+
+    def scores(self) -> tuple[Float[torch.Tensor, "rows classes"], Int[torch.Tensor, " rows"]]:
+        """Scores and labels with all positions side by side; half precision becomes single."""
+        z = self.logits.float() if self.logits.dtype in _HALF else self.logits
+        return z.movedim(1, -1).reshape(-1, z.shape[1]), self.target.reshape(-1)
+
+    def placed(self, values: Float[torch.Tensor, " rows"]) -> torch.Tensor:
+        """One value a row of :meth:`scores` back in the shape of the labels and the dtype of the logits, reduced."""
+        return self.reduced(values.reshape(self.target.shape).to(self.logits.dtype))
+
+
+def counted_rows(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    weight: torch.Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    finite: bool = True,
+) -> Rows:
+    """Check what every classification loss is given, before any work; arguments as :func:`row_losses`.
+
+    ``finite=False`` leaves the search for NaN and infinite scores to the caller.
+
+    Raises:
+        ValueError, TypeError: an unknown reduction, scores that are not real floating numbers with at least two classes on
+            axis 1, labels of another shape, not integers or outside [0, classes), weights of the wrong length or below zero.
+    """
     checks.choice("reduction", reduction, REDUCTIONS)
-    logits = checks.tensor("logits", logits, floating=True, empty=True, finite=False)
+    logits = checks.tensor("logits", logits, floating=True, empty=True, finite=finite)
     target = checks.tensor("target", target, empty=True)
     if logits.ndim < 2:
         raise ValueError(f"logits must have classes on axis 1, got shape {tuple(logits.shape)}")
@@ -59,21 +127,16 @@ def row_losses(
     if tuple(target.shape) != wanted:
         raise ValueError(f"target must have shape {wanted} (logits without axis 1), got {tuple(target.shape)}")
     if target.numel() == 0:
-        zero = logits.sum()
-        return zero if reduction != "none" else logits.sum(1)
+        return Rows(logits, target.long(), None, reduction)
+    if logits.shape[1] < 2:
+        raise ValueError(f"logits must have at least 2 classes on axis 1, got shape {tuple(logits.shape)}")
     kept = target != ignore_index
     everything = bool(kept.all())
-    safe = target if everything else torch.where(kept, target, 0)
-    values = rowloss(logits, safe, loss, temperature=temperature)
+    safe = (target if everything else torch.where(kept, target, 0)).long()
+    low, high = torch.aminmax(safe)
+    if int(low) < 0 or int(high) >= logits.shape[1]:
+        raise ValueError(f"target must lie in [0, {logits.shape[1]}), got values from {int(low)} to {int(high)}")
     factor = None if weight is None else weight[safe]
     if not everything:
-        factor = kept.to(values.dtype) if factor is None else factor * kept
-    if factor is not None:
-        values = torch.where(factor > 0, values * factor, torch.zeros_like(values))
-    if reduction == "none":
-        return values
-    total = values.sum()
-    if reduction == "sum":
-        return total
-    count = values.numel() if factor is None else factor.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return total / count
+        factor = kept.to(logits.dtype) if factor is None else factor * kept
+    return Rows(logits, safe, factor, reduction)

@@ -8,8 +8,8 @@ from torch import nn
 
 from lab import checks
 
-# name -> (module, or None for torch.nn; class; arguments that make this member)
-_LOSSES: dict[str, tuple[str | None, str, dict]] = {
+# name -> (module; class; arguments that make this member)
+_LOSSES: dict[str, tuple[str, str, dict]] = {
     "cross-entropy": ("comp_sum", "CompSumLoss", {"tau": 1.0}),
     "sum-exponential": ("comp_sum", "CompSumLoss", {"tau": 0.0}),
     "generalized-cross-entropy": ("comp_sum", "CompSumLoss", {"tau": 1.7}),
@@ -21,8 +21,8 @@ _LOSSES: dict[str, tuple[str | None, str, dict]] = {
     "ensloss": ("ensloss", "EnsLoss", {}),
     "symmetric-cross-entropy": ("baselines", "SymmetricCrossEntropyLoss", {}),
     "focal": ("baselines", "FocalLoss", {}),
-    "label-smoothing": (None, "CrossEntropyLoss", {"label_smoothing": 0.1}),
-    "multi-margin": (None, "MultiMarginLoss", {}),
+    "label-smoothing": ("baselines", "LabelSmoothingLoss", {}),
+    "multi-margin": ("baselines", "MultiMarginLoss", {}),
 }
 
 SEEDED = ("ensloss",)  # take a seed and act on a whole batch: one instance a model
@@ -43,5 +43,4 @@ def by_name(name: str, **arguments) -> nn.Module:
     """
     checks.choice("name", name, _LOSSES)
     module, kind, preset = _LOSSES[name]
-    place = nn if module is None else import_module(f"lab.losses.{module}")
-    return getattr(place, kind)(**{**preset, **arguments})
+    return getattr(import_module(f"lab.losses.{module}"), kind)(**{**preset, **arguments})

@@ -60,7 +60,8 @@ def test_same_seed_same_draws_and_calls_differ(generator):
 @pytest.mark.parametrize(
     "logits, target, words",
     [
-        (torch.ones(3), torch.tensor([0, 1, 2]), "only 0 and 1"),
+        (torch.ones(3), torch.tensor([0, 1, 2]), r"target must lie in \[0, 2\)"),
+        (torch.ones(3), torch.tensor([0.0, 1.0, 0.5]), "only 0 and 1"),
         (torch.ones(3, 4), torch.tensor([0, 1, 1]), "1 or 2 columns"),
         (torch.ones(3), torch.tensor([0, 1]), "target must have shape"),
         (torch.tensor([float("nan")]), torch.tensor([1]), "logits must be finite"),
