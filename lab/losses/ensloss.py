@@ -95,7 +95,7 @@ def binary_scores(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Ten
     return logits, target.long() if target.dtype == torch.bool else target
 
 
-def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, "batch *space"]:
+def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, " batch *space"]:
     """s = (2 t - 1) f for the scores f of :func:`binary_scores`.
 
     Raises:
