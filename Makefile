@@ -48,6 +48,7 @@ peers: ## create .venv-peers, the libraries that benchmarks compare with
 
 bench: env peers ## measure speed against the peers and write the tables
 	@$(PYTHON) -m pytest -m "bench or peers" tests/bench $(ARGS)
+	@$(PYTHON) -m tests.bench.frame
 
 kernels: env ## compile every CPU kernel and keep it in the cache
 	@$(PYTHON) -m lab kernels warm

@@ -28,6 +28,9 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.kernels import pairwise
+
+DENSE_POINTS = 4096  # up to here the density of float64 points at themselves keeps its kernel matrix for the gradient
 
 
 class Filtration:
@@ -325,10 +328,10 @@ def _log_density(x, bandwidth, at):
     x = checks.tensor("x", x, ndim=2, floating=True)
     bandwidth = checks.number("bandwidth", bandwidth, low=0.0, open_low=True)
     scale = math.log(len(x)) + 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
-    if at is None:
+    if at is None and x.dtype == torch.float64 and len(x) <= DENSE_POINTS:
         return _OwnLogDensity.apply(x, bandwidth) - scale
-    y = checks.tensor("at", at, shape=(None, x.shape[1]), floating=True)
-    return torch.logsumexp(_square_distances(y, x) * (-0.5 / bandwidth**2), 1) - scale
+    y = x if at is None else checks.tensor("at", at, shape=(None, x.shape[1]), floating=True).to(x)
+    return pairwise(y, x, kernel="gaussian", reduce="logsumexp", lengthscale=bandwidth) - scale
 
 
 class _OwnLogDensity(torch.autograd.Function):

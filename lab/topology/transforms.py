@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.kernels import pairwise
 from lab.topology.objectives import Objective
 
 
@@ -163,15 +164,13 @@ class Diffeomorphic:
         if not anchor.any():
             return value, torch.zeros_like(x)
         places, pushes = x[chosen][anchor], gradient[anchor]
-        spread = self._kernel(x, places)
         if self.interpolate == "mean":
-            return value, spread @ pushes / spread.sum(1, keepdim=True).clamp_min(1.0)
-        gram = self._kernel(places, places)
+            ones = torch.ones(len(places), 1, dtype=x.dtype)
+            field = pairwise(x, places, torch.cat([pushes, ones], 1), lengthscale=self.bandwidth)
+            return value, field[:, :-1] / field[:, -1:].clamp_min(1.0)
+        gram = torch.exp(-0.5 * torch.cdist(places, places).square() / self.bandwidth**2)
         gram = gram + 1e-6 * torch.eye(len(places), dtype=x.dtype)
-        return value, spread @ torch.linalg.solve(gram, pushes)
-
-    def _kernel(self, a, b):
-        return torch.exp(-0.5 * (a[:, None] - b[None]).square().sum(-1) / self.bandwidth**2)
+        return value, pairwise(x, places, torch.linalg.solve(gram, pushes), lengthscale=self.bandwidth)
 
 
 @dataclass(frozen=True)

@@ -99,5 +99,24 @@ def show(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+def summary() -> str:
+    """Every committed row in words, and how many reach their target and their floor; ``python -m tests.bench.frame``."""
+    pages, verdicts = [], []
+    for path in sorted(FOLDER.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            ours = set(csv.DictReader(file).fieldnames or ()) == {field.name for field in fields(Row)}
+        if not ours:  # a table of another kind, such as memory against size
+            continue
+        rows = read(path.stem)
+        pages.append(f"{path.stem}\n{show(rows)}")
+        verdicts += [row.verdict for row in rows]
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("target met", "floor met", "below the floor"))
+    return "\n\n".join([*pages, f"{len(verdicts)} comparisons: {counts}"])
+
+
 def _short(value):
     return f"{value:.5g}" if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    print(summary())

@@ -189,6 +189,19 @@ def test_density_is_the_mean_of_gaussians_and_its_gradient_is_right():
     assert torch.isfinite(codensity(far, 0.1)).all()
 
 
+def test_density_in_single_precision_by_the_pair_kernel_agrees_with_double_precision():
+    x = torch.tensor(np.random.default_rng(1).normal(size=(600, 2)))
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        y = x.to(dtype).requires_grad_()
+        value = codensity(y, 0.2)
+        (gradient,) = torch.autograd.grad(value.square().sum(), y)
+        assert value.dtype == gradient.dtype == dtype
+        found.append((value.detach().double(), gradient.double()))
+    assert torch.allclose(*(value for value, _ in found), rtol=1e-5)
+    assert torch.allclose(*(gradient for _, gradient in found), rtol=1e-4, atol=1e-4)
+
+
 def test_single_precision_comes_back_in_single_precision():
     x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
     measure = hilbert(FunctionRips(x, -density(x)))
