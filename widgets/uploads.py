@@ -39,6 +39,7 @@ import param
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from lab import checks
+from widgets.pages import _shared
 from widgets.pages._state import in_session
 
 SUFFIXES = {
@@ -264,18 +265,9 @@ class Upload(pn.viewable.Viewer):
         )
 
 
-@cache
-def _root() -> Path:
-    """The private folder of all uploads of this server; server processes that are forked from one share it."""
-    import atexit
-
-    root = Path(tempfile.mkdtemp(prefix="lab-uploads-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return root
-
-
 def _folder(token: str) -> Path:
-    return _root() / token
+    """The private folder of one control; any process of the server may take the file."""
+    return _shared.folder("uploads") / token
 
 
 @stream_request_body

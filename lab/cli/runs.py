@@ -1,4 +1,4 @@
-"""Commands about single runs: run, render, show, serve, jupyter."""
+"""Commands about single runs: run, render, show, jupyter."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lab.cli.serve import serve
 
 Parameters = Annotated[
     list[str] | None,
@@ -55,11 +57,14 @@ def run(
         (finished,) = batch.run(jobs=1, emit=progress.event) or [None]
     if finished is None:
         raise KeyboardInterrupt
-    page = None
-    if report:
-        from lab.report.site import render_run
+    from lab.report.site import render_run
+    from lab.report.store import StoreError
 
-        page = render_run(finished)
+    try:
+        page = render_run(finished) if report else None
+    except StoreError:
+        progress.result(finished, None)  # the run itself is stored, and said, before the page's error
+        raise
     progress.result(finished, page)
     raise typer.Exit(0 if finished.ok else 1)
 
@@ -150,24 +155,6 @@ def show(
         tables.one_run(found)
 
 
-def serve(
-    name: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run: its page opens with the run's parameters and results.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 5006,
-    address: Annotated[str, typer.Option(help="Address to listen on; 127.0.0.1 is this machine only.")] = "127.0.0.1",
-) -> None:
-    """Serve the dashboards, or the page of one run, in the browser."""
-    from importlib import import_module
-
-    from lab.report.store import Store
-
-    folder = Store().find(name).id if name else None
-    free_port(address, port)
-    application = import_module("widgets.app")
-    application.serve(run=folder, port=port, address=address)
-
-
 def jupyter(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port.")] = 8888,
     notebook: Annotated[str | None, typer.Argument(help="A notebook to open, or a run id.")] = None,
@@ -255,7 +242,7 @@ def free_port(address: str, port: int) -> None:
     """Refuse a port that is taken."""
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))

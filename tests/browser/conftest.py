@@ -27,9 +27,9 @@ def page_names() -> list[str]:
 class Server:
     """The application in a process of its own, over a store in a folder of its own."""
 
-    def __init__(self, data: Path, *arguments: str, module: str = "widgets.app"):
+    def __init__(self, data: Path, *arguments: str, module: str = "lab"):
         environment = {**os.environ, "LAB_DATA": str(data), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", module, "--port", "0", *arguments]
+        command = [sys.executable, "-m", module, "serve", "--port", "0", *arguments]
         self.data = data
         self.log = (data / "server.log").open("w")
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -39,7 +39,7 @@ class Server:
         self.url = self.first[: self.first.index("/", 8) + 1]
 
     def health(self) -> dict:
-        with urllib.request.urlopen(f"{self.url}health", timeout=30) as answer:
+        with urllib.request.urlopen(self.first.rpartition("/")[0] + "/health", timeout=30) as answer:
             return json.load(answer)
 
     def stop(self):

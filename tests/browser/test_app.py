@@ -265,7 +265,7 @@ def test_taken_port_is_said_in_a_sentence(server):
     import sys
 
     port = server.url.rsplit(":", 1)[1].strip("/")
-    command = [sys.executable, "-m", "widgets.app", "--port", port]
+    command = [sys.executable, "-m", "lab", "serve", "--port", port]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert f"port {port} on 127.0.0.1 cannot be used" in result.stderr

@@ -26,13 +26,6 @@ def test_login_guards_pages_and_reports(tmp_path):
         server.stop()
 
 
-def test_login_without_a_secret_is_refused():
-    from widgets.app import serve
-
-    with pytest.raises(ValueError, match="cookie_secret"):
-        serve(basic_auth="a password")
-
-
 def test_pages_work_below_a_prefix(tmp_path, tab):
     server = Server(tmp_path, "--prefix", "/lab")
     try:

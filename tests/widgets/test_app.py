@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from widgets import app, pages
+from widgets import app, pages, serving
+from widgets.serving import Options
 
 
 @pytest.fixture
@@ -23,15 +24,15 @@ def stored(tmp_path, monkeypatch):
 
 
 def test_link_of_a_run_holds_its_page_and_state(stored):
-    assert app._link_of_run("with-page") == "comp-sum?run=with-page&tau=0.5"
+    assert app.link_of_run("with-page") == "comp-sum?run=with-page&tau=0.5"
     assert pages.query("?run=with-page&tau=0.5") == {"tau": 0.5}
 
 
 def test_run_without_a_page_and_unknown_run_are_refused_in_words(stored):
     with pytest.raises(ValueError, match="recorded no page"):
-        app.serve(run="without", port=0)
+        serving.serve(Options(run="without", port=0))
     with pytest.raises(ValueError, match="no stored run has the id 'nothing'"):
-        app.serve(run="nothing", port=0)
+        serving.serve(Options(run="nothing", port=0))
 
 
 def test_taken_port_is_refused_in_a_sentence(stored):
@@ -40,7 +41,7 @@ def test_taken_port_is_refused_in_a_sentence(stored):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port {port} on 127.0.0.1 cannot be used"):
-            app.serve(port=port)
+            serving.serve(Options(port=port))
 
 
 def test_every_page_has_a_route_and_jobs_can_be_left_out():

@@ -14,6 +14,7 @@ from lab import checks, claims
 from lab.report import Job, ParameterError, Run, Store, read_parameters, submit
 from lab.report.parameters import Parameter
 from lab.report.store import project_root
+from widgets.pages import _shared
 from widgets.pages._anatomy import numbers
 from widgets.pages._layout import claims_pane, head, html
 from widgets.pages._runs import dashboard_link, report_link, run_facts
@@ -84,6 +85,7 @@ def build(state: dict, folder: Path | None = None) -> pn.Column:
         finally:
             start.disabled = False
         _JOBS[job.id] = job
+        _shared.own_job(job.id)
         _write_address({"notebook": choose.value, "job": job.id})
         watch.follow(job)
 
