@@ -8,6 +8,7 @@ Betti matching of segmentations::
     BettiMatchingLoss(sigmoid=False, softmax=False, ...)    drop-in beside a Dice loss; .submit(input, target) -> Pending
     BettiMatchingMetric(...)                                counts per dimension over batches of any shapes
     matching_error(prediction, label), companions(prediction, label)
+    drawing(matching, bar, spacing=...)                     of volumes: a loop as Curve, a component or cavity as Surface
 
 Persistence as an objective: filtration -> descriptor -> loss -> optimizer (x, f: torch tensors)::
 
@@ -47,6 +48,11 @@ _PLACES = {
     "MatchingError": "metric",
     "BettiMatchingMetric": "metric",
     "cycle": "cycles",
+    "drawing": "volume_cycles",
+    "curve": "volume_cycles",
+    "surface": "volume_cycles",
+    "Curve": "volume_cycles",
+    "Surface": "volume_cycles",
     "companions": "comparison",
     "Companions": "comparison",
     "placement": "comparison",
