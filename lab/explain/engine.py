@@ -17,20 +17,21 @@ Adam and stands for infinite kernel weights by 1e6; here every fit is solved in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from lab import checks
-from lab.explain import frames, neighbourhoods, odd, path, solve
-from lab.explain.blackbox import BlackBox, dtype_of
-from lab.explain.explanation import Diagnostics, Explanation, warn
-from lab.explain.neighbourhoods import Draws, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
+from lab.explain import frames, neighbourhoods, path, solve, soundness
+from lab.explain.answers import dtype_of
+from lab.explain.blackbox import BlackBox
+from lab.explain.explanation import Explanation, warn
+from lab.explain.fitted import Cached
+from lab.explain.neighbourhoods import Draws, Gaussian, Scaling
 from lab.explain.players import Players, players
-from lab.explain.surrogate import Linear, Sobolev, interactions
+from lab.explain.surrogate import Linear, Sobolev
+from lab.explain.weighting import importance, missed
 
 DOUBLINGS = 8  # `until` stops after this many doublings of the draws
 
@@ -87,7 +88,7 @@ def explain(
         baseline=baseline,
         features=features,
         target=target,
-        link=_link(model),
+        link=soundness.link_of(model),
         max_bytes=max_bytes,
         neighbourhood=neighbourhood,
     )
@@ -155,7 +156,7 @@ class Task:
         proxy: bool = False,
     ) -> Explanation:
         law = neighbourhoods.neighbourhood("neighbourhood", neighbourhood)
-        _check_choice(law, model, loss, self.link, proxy)
+        soundness.check_choice(law, model, loss, self.link, proxy)
         n_samples = checks.integer("n_samples", n_samples, low=1)
         confidence = checks.number("confidence", confidence, low=0, high=1, open_low=True)
         if confidence == 1:
@@ -265,7 +266,7 @@ class Task:
             "...mk,nkc->nmc" if drawn.design.ndim == 2 else "nmk,nkc->nmc", drawn.design, theta
         )
         intercept = (centre[..., None] * residual).sum(1)
-        risk = _missed(residual, outputs, centre)
+        risk = missed(residual, outputs, centre)
         cached = Cached(self, drawn, outputs, self.box.at_x, None, None, loss, False)
         return cached.result(law, model, fit, intercept, risk, weight, confidence, began, gap=None)
 
@@ -294,166 +295,6 @@ class Task:
         return replace(result, diagnostics=told, standard_error=error, quantile=1.0)
 
 
-@dataclass(frozen=True)
-class Cached:
-    """Draws and outputs of one explanation, from which it can be solved again for another kernel."""
-
-    task: Task
-    drawn: Draws | None
-    outputs: torch.Tensor | None
-    at_x: torch.Tensor
-    at_b: torch.Tensor | None
-    extra: torch.Tensor | None
-    loss: Any
-    proxy: bool
-
-    def fit(self, law, model: Linear, confidence: float, began: int) -> Explanation:
-        drawn, outputs, task = self.drawn, self.outputs, self.task
-        weight = importance(law, drawn, task.contrast)
-        squares = law.operator == "add"
-        psi = model.basis(drawn.design, squares)
-        count, instances = task.players.count, task.players.instances
-        ones = model.basis(torch.ones(1, count, dtype=torch.float64), squares)[0]
-        if law.anchor == "both":
-            fit, intercept = self._between_ends(psi, weight, ones, count)
-        elif law.anchor == "start":
-            fit = solve.least_squares(psi - ones, weight, outputs - self.at_x[:, None], drawn.group)
-            intercept = self.at_x - torch.einsum("q,nqc->nc", ones, fit.theta)
-        elif model.intercept:
-            psi = torch.cat([psi.new_ones(*psi.shape[:-1], 1), psi], -1)
-            fit = self._solve(psi, weight, outputs, model, 1)
-            intercept = fit.theta[:, 0]
-            fit = replace(fit, theta=fit.theta[:, 1:], deviations=fit.deviations[:, :, 1:])
-        else:
-            fit = self._solve(psi, weight, outputs, model, 0)
-            intercept = torch.zeros(instances, outputs.shape[-1], dtype=torch.float64)
-        spread, missed, mass = outputs, fit.residual, weight.expand(instances, -1)
-        if law.anchor == "both":
-            ends = law.log_target(torch.stack([torch.zeros(count), torch.ones(count)]).double(), task.contrast).exp()
-            spread = torch.cat([outputs, self.at_b[:, None], self.at_x[:, None]], 1)
-            missed = torch.cat([missed, torch.zeros_like(spread[:, :2])], 1)
-            mass = torch.cat(
-                [raw_importance(law, drawn, task.contrast).expand(instances, -1), ends.expand(instances, -1)], 1
-            )
-        risk = _missed(missed, spread, mass)
-        gap = None
-        if law.anchor == "both":
-            gap = (torch.einsum("q,nqc->nc", ones, fit.theta) - (self.at_x - self.at_b)).abs()
-        return self.result(law, model, fit, intercept, risk, weight, confidence, began, gap)
-
-    def _solve(self, psi, weight, outputs, model: Linear, free: int):
-        ridge = extra = None
-        if isinstance(self.loss, Sobolev):
-            ridge = self.loss.weight * weight
-            extra = torch.nn.functional.pad(self.extra, (0, 0, free, 0))
-        if model.penalty is None:
-            return solve.least_squares(psi, weight, outputs, self.drawn.group, ridge=ridge, extra=extra)
-        return _sparse_fit(psi, weight, outputs, self.drawn.group, free, model.penalty)
-
-    def _between_ends(self, psi, weight, ones, count):
-        """Least squares under ``g(0) = f(b)`` and ``g(1) = f(x)``: along ``ones`` fixed, free in its complement."""
-        rise = (self.at_x - self.at_b)[:, None]
-        along = ones / (ones @ ones)
-        across = torch.linalg.svd(ones[None])[2][1:].T  # (q, q - 1), orthonormal, orthogonal to `ones`
-        y = self.outputs - self.at_b[:, None]
-        if self.proxy:
-            return odd.fit(psi, weight, y, rise, self.drawn.group), self.at_b
-        y = y - (psi @ along)[..., None] * rise
-        fit = solve.least_squares(psi @ across, weight, y, self.drawn.group)
-        return fit.mapped(across, along[:, None] * rise), self.at_b
-
-    def result(self, law, model, fit, intercept, risk, weight, confidence, began, gap) -> Explanation:
-        task = self.task
-        count, instances = task.players.count, task.players.instances
-        squares = law.operator == "add"
-        error = fit.variance().sqrt()
-        matrix = interactions(fit.theta, count, squares) if model.degree == 2 else None
-        weights, error = fit.theta[:, :count], error[:, :count]
-        exact = fit.groups == 0
-        quantile = 0.0 if exact else _student(confidence, fit.groups)
-        ess = (weight.sum(-1).square() / weight.square().sum(-1)).expand(instances)
-        if gap is None:
-            gap = torch.full((instances, weights.shape[-1]), torch.nan, dtype=torch.float64)
-        texts, sound = _doubts(fit, ess, exact, law)
-        if task.box.single:
-            weights, error, intercept, risk = weights[..., 0], error[..., 0], intercept[..., 0], risk[..., 0]
-            matrix = matrix[..., 0] if matrix is not None else None
-        told = Diagnostics(
-            draws=self.drawn.count if self.drawn is not None else 0,
-            calls=task.box.rows - began,
-            exact=exact,
-            effective_sample_size=ess,
-            condition_number=fit.condition,
-            completeness_gap=gap.amax(-1),
-            converged=sound,
-            chunk=task.box.chunk,
-            warnings=texts,
-        )
-        return Explanation(
-            weights.contiguous(),
-            intercept,
-            error.contiguous(),
-            risk,
-            matrix,
-            task.players.names,
-            law,
-            model,
-            self.loss,
-            confidence,
-            quantile,
-            told,
-            self,
-        )
-
-    def resolve(self, before: Explanation, neighbourhood, confidence: float | None) -> Explanation:
-        law = neighbourhoods.neighbourhood("neighbourhood", neighbourhood)
-        if self.loss != "squared" or self.outputs is None or self.drawn is None:
-            raise ValueError("resolve() needs an explanation by the squared loss; this one matches gradients")
-        if type(law) is not type(before.neighbourhood) or law.operator != before.neighbourhood.operator:
-            raise ValueError(
-                f"resolve() stays within one kind of neighbourhood: {type(before.neighbourhood).__name__} cannot "
-                f"become "
-                f"{type(law).__name__} without calling f"
-            )
-        if isinstance(law, Gaussian) and law.sigma == 0:
-            raise ValueError("the limit sigma = 0 needs gradients at x, not the outputs at hand; call gradients()")
-        cached = self
-        if law.anchor == "both" and self.at_b is None:
-            cached = replace(self, at_b=self.task.box.at_baseline(None))
-        if law.anchor == "both":
-            cached = cached._inside()
-        return cached.fit(law, before.model, confidence or before.confidence, self.task.box.rows)
-
-    def _inside(self) -> Cached:
-        """Without the draws that keep or replace every player: the Shapley kernel fixes those."""
-        drawn = self.drawn
-        if drawn is None:
-            raise ValueError("gradients at one point hold no draws; the Shapley kernel needs draws of players")
-        size = drawn.design.sum(-1)
-        if size.ndim == 2:
-            raise ValueError("tempered draws differ between instances; the Shapley kernel needs shared ones")
-        inner = (size > 0) & (size < drawn.design.shape[-1])
-        kept = replace(
-            drawn,
-            design=drawn.design[inner],
-            log_proposal=drawn.log_proposal[inner],
-            group=drawn.group[inner],
-            donor=drawn.donor if drawn.donor is None else drawn.donor[..., inner],
-        )
-        return replace(self, drawn=kept, outputs=self.outputs[:, inner])
-
-
-def raw_importance(law, drawn: Draws, contrast: torch.Tensor) -> torch.Tensor:
-    """``law's density / proposal`` for every draw, ``(m,)`` or ``(N, m)``."""
-    return torch.exp(law.log_target(drawn.design, contrast) - drawn.log_proposal)
-
-
-def importance(law, drawn: Draws, contrast: torch.Tensor) -> torch.Tensor:
-    """The same with the largest weight 1, safe from underflow where a kernel is narrow."""
-    log = law.log_target(drawn.design, contrast) - drawn.log_proposal
-    return torch.exp(log - log.amax(-1, keepdim=True))
-
-
 def nearest_rows(mover: Players, pool: int) -> torch.Tensor:
     """The ``pool`` donor rows nearest to each instance, ``(N, pool)``: fewest differing columns first, then
     distance."""
@@ -461,100 +302,3 @@ def nearest_rows(mover: Players, pool: int) -> torch.Tensor:
     spread = donors.nan_to_num().std(0, correction=0).clamp_min(1e-12)
     gap = ((x[:, None] - donors[None]) / spread).nan_to_num(nan=1.0).abs()
     return gap.sum(-1).argsort(dim=1, stable=True)[:, :pool]
-
-
-def _missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``Var_w(residual) / Var_w(f)``, ``(N, C)``; 0 where ``f`` is constant and ``g`` too."""
-    share = (weight / weight.sum(1, keepdim=True))[..., None]
-    centred = residual - (share * residual).sum(1, keepdim=True)
-    around = outputs - (share * outputs).sum(1, keepdim=True)
-    left, whole = (share * centred.square()).sum(1), (share * around.square()).sum(1)
-    tiny = torch.finfo(torch.float64).eps * outputs.square().amax(1).clamp_min(1e-300)
-    return torch.where(whole > tiny, left / whole.clamp_min(1e-300), torch.where(left > tiny, torch.inf, 0.0))
-
-
-def _student(confidence: float, groups: int) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf(0.5 + confidence / 2, groups - 1)) if groups > 1 else math.nan
-
-
-def _doubts(fit: solve.Fit, ess: torch.Tensor, exact: bool, law) -> tuple[tuple[str, ...], torch.Tensor]:
-    """What a reader should know before believing the weights, and which instances are sound."""
-    texts, size = [], fit.theta.shape[1]
-    sound = torch.ones(len(fit.theta), dtype=torch.bool)
-    singular = ~torch.isfinite(fit.condition) | (fit.condition > solve.SINGULAR)
-    if bool(singular.any()):
-        sound &= ~singular
-        texts.append(
-            f"the fit is singular for {int(singular.sum())} of {len(sound)} instances: the draws do not tell all "
-            f"{size} "
-            "weights apart (more draws, fewer players, or a wider kernel); the smallest solution is returned"
-        )
-    if (
-        not exact
-        and not (isinstance(law, Masks) and isinstance(law.kernel, Shapley))
-        and not isinstance(law, LeaveOneOut)
-    ):
-        few = (
-            ess < 2 * (size + 1) if not isinstance(law, (Gaussian, Scaling)) or size > 0 and ess.min() < 10 else ess < 0
-        )
-        if bool(few.any()):
-            sound &= ~few
-            texts.append(
-                f"only {float(ess.min()):.0f} effective draws for {size} weights ({int(few.sum())} of {len(sound)} "
-                f"instances): "
-                "the kernel is narrow for these draws; widen it, temper it, or draw more"
-            )
-    if fit.groups == 1:
-        sound &= False
-        texts.append("too few draws for an interval: a single jackknife group")
-    return tuple(texts), sound
-
-
-def _sparse_fit(psi, weight, outputs, group, free: int, penalty: float) -> solve.Fit:
-    """The L1-penalised fit and its jackknife over groups, by coordinate descent on the same sums."""
-    instances = outputs.shape[0]
-    member, fixed = solve.memberships(group)
-    weight = weight.expand(instances, -1)
-    weight = weight / weight.sum(1, keepdim=True)
-
-    def fitted(keep):
-        mass = weight * keep
-        scaled = (psi if psi.ndim == 3 else psi.expand(instances, -1, -1)) * mass[..., None]
-        return solve.sparse(scaled.mT @ psi, scaled.mT @ outputs, free, penalty)
-
-    theta = fitted(torch.ones(len(group), dtype=torch.float64))
-    groups = member.shape[1]
-    deviations = theta.new_zeros(instances, groups, *theta.shape[1:])
-    for g in range(groups):
-        deviations[:, g] = fitted(1 - member[:, g]) - theta
-    residual = outputs - psi @ theta
-    return solve.Fit(theta, deviations, residual, torch.ones(instances, dtype=torch.float64))
-
-
-def _link(model) -> str:
-    if not isinstance(model, Linear):
-        raise TypeError(f"model must be Linear(...), got {model!r}")
-    return model.link
-
-
-def _check_choice(law, model, loss, link: str, proxy) -> None:
-    if not isinstance(model, Linear):
-        raise TypeError(f"model must be Linear(...), got {model!r}")
-    if model.link != link:
-        raise ValueError(f"the instances were prepared for link={link!r}, the model has {model.link!r}")
-    if not isinstance(loss, Sobolev):
-        checks.choice("loss", loss, ("squared", "gradient"))
-    if loss != "squared" and (model.degree != 1 or model.penalty is not None):
-        raise ValueError("degree=2 and penalty go with the squared loss")
-    if isinstance(loss, Sobolev) and law.anchor != "none":
-        raise ValueError("Sobolev is for neighbourhoods without anchors: Gaussian, or a sampler of your own")
-    if loss != "squared" and isinstance(law, (neighbourhoods.Categories, LeaveOneOut)):
-        raise ValueError(f"{type(law).__name__} has no derivative in xi; use loss='squared'")
-    if not model.intercept and law.anchor != "none":
-        raise ValueError(f"{law} fixes the intercept; leave intercept=True")
-    if model.penalty is not None and law.anchor != "none":
-        raise ValueError("penalty is for neighbourhoods without anchors (Gaussian, Masks with Exponential or Uniform)")
-    if proxy and not (isinstance(law, Masks) and isinstance(law.kernel, Shapley) and model.degree == 1):
-        raise ValueError("proxy is for Masks(Shapley()) with degree=1")

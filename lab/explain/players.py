@@ -9,6 +9,7 @@ A *player* is one coordinate of the perturbation ``xi``: a column, a superpixel,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,11 +45,24 @@ class Players:
         both_missing = torch.isnan(self.x.double()) & torch.isnan(self.baseline.double())
         return torch.where(both_missing, 0.0, torch.nan_to_num(gap, nan=1.0))
 
-    def to_players(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum ``values (N, ..., E)`` over the elements of each player: ``(N, ..., K)``."""
+    @cached_property
+    def blank(self) -> bool:
+        """Whether the baseline is 0 and every value is a number, so that keeping is multiplying."""
+        return not self.undefined and not bool(self.baseline.any()) and self.donors is None
+
+    @cached_property
+    def undefined(self) -> bool:
+        """Whether values may not be blended: tokens, levels, missing values."""
+        parts = [self.x, self.baseline] if self.donors is None else [self.x, self.baseline, self.donors]
+        return not self.x.is_floating_point() or any(bool(torch.isnan(part).any()) for part in parts)
+
+    def to_players(self, values: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
+        """Sum ``values (n, ..., E)`` of the instances ``rows`` over the elements of each player: ``(n, ..., K)``."""
         if self.index is None:
             return values
-        index = self.index if self.index.ndim == 1 else self.index.view(-1, *[1] * (values.ndim - 2), values.shape[-1])
+        index = self.index
+        if index.ndim == 2:
+            index = index[rows].view(-1, *[1] * (values.ndim - 2), values.shape[-1])
         out = values.new_zeros(*values.shape[:-1], self.count + 1)
         return out.scatter_add_(-1, index.expand_as(values), values)[..., : self.count]
 
@@ -72,20 +86,25 @@ class Players:
         """Whether every player is one element, so that mask and additive coordinates convert into each other."""
         return self.index is None
 
-    def perturb(self, operator: str, xi: torch.Tensor, rows: slice, donor: torch.Tensor | None) -> torch.Tensor:
-        """The perturbed inputs ``(n, m, E)`` of the instances ``rows`` at ``xi`` (``(m, K)`` or ``(n, m, K)``)."""
+    def perturb(self, operator: str, moves: torch.Tensor, rows: slice, donor: torch.Tensor | None) -> torch.Tensor:
+        """The perturbed inputs ``(n, m, E)`` of the instances ``rows``; ``moves`` is ``xi`` spread to elements.
+
+        ``moves`` is ``(m, E)`` or ``(n, m, E)`` (:meth:`to_elements`); of the dtype bool where it keeps or replaces.
+        """
         x = self.x[rows, None]
         if operator == "add":
-            return x + self.to_elements(xi, rows, 0.0)
-        kept = self.to_elements(xi, rows, 1.0)
+            return x + moves
+        if self.blank and moves.dtype != torch.bool:
+            return x * moves
         base = self.baseline[rows if len(self.baseline) > 1 else slice(None), None]
         if donor is not None:
             base = self.donors[donor] if donor.ndim == 2 else self.donors[donor][None]
-        if not x.is_floating_point() or torch.isnan(x).any() or torch.isnan(base).any():
-            return torch.where(kept > 0.5, x, base)
-        if kept.ndim == 2 and not base.any():
-            return x * kept
-        return torch.lerp(base.expand(len(x), -1, -1), x, kept.expand(len(x), -1, -1))
+        if moves.dtype == torch.bool:
+            return torch.where(moves, x, base)
+        if self.undefined:
+            return torch.where(moves > 0.5, x, base)
+        moves = moves if moves.ndim == 3 else moves[None]
+        return torch.lerp(*torch.broadcast_tensors(base, x, moves))
 
 
 def players(x, baseline, features, dtype: torch.dtype | None = None) -> Players:

@@ -16,10 +16,11 @@ import torch
 
 from lab import checks
 from lab.explain import neighbourhoods
-from lab.explain.engine import Task, prepare, raw_importance
+from lab.explain.engine import Task, prepare
 from lab.explain.explanation import Explanation
 from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
 from lab.explain.surrogate import Linear
+from lab.explain.weighting import raw_importance
 
 NORMAL = 1.959964
 
