@@ -56,13 +56,16 @@ def main() -> None:
         sys.stderr.close()
         raise SystemExit(0) from None
     except OSError as error:
-        _fail(str(error.args[0]) if len(error.args) == 1 else f"{error.strerror}: {error.filename}", 3)
+        where = f": {error.filename}" if error.filename else ""
+        _fail(str(error.args[0]) if len(error.args) == 1 else f"{error.strerror}{where}", 3)
     except (ValueError, TypeError) as error:
         _fail(str(error), 2)
 
 
 def join_pairs(arguments: list[str]) -> list[str]:
-    """``-p name value`` as ``-p name=value``, which the option parser takes."""
+    """``-p name value`` as ``-p name=value``, which the option parser takes; the command after ``lab warm`` stays as it is."""
+    if arguments[:1] == ["warm"]:
+        return arguments
     found: list[str] = []
     position = 0
     while position < len(arguments):

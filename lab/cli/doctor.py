@@ -12,6 +12,7 @@ from importlib import metadata
 
 from lab.report import provenance
 from lab.report.store import Store, StoreError, project_root
+from lab.report.zygote import kernel_environment, obstacle
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 EXTRAS = {
@@ -32,7 +33,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Every check, in the order of the report."""
-    return [_python(), _packages(), _machine(), _gpu(), _chromium(), *_extras(), _store()]
+    return [_python(), _packages(), _machine(), _gpu(), _kernels(), _chromium(), *_extras(), _store()]
 
 
 def chromium() -> str | None:
@@ -81,6 +82,12 @@ def _gpu():
             return Check("missing", "GPU", f"{device[5:]}, but torch is the CPU build: install torch with CUDA for it")
         return Check("ok", "GPU", device[5:])
     return Check("ok", "GPU", "none; the CPU kernels carry everything")
+
+
+def _kernels():
+    reason = obstacle(kernel_environment({}, provenance.threads()))
+    text = f"every run starts a fresh one: {reason}" if reason else "sweeps fork them from a process that has only imported"
+    return Check("ok", "kernels", text)
 
 
 def _torch_build():

@@ -97,6 +97,8 @@ class Progress:
                 "reused"
             )
             self.console.print(f"{text}, {time.monotonic() - self.began:.1f} s", highlight=False)
+            if self.batch.cold_because:
+                self.console.print(f"[dim]every run had a fresh kernel: {self.batch.cold_because}[/]", highlight=False)
 
     def result(self, run, page) -> None:
         """What one run gave."""

@@ -1,4 +1,4 @@
-"""Commands about the installation: doctor, kernels."""
+"""Commands about the installation and its kernels: doctor, kernels, warm."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ kernels = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``app``."""
     app.command("doctor")(doctor)
+    app.command("warm", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(warm)
     app.add_typer(kernels, name="kernels")
 
 
@@ -33,8 +34,42 @@ def doctor() -> None:
     raise typer.Exit(1 if any(check.state == "broken" for check in found) else 0)
 
 
+def warm(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="For example: papermill in.ipynb out.ipynb -p n 3")
+    ] = None,
+) -> None:
+    """Give a Jupyter command (papermill, jupyter execute, ...) kernels that have imported already; wait without one."""
+    import os
+    import shlex
+    import subprocess
+
+    from lab.report import provenance
+    from lab.report.zygote import Zygote, jupyter_environment, kernel_environment
+
+    with Zygote(kernel_environment(dict(os.environ), provenance.threads())) as zygote:
+        if not zygote.available:
+            typer.echo(f"lab: kernels start cold: {zygote.reason}", err=True)
+        environment = jupyter_environment(zygote)
+        if command:
+            try:
+                raise typer.Exit(subprocess.call(command, env=environment))
+            except FileNotFoundError:
+                raise ValueError(f"there is no command {command[0]!r} on PATH") from None
+        if not zygote.available:
+            raise typer.Exit(1)
+        for name in sorted(environment):
+            if os.environ.get(name) != environment[name]:
+                typer.echo(f"export {name}={shlex.quote(environment[name])}")
+        typer.echo("Kernels of a shell with these lines are forked from here until Ctrl-C.", err=True)
+        try:
+            zygote.wait()
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
 @kernels.command("warm")
-def warm() -> None:
+def compile_all() -> None:
     """Compile every CPU kernel and keep it in the cache."""
     from lab import kernels as lab_kernels
 

@@ -24,6 +24,7 @@ class Batch:
 
     ``reused`` runs were in the store unchanged; the others are executed by :meth:`run`, ``jobs`` at a time, and a failing one
     does not stop the rest. ``stop()`` ends the running ones, keeps their partial output and starts no others.
+    ``cold_because`` says after a run why warm plans got fresh kernels (another system than Linux, CUDA, several threads).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Batch:
                 if run is not None:
                     self.reused[plan.run_id] = run
         self.waiting = [plan for plan in self.plans if plan.run_id not in self.reused]
+        self.cold_because = ""
         self._stopped = threading.Event()
         self._controls: dict[str, Control] = {}
 
@@ -93,6 +95,7 @@ class Batch:
             return
         with Zygote(kernel_environment(dict(os.environ), self.waiting[0].definition["threads"])) as zygote:
             before = os.environ.get(SOCKET)
+            self.cold_because = "" if before else zygote.reason
             if zygote.available:
                 os.environ[SOCKET] = zygote.path
             try:

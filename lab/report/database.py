@@ -7,14 +7,16 @@ each parameter (``p_name``) and each metric (``m_name``). Only runs that have ch
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from lab.report.records import number
-from lab.report.store import Store, StoreError
+from lab.report.store import Store, StoreError, write_atomically, writing
 
 TABLES = ("runs", "parameters", "records")
 _VIEWS = """
@@ -24,32 +26,31 @@ select run_id, name, value, low, high, holds, status, budget, seeds from records
 """
 
 
-def connect(store: Store | None = None, *, wide: bool = False):
-    """A DuckDB connection in memory with the tables and views of the store's runs, brought up to date first."""
-    import duckdb
-
-    store = store or Store()
-    folder = update(store)
-    connection = duckdb.connect()
-    for name in TABLES:
-        path = str(folder / f"{name}.parquet").replace("'", "''")
-        connection.execute(f"create view {name} as select * from read_parquet('{path}')")
-    connection.execute(_VIEWS)
-    if wide:
-        connection.execute(_wide(connection))
-    return connection
-
-
 def query(sql: str, store: Store | None = None):
-    """The answer to an SQL query as ``(column names, rows)``.
+    """The answer to an SQL query as ``(column names, rows)``; a store that cannot be written is indexed beside it.
 
     Raises:
         ValueError: DuckDB does not understand the query; its own words are in the message.
     """
+    store = store or Store()
+    try:
+        return _answer(sql, update(store))
+    except StoreError:
+        with tempfile.TemporaryDirectory(prefix="lab-index-") as folder:
+            return _answer(sql, update(store, Path(folder)))
+
+
+def _answer(sql, folder):
     import duckdb
 
-    connection = connect(store, wide=re.search(r"\bwide\b", sql, re.I) is not None)
+    connection = duckdb.connect()
     try:
+        for name in TABLES:
+            path = str(folder / f"{name}.parquet").replace("'", "''")
+            connection.execute(f"create view {name} as select * from read_parquet('{path}')")
+        connection.execute(_VIEWS)
+        if re.search(r"\bwide\b", sql, re.I):
+            connection.execute(_wide(connection))
         cursor = connection.execute(sql)
         return [column[0] for column in cursor.description or ()], cursor.fetchall()
     except duckdb.Error as error:
@@ -58,32 +59,42 @@ def query(sql: str, store: Store | None = None):
         connection.close()
 
 
-def update(store: Store) -> Path:
-    """Bring the Parquet files up to date and return their folder.
+def update(store: Store, folder: Path | None = None) -> Path:
+    """Bring the Parquet files in ``folder`` (the store's own by default) up to date and return it.
 
     The store's folder changes its time whenever a run is published or removed: an unchanged time answers at once.
+
+    Raises:
+        StoreError: the folder cannot be written.
     """
-    folder = store.data / "cache" / "index"
-    stamp_file = folder / "stamp.json"
+    own = folder or store.data / "cache" / "index"
     if not store.runs.is_dir():
         store.prepare()
-    stamp = str(os.stat(store.runs).st_mtime_ns)
-    if _read(stamp_file).get("stamp") == stamp and all((folder / f"{name}.parquet").exists() for name in TABLES):
-        return folder
-    known = _read(folder / "times.json")
+    if not _is_current(own, store):
+        with writing(f"the index {own}"), store.lock("index") if folder is None else contextlib.nullcontext():
+            _bring_up(own, store)
+    return own
+
+
+def _is_current(folder, store):
+    stamp = _read(folder / "stamp.json").get("stamp")
+    return stamp == _stamp(store) and all((folder / f"{name}.parquet").exists() for name in TABLES)
+
+
+def _stamp(store):
+    return str(os.stat(store.runs).st_mtime_ns)
+
+
+def _bring_up(folder, store):
+    whole = all((folder / f"{name}.parquet").exists() for name in TABLES)
+    stamp, known = _stamp(store), _read(folder / "times.json") if whole else {}
     times = {run_id: str(_time(store, run_id)) for run_id in store.ids()}
     fresh = [run_id for run_id, time in times.items() if known.get(run_id) != time and time != "0"]
-    gone = [run_id for run_id in known if run_id not in times or run_id in fresh]
-    tables = _tables([run for run in map(store.get, fresh) if run is not None])
-    try:
-        _write(folder, tables, gone, bool(known))
-    except OSError as error:
-        raise StoreError(f"the index {folder} cannot be written: {error.strerror or error}") from error
-    from lab.report.store import write_atomically
-
+    # rows of other runs are dropped: after a kill between two files nothing stands twice
+    kept = [run_id for run_id, time in times.items() if known.get(run_id) == time]
+    _write(folder, _tables([run for run in map(store.get, fresh) if run is not None]), kept)
     write_atomically(folder / "times.json", json.dumps(times))
-    write_atomically(stamp_file, json.dumps({"stamp": stamp}))
-    return folder
+    write_atomically(folder / "stamp.json", json.dumps({"stamp": stamp}))
 
 
 def seed_statistics(store: Store, metric: str, by: list[str], where: str = "true") -> list[dict[str, Any]]:
@@ -152,7 +163,7 @@ def _time(store, run_id):
 def _read(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return {}
 
 
@@ -214,8 +225,8 @@ def _text(value):
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _write(folder, tables, gone, merge):
-    """Append the new rows to those of unchanged runs; each file is replaced in one step."""
+def _write(folder, tables, kept):
+    """Append the new rows to those of the runs ``kept``; each file is replaced in one step."""
     import pyarrow as arrow
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
@@ -244,12 +255,10 @@ def _write(folder, tables, gone, merge):
         schema = arrow.schema([(column, kinds.get(column, text)) for column in columns[name].split()])
         table = arrow.Table.from_pylist(rows, schema=schema)
         path = folder / f"{name}.parquet"
-        if merge and path.exists():
+        if kept and path.exists():
             old = parquet.read_table(path, schema=schema)
-            key = "id" if name == "runs" else "run_id"
-            if gone:
-                old = old.filter(compute.invert(compute.is_in(old[key], value_set=arrow.array(gone, text))))
-            table = arrow.concat_tables([old, table])
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            same = compute.is_in(old["id" if name == "runs" else "run_id"], value_set=arrow.array(kept, text))
+            table = arrow.concat_tables([old.filter(same), table])
+        temporary = path.with_name(f".{path.name}")
         parquet.write_table(table, temporary, compression="zstd")
         os.replace(temporary, path)

@@ -35,7 +35,8 @@ from lab.report.zygote import kernel_environment
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _QUIET = logging.getLogger("lab.report.kernel")
-_QUIET.setLevel(logging.ERROR)
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
 
 
 @dataclass

@@ -21,9 +21,8 @@ from jupyter_client.provisioning import LocalProvisioner
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from traitlets import DottedObjectName, Type
 
+from lab.report.zygote import PROVISIONER as NAME
 from lab.report.zygote import SOCKET
-
-NAME = "lab-warm"
 
 
 class WarmProvisioner(LocalProvisioner):

@@ -5,6 +5,7 @@ Both functions work outside a run too; then nothing is written.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -82,11 +83,14 @@ def _write(entry):
     folder = os.environ.get(FOLDER)
     if not folder:
         return
-    line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
+    line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
     # one write of one line: a reader sees it whole or not at all
     descriptor = os.open(Path(folder) / "records.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, line.encode())
+        before = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) < len(line):
+            os.ftruncate(descriptor, before)
+            raise OSError(errno.ENOSPC, "the disk is full: the record was not written", str(Path(folder) / "records.jsonl"))
     finally:
         os.close(descriptor)
 

@@ -16,7 +16,7 @@ from lab import checks
 from lab.report import cache, provenance
 from lab.report.jobs import Control, Event
 from lab.report.parameters import Schema, load_notebook, read_parameters
-from lab.report.store import SCHEMA, Run, Store, project_root, write_atomically
+from lab.report.store import SCHEMA, Run, Store, project_root, write_atomically, writing
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def execute(
     A notebook that fails, hangs, dies or is cancelled gives a run too: with its status, its error and the output it had.
 
     Raises:
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be written, or is full; nothing of the run is kept then.
     """
     from lab.report.engine import run_notebook
 
@@ -127,7 +127,7 @@ def execute(
     if not force and (run := answering(plan, store)):
         return run
     store.prepare()
-    with store.lock(plan.run_id):
+    with writing(f"the store {store.runs}"), store.lock(plan.run_id):
         # another driver may have finished it while this one waited
         if not force and (run := answering(plan, store)):
             return run

@@ -7,6 +7,7 @@ a whole run. A lock per run id (released by the system when its owner dies) lets
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -23,11 +24,27 @@ from lab import checks
 from lab.report.records import recorded
 
 SCHEMA = 1
-DONE = ("ok",)
+_OLD = "-replaced"
+_NO_WRITING = {
+    getattr(errno, name, 0) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EFBIG EIO ENOTDIR EEXIST".split()
+}
 
 
 class StoreError(OSError):
     """The store cannot be read or written, or has no such run."""
+
+
+@contextlib.contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+    """A full disk, a read-only file system or a forbidden folder as a :class:`StoreError` that names ``place``."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreError) or error.errno not in _NO_WRITING:
+            raise
+        raise StoreError(
+            f"{place} cannot be written: {error.strerror}; free space or choose another folder with LAB_DATA"
+        ) from error
 
 
 def project_root() -> Path:
@@ -166,16 +183,11 @@ class Store:
 
     def prepare(self) -> None:
         """Create the folders; ``StoreError`` in words if the store is read-only or full."""
-        try:
+        with writing(f"the store {self.runs}"):
             for folder in (self.runs, self._work, self._locks):
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._work) as probe:  # has no name: nothing stays of it after a kill
                 probe.write(b"x" * 4096)
-        except OSError as error:
-            raise StoreError(
-                f"the store {self.runs} cannot be written: {error.strerror or error}; free space or choose another folder "
-                "with LAB_DATA"
-            ) from error
 
     @contextlib.contextmanager
     def work(self, run_id: str) -> Iterator[Path]:
@@ -220,6 +232,8 @@ class Store:
             run_id = folder.name.rsplit(".", 2)[0]
             with self.lock(run_id, wait=False) as held:
                 if held:
+                    if folder.name.endswith(_OLD) and not (self.runs / run_id).exists():
+                        os.rename(folder, self.runs / run_id)
                     shutil.rmtree(folder, ignore_errors=True)
                     count += 1
         return count
@@ -227,22 +241,23 @@ class Store:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the new one and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def exchange(source: Path, target: Path) -> None:
     """Swap two folders, in one step where the system can (Linux), and remove the old content, now under ``source``."""
     if not _renameat2_exchange(source, target):
-        aside = source.with_name(source.name + ".old")
+        aside = source.with_name(source.name + _OLD)
         os.rename(target, aside)
-        os.rename(source, target)
+        os.rename(source, target)  # after a kill between the two, `sweep_leftovers` puts the old one back
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(source, ignore_errors=True)
 

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 SOCKET = "LAB_ZYGOTE"
+PROVISIONER = "lab-warm"
 PRELOAD = (
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
@@ -62,19 +63,8 @@ class Zygote:
 
     def start(self, *, timeout: float = 60.0) -> Zygote:
         """Start the process and wait until it has imported; after a failure kernels are started cold."""
-        from lab.report import provenance
-
-        if not sys.platform.startswith("linux"):
-            self.reason = f"warm kernels need Linux, this is {sys.platform}"
-            return self
-        if provenance.device().startswith("cuda"):
-            self.reason = "on a machine with CUDA every kernel starts cold"
-            return self
-        if any(
-            self.environment.get(name, "1") != "1"
-            for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        ):
-            self.reason = "a run with several threads starts cold"
+        self.reason = obstacle(self.environment)
+        if self.reason:
             return self
         self._folder = tempfile.TemporaryDirectory(prefix="lab-zygote-")
         self.path = str(Path(self._folder.name) / "socket")
@@ -93,6 +83,11 @@ class Zygote:
             self.reason = line.decode(errors="replace").strip() or "the zygote did not start"
             self.end()
         return self
+
+    def wait(self) -> None:
+        """Wait until the process ends, which it does by itself only when something ended it."""
+        if self._process is not None:
+            self._process.wait()
 
     def end(self) -> None:
         """End the zygote and every kernel that it forked."""
@@ -115,6 +110,25 @@ class Zygote:
 
     def __exit__(self, *_):
         self.end()
+
+
+def obstacle(environment: dict[str, str]) -> str:
+    """Why kernels start cold on this machine or in this environment, in words; empty where forking is safe."""
+    from lab.report import provenance
+
+    if not sys.platform.startswith("linux"):
+        return f"warm kernels need Linux, this is {sys.platform}"
+    if provenance.device().startswith("cuda"):
+        return "on a machine with CUDA every kernel starts cold"
+    if any(environment.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")):
+        return "a run with several threads starts cold"
+    return ""
+
+
+def jupyter_environment(zygote: Zygote) -> dict[str, str]:
+    """The environment in which any Jupyter front end (papermill, nbclient, JupyterLab) gets its kernels from ``zygote``."""
+    found = {**zygote.environment, "JUPYTER_DEFAULT_PROVISIONER_NAME": PROVISIONER}
+    return {**found, SOCKET: zygote.path} if zygote.available else found
 
 
 def kernel_environment(environment: dict[str, str], threads: int) -> dict[str, str]:

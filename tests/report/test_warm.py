@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 
 from lab.report.batch import Batch
 from lab.report.run import execute, plan
-from lab.report.zygote import SOCKET, Zygote, kernel_environment
+from lab.report.zygote import SOCKET, Zygote, kernel_environment, obstacle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -97,12 +98,43 @@ def test_without_a_zygote_the_kernel_is_cold_and_the_run_the_same(notebook, stor
     assert (run.ok, run.info["kernel"], run.metrics) == (True, "cold", {"n": 3})
 
 
-def test_a_zygote_is_refused_where_forking_is_not_safe(monkeypatch):
+def test_kernels_start_cold_where_forking_is_not_safe(monkeypatch):
     assert "several threads" in Zygote({"OMP_NUM_THREADS": "2"}).start().reason
     monkeypatch.setattr("lab.report.provenance.device", lambda: "cuda X")
     assert "CUDA" in Zygote({"OMP_NUM_THREADS": "1"}).start().reason
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert "Linux" in Zygote({"OMP_NUM_THREADS": "1"}).start().reason
+    for system in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        assert obstacle({}) == f"warm kernels need Linux, this is {system}"
+
+
+def test_a_batch_on_another_system_runs_cold_and_says_why(notebook, store, monkeypatch, capsys):
+    from lab.cli.progress import Progress
+
+    monkeypatch.delenv(SOCKET, raising=False)
+    monkeypatch.setattr("lab.report.zygote.obstacle", lambda environment: "warm kernels need Linux, this is darwin")
+    path = notebook("n: int = 0", "import lab\nlab.report.record('square', n * n)")
+    batch = Batch([plan(path, {"n": n}, warm=True) for n in range(3)], store=store)
+    with Progress(batch) as progress:
+        runs = batch.run(jobs=2, emit=progress.event)
+    progress.summary(runs)
+    assert [(run.status, run.info["kernel"], run.metrics) for run in runs] == [
+        ("ok", "cold", {"square": n * n}) for n in range(3)
+    ]
+    assert "every run had a fresh kernel: warm kernels need Linux, this is darwin" in capsys.readouterr().err
+    from lab.cli import doctor
+
+    monkeypatch.setattr(doctor, "obstacle", lambda environment: "warm kernels need Linux, this is darwin")
+    (line,) = [check.text for check in doctor.checks() if check.name == "kernels"]
+    assert line == "every run starts a fresh one: warm kernels need Linux, this is darwin"
+
+
+def test_plain_papermill_gets_warm_kernels_from_the_command(notebook, tmp_path):
+    path = notebook("n = 0", "import sys\nprint('pandas' in sys.modules, n)")
+    command = [sys.executable, "-m", "lab", "warm", sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]
+    command += ["-p", "n", "3", "--no-progress-bar"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "".join(json.loads((tmp_path / "out.ipynb").read_text())["cells"][-1]["outputs"][0]["text"]) == "True 3\n"
 
 
 def test_a_batch_ends_its_zygote(notebook, store, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import __version__
 from lab.report.scrub import scrub
-from lab.report.store import write_atomically
+from lab.report.store import write_atomically, writing
 
 ASSETS = Path(__file__).parent / "assets"
 _POLICY = (
@@ -69,15 +69,13 @@ def write(path: Path, html: str) -> Path:
 def copy_assets(folder: Path) -> None:
     """Put the style, the script and the one plotly.js of the installed plotly package beside the pages."""
     target = folder / "assets"
-    target.mkdir(parents=True, exist_ok=True)
-    for source in (*sorted(ASSETS.iterdir()), plotly_script()):
-        copy = target / source.name
-        status = source.stat()
-        if not copy.exists() or (copy.stat().st_size, int(copy.stat().st_mtime)) != (
-            status.st_size,
-            int(status.st_mtime),
-        ):
-            shutil.copy2(source, copy)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        for source in (*sorted(ASSETS.iterdir()), plotly_script()):
+            copy, status = target / source.name, source.stat()
+            known = copy.stat() if copy.exists() else None
+            if not known or (known.st_size, int(known.st_mtime)) != (status.st_size, int(status.st_mtime)):
+                shutil.copy2(source, copy)
 
 
 def plotly_script() -> Path:
