@@ -117,22 +117,15 @@ def read(request: dict, path: Path, out: Path) -> dict:
     if name.endswith((".csv", ".parquet")):
         lab.datasets.load(path, max_bytes=limit).frame.to_parquet(out / "table.parquet")
         return {"kind": "table"}
-    array = files.read_array(path, role=request["role"], max_bytes=limit).numpy()
+    tensor, spacing, affine = files.read_placed(path, role=request["role"], max_bytes=limit)
+    array = tensor.numpy()
     wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
     if not wanted:
         allowed = " or ".join(f"{AXES[kind]} ({kind})" for kind in request["kinds"] if kind in AXES)
         raise ValueError(f"it has {array.ndim} axes, size {' x '.join(map(str, array.shape))}; wanted are {allowed} axes")
     np.save(out / "array.npy", array, allow_pickle=False)
-    return {"kind": wanted[0], "spacing": _spacing(path, array.ndim)}
-
-
-def _spacing(path: Path, axes: int) -> list[float]:
-    """Lengths of a voxel that the file states, else ones."""
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        found = [float(length) for length in nibabel.load(path).header.get_zooms()[:axes]]
-        if len(found) == axes and all(np.isfinite(found)) and min(found) > 0:
-            return found
-    return [1.0] * axes
+    lengths = [float(length) for length in spacing] if len(spacing) == array.ndim else [1.0] * array.ndim
+    return {"kind": wanted[0], "spacing": lengths, "affine": None if affine is None else np.asarray(affine).tolist()}
 
 
 def words(error: Exception, path: str) -> str:

@@ -70,7 +70,8 @@ class Uploaded:
     """A file that was read.
 
     ``data`` is a numpy array (image: two axes, volume: three; values by the role), a ``DataFrame`` (table) or a mapping from
-    names to arrays (weights). ``spacing`` is one length an axis, of images and volumes.
+    names to arrays (weights). ``spacing`` is one length an axis, of images and volumes; ``affine`` the (4, 4) matrix of a
+    NIfTI file, else empty.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Uploaded:
     data: Any
     spacing: tuple[float, ...] = ()
     shape: tuple[int, ...] = field(default=(), compare=False)
+    affine: tuple[tuple[float, ...], ...] = ()
 
 
 class Refused(ValueError):
@@ -181,7 +183,8 @@ def _collect(folder: Path, name: str, outcome: dict) -> Uploaded:
     else:
         data = np.load(folder / "array.npy", allow_pickle=False)
         shape = data.shape
-    return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape)
+    affine = tuple(tuple(row) for row in outcome.get("affine") or ())
+    return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape, affine)
 
 
 class Upload(pn.viewable.Viewer):

@@ -50,6 +50,7 @@ _PLACES = {
     "dice": "predictions",
     "smooth_field": "fields",
     "vessel_tree": "vessels",
+    "tube_network": "tubes",
     "noisy_circle": "clouds",
     "spirals": "clouds",
     "moons": "clouds",

@@ -23,6 +23,7 @@ import torch
 
 from lab import checks
 from lab.datasets.decoding import ARRAYS, IMAGES, NIFTIS, TIFFS, Decoded, decode, decode_npz, ending, limit
+from lab.datasets.orientation import codes
 from lab.datasets.sets import ImageSet, Points, Table
 
 TARGETS = ("target", "label", "class", "y")
@@ -46,43 +47,51 @@ def read(path: str | os.PathLike, max_bytes: int = 2**30) -> ImageSet | Table | 
 
 def read_array(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30) -> torch.Tensor:
     """One file as a tensor by its role: "image" (float32 in [0, 1]), "label" (ids) or "prediction" (float32 probabilities)."""
+    return read_placed(path, role=role, max_bytes=max_bytes)[0]
+
+
+def read_placed(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30) -> tuple:
+    """``(tensor, spacing, affine)`` of one file by its role: spacing is empty and affine ``None`` where the file is silent."""
     path = _file(path)
     checks.choice("role", role, tuple(_ROLES))
     if ending(path) == ".npz":
         arrays = decode_npz(path, max_bytes)
         name = role if role in arrays else next(iter(arrays))
-        if role not in arrays and len(arrays) > 1:
+        if role not in arrays and len(set(arrays) - {"spacing", "affine"}) > 1:
             raise ValueError(f"{path.name} holds the arrays {', '.join(arrays)}, but none is called {role!r}")
-        decoded = Decoded(arrays[name])
+        spacing = tuple(arrays["spacing"].ravel().tolist()) if "spacing" in arrays else ()
+        decoded = Decoded(arrays[name], spacing=spacing, affine=arrays.get("affine"))
     else:
         decoded = decode(path, max_bytes)
-    return _ROLES[role](path.name, decoded)[0]
+    return _ROLES[role](path.name, decoded)[0], decoded.spacing, decoded.affine
 
 
 def pair(prediction, label, *, image=None, max_bytes: int = 2**30) -> ImageSet:
     """A user's own prediction and label (paths, arrays or tensors) as one ``ImageSet``; without ``image`` the prediction is shown.
 
+    Spacing and affine are those of the first file that states them.
+
     Raises:
-        ValueError: sizes that differ (both are named), values outside [0, 1], anything that :func:`lab.datasets.load` refuses.
+        ValueError: sizes that differ (both are named), NIfTI files whose axes run in different directions, values outside
+            [0, 1], anything that :func:`lab.datasets.load` refuses.
     """
-    found, spacing = {}, ()
+    found, spacing, affines = {}, (), {}
     for role, value in (("prediction", prediction), ("label", label), ("image", image)):
         if value is None:
             continue
         if isinstance(value, (str, os.PathLike)):
-            path = _file(value)
-            if ending(path) == ".npz":
-                found[role] = read_array(path, role=role, max_bytes=max_bytes)
-            else:
-                decoded = decode(path, max_bytes)
-                found[role] = _ROLES[role](path.name, decoded)[0]
-                spacing = spacing or decoded.spacing
+            found[role], lengths, affine = read_placed(value, role=role, max_bytes=max_bytes)
+            spacing = spacing or lengths
+            if affine is not None and found[role].ndim == 3:
+                affines[role] = torch.from_numpy(np.asarray(affine, np.float64))
         else:
             tensor = checks.tensor(role, value, ndim=(2, 3)).detach().cpu()
             found[role] = _ROLES[role](role, Decoded(tensor.numpy()))[0]
     same_size(found)
+    same_orientation(affines)
     return ImageSet(
-        found.get("image", found["prediction"]), found["label"], found["prediction"], spacing=spacing, name="pair"
+        found.get("image", found["prediction"]), found["label"], found["prediction"], spacing=spacing, name="pair",
+        affine=next(iter(affines.values()), None),
     )
 
 
@@ -94,6 +103,18 @@ def same_size(found: dict[str, torch.Tensor], name: str = "") -> None:
             raise ValueError(
                 f"{name + ': ' if name else ''}{roles[0]} and {role} must have the same size, got "
                 f"{' x '.join(map(str, found[roles[0]].shape))} and {' x '.join(map(str, found[role].shape))}"
+            )
+
+
+def same_orientation(affines: dict[str, torch.Tensor]) -> None:
+    """Refuse files whose axes run in different directions, naming both: voxel by voxel they show different places."""
+    named = {role: "".join(codes(affine)) for role, affine in affines.items()}
+    for role in list(named)[1:]:
+        first = next(iter(named))
+        if named[role] != named[first]:
+            raise ValueError(
+                f"{first} and {role} must have axes in the same directions, got {named[first]} and {named[role]} in their "
+                "headers (R right, A front, S up); save both in one orientation"
             )
 
 

@@ -49,6 +49,7 @@ _PLACES = {
     "BettiMatchingMetric": "metric",
     "cycle": "cycles",
     "drawing": "volume_cycles",
+    "drawings": "volume_cycles",
     "curve": "volume_cycles",
     "surface": "volume_cycles",
     "Curve": "volume_cycles",

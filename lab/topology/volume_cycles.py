@@ -22,7 +22,7 @@ birth: Tamal K. Dey, Tao Hou, Sayan Mandal, 'Persistent 1-Cycles: Definition, Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -39,8 +39,10 @@ from lab.topology.matching import Matching
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+_AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 _FACES = tuple(step for step in product((-1, 0, 1), repeat=3) if sum(map(abs, step)) == 1)
-_ALL = tuple(step for step in product((-1, 0, 1), repeat=3) if any(step))
+_AROUND = tuple(step for step in product((-1, 0, 1), repeat=3) if any(step))
+_CORNERS = tuple(product((0, 1), repeat=3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +87,27 @@ def drawing(found: Matching, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 
     Args:
         found: a matching of volumes (three axes).
         bar: a bar of one of its sides.
-        spacing: lengths of a voxel along the three axes.
+        spacing: lengths of a voxel along the three axes; they scale points and choose no path.
         at: the level at which surfaces are cut, as share of the way from birth to death, in [0, 1).
         most: a surface whose box is longer than this many voxels is made of blocks, so that it is drawn quickly.
 
     Raises:
         ValueError: no volumes, a bar without a side, an argument out of range.
     """
-    side = checks.choice("bar.side", bar.side, ("prediction", "label"))
-    x = getattr(found, side)
-    if bar.dimension == 1:
-        return curve(x, bar, spacing=spacing, filtration=found.filtration, border=found.border)
-    return surface(x, bar, spacing=spacing, at=at, most=most, filtration=found.filtration, border=found.border)
+    return drawings(found, [bar], spacing=spacing, at=at, most=most)[0]
+
+
+def drawings(found: Matching, bars: Iterable[Bar], *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5,
+             most: int = 64) -> list[Curve | Surface]:
+    """:func:`drawing` of many bars of one matching; each side's volume is prepared once."""
+    sides: dict[str, _Levels] = {}
+    result = []
+    for bar in bars:
+        side = checks.choice("bar.side", bar.side, ("prediction", "label"))
+        if side not in sides:
+            sides[side] = _Levels(getattr(found, side), found.filtration, found.border, spacing)
+        result.append(sides[side].curve(bar) if bar.dimension == 1 else sides[side].surface(bar, at, most))
+    return result
 
 
 def curve(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), filtration: str = "superlevel",
@@ -106,50 +117,20 @@ def curve(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), filtration
     Args:
         x: the volume whose bar it is.
         bar: a bar of dimension 1 of ``barcode(x)`` or of a matching's side, under the same options.
-        spacing: lengths of a voxel; they scale the points and do not choose the path.
 
     Raises:
         ValueError: ``x`` has not three axes, the bar is no loop of ``x``, a spacing is not positive.
     """
-    x, values, spacing = _volume(x, filtration, border, spacing)
-    if bar.dimension != 1:
-        raise ValueError(f"bar must be a loop (dimension 1), got dimension {bar.dimension}; use surface")
-    path = _closed_path(values, bar.birth_cell)
-    if path is None:
-        raise ValueError(f"bar must be a loop of x, but nothing closes at its first edge {bar.birth_cell}")
-    shift = 0 if border is None else 1
-    places = np.stack(np.unravel_index(path, values.shape), axis=1) - shift
-    points = places[np.r_[: len(places), 0]] * spacing
-    inside = ((places >= 0) & (places < np.array(x.shape))).all(axis=1)
-    voxels = np.ravel_multi_index(tuple(places[inside].T), tuple(x.shape))
-    return Curve(bar, torch.from_numpy(points), torch.from_numpy(voxels))
+    return _Levels(x, filtration, border, spacing).curve(bar)
 
 
 def surface(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5, most: int = 64,
             filtration: str = "superlevel", border: str | None = None) -> Surface:
     """A component or a cavity of the volume ``x`` as a closed mesh, cut at the share ``at`` of its life.
 
-    Args and refusals as of :func:`drawing` and :func:`curve`.
+    Arguments and refusals as of :func:`drawing` and :func:`curve`.
     """
-    x, values, spacing = _volume(x, filtration, border, spacing)
-    at = checks.number("at", at, low=0.0, high=1.0)
-    if at == 1.0:
-        raise ValueError("at must be below 1, where the feature has ended; Matching.cycle gives its voxels just before")
-    if bar.dimension not in (0, 2) or bar.death_cell < 0:
-        raise ValueError(f"bar must be a component that ends or a cavity, got dimension {bar.dimension}; loops are curves")
-    level = bar.birth + at * (bar.death - bar.birth)
-    cut = -level if filtration == "superlevel" else level
-    if bar.dimension == 0:
-        inside = _joined(values, bar.birth_cell, values <= cut, _FACES)
-    else:
-        start = _last_voxel(values, bar.death_cell)
-        inside = _joined(values, start, values > cut, _ALL)
-    if border is not None:
-        inside = inside[1:-1, 1:-1, 1:-1]
-    if not inside.any():
-        raise ValueError("bar must be a bar of x under these options, but nothing lies at its place")
-    vertices, faces, step = mesh(inside, spacing=spacing, most=most)
-    return Surface(bar, vertices, faces, torch.from_numpy(np.flatnonzero(inside)), float(level), step)
+    return _Levels(x, filtration, border, spacing).surface(bar, at, most)
 
 
 def mesh(mask, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), most: int = 64) -> tuple[Tensor, Tensor, int]:
@@ -178,10 +159,59 @@ def mesh(mask, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), most: int = 64) ->
     return torch.from_numpy(vertices), torch.from_numpy(faces.astype(np.int64)), step
 
 
-def _volume(x, filtration, border, spacing):
-    images.check_options(filtration, border)
-    x = images.image("x", x, ndim=3)
-    return x, images.sublevel(x, filtration, border), _lengths(spacing)
+class _Levels:
+    """One volume in sublevel form inside a rim that is never entered; flat indices ``places`` are those of this array."""
+
+    def __init__(self, x, filtration, border, spacing):
+        images.check_options(filtration, border)
+        self.x = images.image("x", x, ndim=3)
+        self.spacing = _lengths(spacing)
+        self.sign = -1.0 if filtration == "superlevel" else 1.0
+        self.frame = int(border is not None)
+        inner = images.sublevel(self.x, filtration, border)
+        self.cells = inner.shape
+        self.values = np.pad(inner, 1, constant_values=np.inf)
+        self.flat = self.values.ravel()
+        self.inner = np.pad(np.ones(inner.shape, bool), 1)
+
+    def curve(self, bar: Bar) -> Curve:
+        if bar.dimension != 1:
+            raise ValueError(f"bar must be a loop (dimension 1), got dimension {bar.dimension}; use surface")
+        anchor, axis = divmod(bar.birth_cell, 3)
+        path = _closed_path(self.flat, _moves(_AXES, self.values.shape), self.place(anchor), axis)
+        if path is None:
+            raise ValueError(f"bar must be a loop of x, but nothing closes at its first edge {bar.birth_cell}")
+        places = np.stack(np.unravel_index(path, self.values.shape), axis=1) - 1 - self.frame
+        points = places[np.r_[: len(places), 0]] * self.spacing
+        inside = ((places >= 0) & (places < np.array(self.x.shape))).all(axis=1)
+        voxels = np.ravel_multi_index(tuple(places[inside].T), tuple(self.x.shape))
+        return Curve(bar, torch.from_numpy(points), torch.from_numpy(voxels))
+
+    def surface(self, bar: Bar, at: float, most: int) -> Surface:
+        at = checks.number("at", at, low=0.0, high=1.0)
+        if at == 1.0:
+            raise ValueError("at must be below 1, where the feature ends; Matching.cycle gives its voxels just before")
+        if bar.dimension not in (0, 2) or bar.death_cell < 0:
+            raise ValueError(f"bar must be a component that ends or a cavity, got dimension {bar.dimension}; loops are curves")
+        level = bar.birth + at * (bar.death - bar.birth)
+        if bar.dimension == 0:
+            inside = _joined(self.flat <= self.sign * level, self.place(bar.birth_cell), _moves(_FACES, self.values.shape))
+        else:
+            corners = self.place(bar.death_cell) + _moves(_CORNERS, self.values.shape)
+            hollow = (self.flat > self.sign * level) & self.inner.ravel()
+            inside = _joined(hollow, corners[np.argmax(self.flat[corners])], _moves(_AROUND, self.values.shape))
+        margin = slice(1 + self.frame, -1 - self.frame)
+        inside = inside.reshape(self.values.shape)[margin, margin, margin]
+        if not inside.any():
+            raise ValueError("bar must be a bar of x under these options, but nothing lies at its place")
+        vertices, faces, step = mesh(inside, spacing=self.spacing, most=most)
+        return Surface(bar, vertices, faces, torch.from_numpy(np.flatnonzero(inside)), float(level), step)
+
+    def place(self, cell: int) -> int:
+        """The flat index, inside the rim, of a voxel or of a cell's anchor."""
+        if not 0 <= cell < np.prod(self.cells):
+            raise ValueError(f"bar must be a bar of x under these options, got cell {cell} for {np.prod(self.cells)} voxels")
+        return int(np.ravel_multi_index(tuple(np.array(np.unravel_index(cell, self.cells)) + 1), self.values.shape))
 
 
 def _lengths(spacing):
@@ -196,42 +226,25 @@ def _ends(line):
     return int(found[0]), int(found[-1]) + 1
 
 
-def _last_voxel(values, cube):
-    """The voxel of a cube that is filled last."""
-    corners = np.array(np.unravel_index(cube, values.shape)) + np.array(list(product((0, 1), repeat=3)))
-    return int(np.ravel_multi_index(tuple(corners[np.argmax(values[tuple(corners.T)])]), values.shape))
-
-
-def _joined(values, start, allowed, steps):
-    """The mask of the allowed voxels that ``steps`` join to ``start``, grown shell by shell."""
-    padded = np.pad(allowed, 1)
-    shape = padded.shape
-    moves = _moves(steps, shape)
-    free = padded.ravel()
-    seed = np.ravel_multi_index(tuple(np.array(np.unravel_index(start, values.shape)) + 1), shape)
-    seen = np.zeros(free.size, bool)
-    if free[seed]:
-        seen[seed] = True
-        front = np.array([seed])
-        while len(front):
-            front = (front[:, None] + moves).ravel()
-            front = np.unique(front[free[front] & ~seen[front]])
-            seen[front] = True
-    return seen.reshape(shape)[1:-1, 1:-1, 1:-1]
-
-
 def _moves(steps, shape):
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
-    return np.array(steps) @ strides
+    return np.array(steps) @ np.array([shape[1] * shape[2], shape[2], 1])
 
 
-def _closed_path(values, edge):
-    """Voxels of a shortest path between the ends of ``edge`` along edges before it, or ``None`` where there is none."""
-    padded = np.pad(values, 1, constant_values=np.inf)
-    shape, flat = padded.shape, padded.ravel()
-    moves = _moves(((1, 0, 0), (0, 1, 0), (0, 0, 1)), shape)
-    anchor, axis = divmod(int(edge), 3)
-    first = int(np.ravel_multi_index(tuple(np.array(np.unravel_index(anchor, values.shape)) + 1), shape))
+def _joined(allowed, start, moves):
+    """The flat mask of the allowed places that ``moves`` join to ``start``, grown shell by shell."""
+    seen = np.zeros(allowed.size, bool)
+    front = np.array([start])[allowed[[start]]]
+    seen[front] = True
+    while len(front):
+        front = (front[:, None] + moves).ravel()
+        front = np.unique(front[allowed[front] & ~seen[front]])
+        seen[front] = True
+    return seen
+
+
+def _closed_path(flat, moves, first, axis):
+    """Places of a shortest path between the ends of the edge from ``first`` along ``axis``, along edges before it in the
+    order (value, anchor, axis); of several the one of the least sum of values. ``None`` where there is none."""
     last, code = first + int(moves[axis]), 3 * first + axis
     level = max(flat[first], flat[last])
     parent = np.full(flat.size, -1)
@@ -240,8 +253,7 @@ def _closed_path(values, edge):
     while len(front) and parent[last] < 0:
         reached, origin, total = [], [], []
         for direction, move in enumerate(moves):
-            for sign in (1, -1):
-                there = front + sign * move
+            for there in (front + move, front - move):
                 value = np.maximum(flat[front], flat[there])
                 number = 3 * np.minimum(front, there) + direction
                 free = (parent[there] < 0) & ((value < level) | ((value == level) & (number < code)))
@@ -258,5 +270,4 @@ def _closed_path(values, edge):
     path = [last]
     while path[-1] != first:
         path.append(int(parent[path[-1]]))
-    places = np.stack(np.unravel_index(np.array(path), shape), axis=1) - 1
-    return np.ravel_multi_index(tuple(places.T), values.shape)
+    return np.array(path)

@@ -1,0 +1,215 @@
+"""A training study in 3-D: one small 3-D U-Net, one budget, three losses.
+
+A network is trained with the soft Dice loss on volumes of thin tubes (:func:`lab.datasets.tube_network`), another set
+for every seed; from its weights every arm goes on for the same number of steps with the same batches. Arms:
+
+- ``dice``: Dice alone;
+- ``cldice``: Dice and soft clDice, with skeletons of volumes (Shit et al., CVPR 2021);
+- ``betti``: Dice and Betti matching in dimensions 0, 1 and 2.
+
+Every arm has ``TRIALS`` trials of its own settings (:func:`tune`), on seeds that no measurement uses: of its learning
+rate, and of the weight of its second term where it has one. ``SETTINGS`` are what came out.
+
+Source: N. Stucki, V. Buergin, J. C. Paetzold, U. Bauer, 'Efficient Betti Matching Enables Topology-Aware 3D
+Segmentation via Persistent Homology', 2024.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lab import checks
+from lab.datasets import ImageSet, tube_network
+from lab.topology.comparison import dice
+from lab.topology.loss import BettiMatchingLoss
+from lab.topology.metric import matching_error
+from lab.topology.segmentation_training import dice_loss
+from lab.training import unet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARMS = ("dice", "cldice", "betti")
+SETTINGS = {"dice": (3e-3, 0.0), "cldice": (3e-3, 0.3), "betti": (3e-3, 0.03)}
+"""(learning rate, weight of the second term) by arm, as :func:`tune` chose them."""
+GRID = {
+    "dice": [(1e-3, 0.0), (3e-3, 0.0), (6e-3, 0.0), (1e-2, 0.0)],
+    "cldice": [(3e-3, 0.1), (3e-3, 0.3), (3e-3, 1.0), (1e-3, 0.3)],
+    "betti": [(3e-3, 0.01), (3e-3, 0.02), (3e-3, 0.04), (1e-3, 0.04)],
+}
+TRIALS = 4
+TUNING_SEEDS = (1000, 1001)
+SIZE = 24
+_SIZES = {"smoke": (4, 4, 4, 2), "default": (16, 24, 20, 12), "full": (48, 64, 60, 60)}
+_BATCH = 4
+
+
+def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, settings=None,
+          progress=None) -> pd.DataFrame:
+    """Train every arm for every seed and measure it on volumes not trained on.
+
+    Args:
+        seeds: how many, or which; a seed draws volumes, weights and batches.
+        arms: which of ``ARMS``.
+        budget: ``"smoke"``, ``"default"`` or ``"full"``: volumes for training and for testing, epochs before and after.
+        data: volumes with labels instead of tubes; cut into blocks of ``SIZE`` voxels, half of them for testing.
+        settings: ``(learning rate, weight)`` by arm, instead of ``SETTINGS``. A weight 0 switches the method off.
+        progress: called with the finished share of the work.
+
+    Returns:
+        one row a seed and arm: ``dice``, ``betti_number_error``, ``matching_error`` and its parts ``components``,
+        ``loops``, ``cavities`` (means over test volumes), ``seconds`` of the arm's training.
+
+    Raises:
+        ValueError: an unknown arm or budget, no seed, data without labels or with fewer than 8 blocks that hold
+            foreground.
+    """
+    import pandas as pd
+
+    arms = [checks.choice("arms", arm, ARMS) for arm in arms]
+    sizes = _SIZES[checks.choice("budget", budget, _SIZES)]
+    seeds = range(checks.integer("seeds", seeds, low=1)) if isinstance(seeds, int) else seeds
+    settings = SETTINGS | (settings or {})
+    blocks = None if data is None else _blocks(data)
+    rows = []
+    for place, seed in enumerate(seeds):
+        for k, arm in enumerate(arms):
+            if blocks is None:
+                row = _remembered(seed, arm, settings[arm], sizes)
+            else:
+                row = _trained(_start(_split(blocks, seed), sizes, seed), arm, settings[arm], sizes, seed)
+            rows.append({"seed": seed, "arm": arm} | row)
+            if progress is not None:
+                progress((place + (k + 1) / len(arms)) / len(seeds))
+    return pd.DataFrame(rows)
+
+
+def tune(*, arms=ARMS, seeds=TUNING_SEEDS, budget: str = "default") -> pd.DataFrame:
+    """Every trial of every arm on the tuning seeds: mean Dice and mean matching error, ``chosen`` where an arm's error
+    is least among the trials whose Dice is within half a point of the arm's best."""
+    import pandas as pd
+
+    rows = []
+    for arm in arms:
+        trials = []
+        for setting in GRID[checks.choice("arms", arm, ARMS)]:
+            frame = train(seeds=seeds, arms=[arm], budget=budget, settings={arm: setting})
+            means = frame[["dice", "matching_error"]].mean()
+            trials.append({"arm": arm, "rate": setting[0], "weight": setting[1], **means.to_dict()})
+        best = max(trial["dice"] for trial in trials)
+        near = [trial for trial in trials if trial["dice"] >= best - 0.005]
+        chosen = min(near, key=lambda trial: trial["matching_error"])
+        rows += [trial | {"chosen": trial is chosen} for trial in trials]
+    return pd.DataFrame(rows)
+
+
+@lru_cache(maxsize=512)
+def _remembered(seed, arm, setting, sizes):
+    """One arm on tubes. It depends on its arguments alone, so that several studies of one session share it."""
+    return _trained(_tube_start(seed, sizes), arm, setting, sizes, seed)
+
+
+@lru_cache(maxsize=8)
+def _tube_start(seed, sizes):
+    generator = torch.Generator().manual_seed(seed)
+    sets = [tube_network((SIZE,) * 3, radius=1.4, noise=0.15, seed=generator) for _ in range(sizes[0] + sizes[1])]
+    x = torch.stack([item.image for item in sets])[:, None]
+    y = torch.stack([item.label for item in sets])[:, None].float()
+    return _start((x[: sizes[0]], y[: sizes[0]], x[sizes[0] :], y[sizes[0] :]), sizes, seed)
+
+
+def _start(volumes, sizes, seed):
+    """Volumes and a network trained on them with Dice: where all arms of a seed begin."""
+    network = unet(1, 1, widths=(8, 16), dimension=3, seed=seed)
+    _run(network, *volumes[:2], "dice", (1e-2, 0.0), sizes[2], seed)
+    return network, volumes
+
+
+def _trained(start, arm, setting, sizes, seed) -> dict[str, float]:
+    first, (x, y, test_x, test_y) = start
+    network = copy.deepcopy(first)
+    began = time.process_time()
+    _run(network, x, y, arm, setting, sizes[3], 1000 + seed)
+    return {"seconds": time.process_time() - began} | measure(network, test_x, test_y)
+
+
+def measure(network, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Means over volumes of the measures of ``network(x) >= 0`` against ``y``; both (volumes, 1, axes...)."""
+    with torch.no_grad():
+        found = torch.cat([network(part) for part in x.split(_BATCH)])[:, 0].sigmoid()
+    sums = dict.fromkeys(("dice", "betti_number_error", "matching_error", "components", "loops", "cavities"), 0.0)
+    for one, two in zip(found, y[:, 0] > 0):
+        error = matching_error(one, two)
+        sums["dice"] += dice(one >= 0.5, two)
+        sums["betti_number_error"] += sum(error.betti_number_error)
+        sums["matching_error"] += error.total
+        for name, count in zip(("components", "loops", "cavities"), error.error):
+            sums[name] += count
+    return {name: value / len(x) for name, value in sums.items()}
+
+
+def soft_cldice_loss(logits: Tensor, target: Tensor, *, steps: int = 3) -> Tensor:
+    """One minus clDice of soft skeletons of volumes (erosions and openings by pooling; Shit et al., algorithm 1)."""
+    p = logits.sigmoid()
+    bones, wanted = _skeleton(p, steps), _skeleton(target, steps)
+    precision = ((bones * target).flatten(1).sum(1) + 1) / (bones.flatten(1).sum(1) + 1)
+    recall = ((wanted * p).flatten(1).sum(1) + 1) / (wanted.flatten(1).sum(1) + 1)
+    return (1 - 2 * precision * recall / (precision + recall)).mean()
+
+
+def _skeleton(x, steps):
+    erode = lambda x: -F.max_pool3d(-x, 3, 1, 1)  # noqa: E731
+    opened = lambda x: F.max_pool3d(erode(x), 3, 1, 1)  # noqa: E731
+    bones = F.relu(x - opened(x))
+    for _ in range(steps):
+        x = erode(x)
+        rest = F.relu(x - opened(x))
+        bones = bones + F.relu(rest - bones * rest)
+    return bones
+
+
+def _run(network, x, y, arm, setting, epochs, seed):
+    rate, weight = setting
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    generator = torch.Generator().manual_seed(seed)
+    term = {"betti": BettiMatchingLoss(sigmoid=True), "cldice": soft_cldice_loss}.get(arm)
+    for _ in range(epochs):
+        for index in torch.randperm(len(x), generator=generator).split(_BATCH):
+            logits = network(x[index])
+            loss = dice_loss(logits, y[index])
+            if term is not None and weight > 0:
+                loss = loss + weight * term(logits, y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def _blocks(data):
+    volumes, labels = [], []
+    for item in data:
+        if item.label is None or item.image.ndim != 3:
+            raise ValueError(f"data must hold volumes with labels, got {item.name or 'an image'} without")
+        cuts = [range(0, length - SIZE + 1, SIZE) for length in item.image.shape]
+        for corner in torch.cartesian_prod(*(torch.tensor(list(cut), dtype=torch.long) for cut in cuts)).tolist():
+            window = tuple(slice(low, low + SIZE) for low in corner)
+            share = float((item.label[window] > 0).float().mean())
+            if 0.01 < share < 0.99:
+                volumes.append(item.image[window])
+                labels.append((item.label[window] > 0).float())
+    if len(volumes) < 8:
+        raise ValueError(f"data must hold at least 8 blocks of {SIZE} voxels with foreground and background, got {len(volumes)}")
+    return torch.stack(volumes)[:, None], torch.stack(labels)[:, None]
+
+
+def _split(blocks, seed, limit=40):
+    x, y = blocks
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:limit]
+    half = len(order) // 2
+    return x[order[:half]], y[order[:half]], x[order[half:]], y[order[half:]]
