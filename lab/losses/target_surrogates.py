@@ -58,6 +58,9 @@ class SSO:
         eta: step in output space for the summed loss; 1/L guarantees descent (logistic loss: 4; softmax cross-entropy: 2).
         inner_steps: gradient steps on each surrogate.
         inner: ``"armijo"`` (backtracking line search) or a float, the fixed length of inner steps.
+        armijo: share c of the promised decrease that a step of the line search must reach. On the surrogate of a linear model,
+            which is quadratic, 1/2 accepts the steps that stay on this side of the minimum along the gradient; a smaller c lets
+            a single step run up to 2 (1 - c) times as far, which acts like a larger eta (the published code takes 0.1).
         schedule: of eta over outer steps: ``"constant"``, ``"decreasing"`` (1/sqrt(t)) or ``"exponential"`` (T^(-t/T)).
         horizon: T of the exponential schedule.
     """
@@ -69,6 +72,7 @@ class SSO:
         inner_steps: int = 10,
         inner: str | float = "armijo",
         *,
+        armijo: float = 0.5,
         schedule: str = "constant",
         horizon: int = 100,
     ):
@@ -79,6 +83,7 @@ class SSO:
         self.eta = checks.number("eta", eta, low=0.0, open_low=True)
         self.inner_steps = checks.integer("inner_steps", inner_steps, low=1)
         self.inner = inner if inner == "armijo" else checks.number("inner", inner, low=0.0, open_low=True)
+        self.armijo = checks.number("armijo", armijo, low=0.0, high=1.0, open_low=True)
         self.schedule = checks.choice("schedule", schedule, SCHEDULES)
         self.horizon = checks.integer("horizon", horizon, low=1)
         self.outer_steps = 0
@@ -124,12 +129,12 @@ class SSO:
 
     @torch.no_grad()
     def _backtrack(self, inputs, z_t, gradient, eta, slopes, norm, value, length):
-        """Armijo: shrink the step until the surrogate falls by a tenth of what its slope promises; grow it for the next."""
+        """Shrink the step until the surrogate falls by the share ``armijo`` of what its slope promises; grow it for the next."""
         length *= 1.8
         for _ in range(200):
             self._move(slopes, length)
             moved = float(target_surrogate(self.model(inputs), z_t, gradient, eta))
-            if moved <= value - 0.1 * length * norm**2:
+            if moved <= value - self.armijo * length * norm**2:
                 return length, moved
             self._move(slopes, -length)
             length *= 0.7

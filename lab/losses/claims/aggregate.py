@@ -130,19 +130,57 @@ def risk_curve(data, seeds, budget):
     return Measured(worst, (low, high), abs(worst) <= 0.05, {"features": d, "table": shown}, seeds=seeds)
 
 
+WEIGHTS = [k / 200 for k in range(1, 201)]
+
+
+def _best(k, noise, items_per_feature):
+    """Weight of least asymptotic risk and that risk."""
+    risks = {rho: _risk(rho, items_per_feature, k, noise) for rho in WEIGHTS}
+    rho = min(risks, key=risks.get)
+    return rho, risks[rho]
+
+
+def _smallest_step(values):
+    return min(after - before for before, after in zip(values, values[1:]))
+
+
+@measures("aggregate.best-weight")
+def best_weight(data, seeds, budget):
+    """Smallest step of the risk-minimizing weight, by the asymptotic formula, over noise and over features for each bag."""
+    by_noise = {noise: _best(2, noise, 5)[0] for noise in (0.05, 0.25, 1.0, 4.0)}
+    by_overlap = {1 / bags: _best(2, 0.25, 2 * bags)[0] for bags in (6, 3, 2, 1.5)}
+    smallest = min(_smallest_step(list(found.values())) for found in (by_noise, by_overlap))
+    return exact(smallest, smallest > 0, {"best weight by noise variance": by_noise, "by features a bag": by_overlap})
+
+
 @measures("aggregate.bag-size")
 def bag_size(data, seeds, budget):
-    """Change of the risk-minimizing weight, by the asymptotic formula, from small to large bags and from little to much noise."""
-    grid = [k / 200 for k in range(1, 201)]
+    """Smallest step of the risk-minimizing weight, by the asymptotic formula, over bag sizes with the other sizes held.
 
-    def best(k, noise):
-        return min(grid, key=lambda rho: asymptotic_risk(rho, items_per_feature=5, k=k, noise=noise)["risk"])
+    With the number of items held the weight first falls and then rises slowly, as fewer bags meet as many features; with the
+    number of bags held it falls, since a larger bag brings less of both signal and noise.
+    """
+    sizes = (2, 3, 4, 6, 8)
+    items = {k: _best(k, 0.25, 5)[0] for k in sizes}
+    bags = {k: _best(k, 0.25, 2 * k)[0] for k in sizes}
+    smallest = _smallest_step(list(items.values()))
+    return exact(smallest, smallest > 0, {
+        "best weight, five items a feature": items, "best weight, two bags a feature": bags,
+        "why": "more items in a bag also mean fewer bags; the weight follows features a bag, see aggregate.best-weight",
+    })  # fmt: skip
 
-    by_size = {k: best(k, 0.25) for k in (2, 3, 4, 6, 8)}
-    by_noise = {noise: best(2, noise) for noise in (0.05, 0.25, 1.0, 4.0)}
-    steps = [b - a for found in (by_size, by_noise) for a, b in zip(list(found.values()), list(found.values())[1:])]
-    smallest = min(steps)
-    return exact(smallest, smallest > 0, {"best weight by bag size": by_size, "by noise variance": by_noise})
+
+@measures("aggregate.risk-grows-with-bag-size")
+def risk_by_size(data, seeds, budget):
+    """Smallest relative step of simulated error from each bag size to the next, each at its best weight by the formula."""
+    seeds = _few(seeds, budget)
+    sizes = (2, 4, 8)
+    weights = {k: _best(k, 0.25, 5) for k in sizes}
+    errors = {k: torch.stack([simulate(seed, (weights[k][0],), k=k)[0, 0] for seed in seeds]) for k in sizes}
+    steps = [errors[b] / errors[a] - 1 for a, b in zip(sizes, sizes[1:])]
+    smallest = min(steps, key=lambda step: float(step.mean()))
+    details = {"best weight and risk by the formula": weights, "simulated": {k: float(v.mean()) for k, v in errors.items()}}
+    return sampled(smallest, 0.0, details, seeds=seeds)
 
 
 @measures("aggregate.private-mechanism")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 
-from lab import training
 from lab.claims import Measured, measures
 from lab.losses.claims.studies import scale, shown, table
-from lab.losses.comp_sum import SmoothAdversarialCompSum, comp_sum_loss, conditional_risk, gamma_tau, t_tau
-from lab.losses.comparison import compare, mean_interval
+from lab.losses.comp_sum import comp_sum_loss, conditional_risk, gamma_tau, t_tau
+from lab.losses.comparison import compare
 
 TAUS = (0.0, 0.5, 1.0, 1.5, 1.7, 2.0)
 
@@ -196,129 +193,3 @@ def adversarial_bound(data, seeds, budget):
             plain = comp_sum_loss(clean / rho, y, tau, reduction="none") / unit
             slack = min(slack, float((plain + (classes - 1) ** 0.5 / rho * distance - margin_loss).min()))
     return Measured(slack, (slack, slack), slack >= 0, {"rows": rows})
-
-
-def _adversarial(data, seeds, budget):
-    """Clean and robust accuracy of plain, adversarial, TRADES and smooth comp-sum training, each with two weights tuned.
-
-    Robust accuracy counts rows that neither PGD with restarts nor APGD on cross-entropy and on the DLR loss turns.
-    """
-    x, y = table(data)
-    x = ((x - x.amin(0)) / (x.amax(0) - x.amin(0)).clamp_min(1e-6)).float()
-    epsilon, classes = 0.15, int(y.max()) + 1
-    epochs, steps, restarts = {"smoke": (2, 5, 1), "default": (20, 20, 2), "full": (40, 50, 5)}[budget]
-    seeds = seeds[:1] if budget == "smoke" else seeds
-    arms = {
-        "cross-entropy": (lambda weight: _plain, (0.0,)),
-        "adversarial training": (lambda weight: _pgd_training(epsilon), (0.0,)),
-        "TRADES": (lambda weight: _trades(epsilon, weight), (3.0, 6.0)),
-        "smooth comp-sum": (lambda weight: _smooth(epsilon, weight), (0.6, 1.2)),
-    }
-    clean = {name: [] for name in arms}
-    robust = {name: [] for name in arms}
-    chosen = {name: [] for name in arms}
-    for seed in seeds:
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        third = len(x) // 4
-        test, validation, train = order.split([third, third, len(x) - 2 * third])
-        for name, (objective, weights) in arms.items():
-            best = None
-            for weight in weights:
-                # the plain loop: the objectives attack their own model and draw random numbers, which no map over models can
-                fitted = training.fit_loop(
-                    lambda s: training.mlp(x.shape[1], classes, widths=(128,), seed=s), x[train], y[train], seeds=[seed],
-                    objective=objective(weight), epochs=epochs, batch_size=64, learning_rate=1e-3,
-                )  # fmt: skip
-                model = fitted.model(0).eval()
-                attacked = training.pgd(model, x[validation], y[validation], epsilon=epsilon, steps=10, seed=seed)
-                with torch.no_grad():
-                    score = float((model(attacked).argmax(1) == y[validation]).float().mean())
-                if best is None or score > best[0]:
-                    best = (score, weight, model)
-            _, weight, model = best
-            chosen[name].append(weight)
-            with torch.no_grad():
-                right = model(x[test]).argmax(1) == y[test]
-            clean[name].append(float(right.float().mean()))
-            attacks = [
-                training.pgd(model, x[test], y[test], epsilon=epsilon, steps=steps, restarts=restarts, seed=seed),
-                training.apgd(model, x[test], y[test], epsilon=epsilon, steps=steps, loss="cross_entropy", seed=seed),
-                training.apgd(model, x[test], y[test], epsilon=epsilon, steps=steps, loss="dlr", seed=seed),
-            ]
-            with torch.no_grad():
-                for attacked in attacks:
-                    right = right & (model(attacked).argmax(1) == y[test])
-            robust[name].append(float(right.float().mean()))
-    details = {
-        "clean accuracy": {name: sum(v) / len(v) for name, v in clean.items()},
-        "robust accuracy": {name: sum(v) / len(v) for name, v in robust.items()},
-        "tuned weights": chosen, "weights tried": {name: list(arm[1]) for name, arm in arms.items()}, "epsilon": epsilon,
-        "epochs": epochs,
-    }  # fmt: skip
-    return clean, robust, details
-
-
-def _plain(model, inputs, targets):
-    return torch.nn.functional.cross_entropy(model(inputs), targets)
-
-
-def _pgd_training(epsilon):
-    generator = torch.Generator().manual_seed(0)
-
-    def objective(model, inputs, targets):
-        attacked = inputs + epsilon * (2 * torch.rand(inputs.shape, generator=generator) - 1)
-        for _ in range(5):
-            attacked = attacked.detach().clamp(0, 1).requires_grad_()
-            (gradient,) = torch.autograd.grad(_plain(model, attacked, targets), attacked)
-            attacked = inputs + (attacked + 0.5 * epsilon * gradient.sign() - inputs).clamp(-epsilon, epsilon)
-        return _plain(model, attacked.detach().clamp(0, 1), targets)
-
-    return objective
-
-
-def _trades(epsilon, weight):
-    generator = torch.Generator().manual_seed(0)
-
-    def objective(model, inputs, targets):
-        logits = model(inputs)
-        reference = torch.log_softmax(logits.detach(), 1)
-        attacked = inputs + 1e-3 * torch.randn(inputs.shape, generator=generator)
-        for _ in range(5):
-            attacked = attacked.detach().clamp(0, 1).requires_grad_()
-            shift = _divergence(reference, torch.log_softmax(model(attacked), 1))
-            (gradient,) = torch.autograd.grad(shift, attacked)
-            attacked = inputs + (attacked + 0.5 * epsilon * gradient.sign() - inputs).clamp(-epsilon, epsilon)
-        moved = torch.log_softmax(model(attacked.detach().clamp(0, 1)), 1)
-        plain = torch.nn.functional.cross_entropy(logits, targets)
-        return plain + weight * _divergence(torch.log_softmax(logits, 1), moved)
-
-    return objective
-
-
-def _divergence(first, second):
-    return torch.nn.functional.kl_div(second, first, log_target=True, reduction="batchmean")
-
-
-def _smooth(epsilon, weight):
-    loss = SmoothAdversarialCompSum(1.0, nu=weight, epsilon=epsilon, steps=5)
-    generator = torch.Generator().manual_seed(0)
-
-    def objective(model, inputs, targets):
-        return loss(model, inputs, targets, seed=generator)
-
-    return objective
-
-
-@lru_cache(maxsize=1)
-def _adversarial_on_digits(seeds, budget):
-    return _adversarial(None, seeds, budget)  # both statements are read off one study
-
-
-@measures("comp-sum.adversarial-robustness", "comp-sum.adversarial-clean-accuracy")
-def adversarial(data, seeds, budget, id):
-    clean, robust, details = _adversarial_on_digits(seeds, budget) if data is None else _adversarial(data, seeds, budget)
-    accuracies = robust if id.endswith("robustness") else clean
-    ours = torch.tensor(accuracies["smooth comp-sum"])
-    best = max(("adversarial training", "TRADES"), key=lambda name: sum(accuracies[name]))
-    mean, low, high = mean_interval(ours - torch.tensor(accuracies[best]))
-    return Measured(mean, (low, high), low > 0, {**details, "best baseline": best}, seeds=seeds[: len(ours)])
