@@ -80,7 +80,7 @@ def test_version_and_help(lab):
     code, out, _ = lab("--help")
     assert code == 0
     for command in (
-        "run render sweep list show why rerun diff query serve jupyter claims claim datasets new doctor gc kernels"
+        "run render sweep list show export why rerun diff query serve jupyter claims claim datasets new doctor warm gc kernels"
     ).split():
         assert re.search(rf"\b{command}\b", out), command
 
@@ -157,6 +157,20 @@ def test_a_store_that_cannot_be_written_is_said(lab, study, tmp_path):
     code, _, messages = lab("run", study)
     assert code == 3
     assert "cannot be written" in messages
+
+
+def test_without_chromium_an_export_says_what_is_missing(lab, study, monkeypatch, tmp_path):
+    assert lab("run", study, "--no-report")[0] == 0
+    code, _, messages = lab("export", "study")
+    assert (code, "--pdf FILE, --png FILE or --figures FOLDER" in messages) == (2, True)
+    code, _, messages = lab("export", "nothing", "--pdf", tmp_path / "x.pdf")
+    assert (code, "there is no run 'nothing'" in messages) == (3, True)
+    monkeypatch.setattr("lab.report.export.chromium", lambda: None)
+    for option in ("--pdf", "--png", "--figures"):
+        code, out, messages = lab("export", "study", option, tmp_path / "x")
+        assert (code, out) == (3, "")
+        assert "need Chromium or Chrome on PATH: apt-get install chromium" in messages
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_sweep_from_the_command_line(lab, study):

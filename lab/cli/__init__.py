@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lab.cli import claims, index, many, new, runs, tools
+from lab.cli import claims, export, index, many, new, runs, tools
 
 app = typer.Typer(
     name="lab",
@@ -41,7 +41,7 @@ def _root(
     pass
 
 
-for part in (runs, many, index, claims, new, tools):
+for part in (runs, many, export, index, claims, new, tools):
     part.register(app)
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from lab.report import provenance
+from lab.report.export import chromium
 from lab.report.store import Store, StoreError, project_root
 from lab.report.zygote import kernel_environment, obstacle
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 EXTRAS = {
     "kernels": ("triton", "Triton kernels for NVIDIA GPUs (Linux)"),
     "data": ("nilearn", "brain volumes that nilearn carries"),
@@ -34,11 +34,6 @@ class Check:
 def checks() -> list[Check]:
     """Every check, in the order of the report."""
     return [_python(), _packages(), _machine(), _gpu(), _kernels(), _chromium(), *_extras(), _store()]
-
-
-def chromium() -> str | None:
-    """The path of a Chromium or Chrome on PATH, or ``None``."""
-    return next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 
 def _python():

@@ -234,7 +234,7 @@ def test_ten_thousand_runs_are_queried_and_shown(tmp_path):
         times.append(time.process_time() - began)
     assert len(rows) == 100
     page = site.render(store=store).parent / "runs.html"
-    from lab.cli.doctor import chromium
+    from lab.report.export import chromium
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])

@@ -6,7 +6,7 @@ import re
 import plotly
 import pytest
 
-from lab.report import site, sweeps
+from lab.report import export, site, sweeps
 from lab.report.batch import Batch
 from lab.report.run import execute, plan
 from lab.report.store import Store
@@ -208,13 +208,43 @@ def test_pages_have_labelled_controls_and_enough_contrast(chromium, built):
                 assert not serious, (path.name, scheme, serious)
 
 
-def test_a_page_prints(chromium, built):
+def test_paper_is_light_and_the_screen_is_as_before(chromium, built):
     index, run, _ = built
-    with Look(chromium, index.parent / "runs" / f"{run.id}.html") as look:
+    text = "() => getComputedStyle(document.querySelector('h1')).color"
+    drawn = "() => [...document.querySelectorAll('figure.plot')].map(f => f.dataset.drawn)"
+    with Look(chromium, index.parent / "runs" / f"{run.id}.html", color_scheme="dark") as look:
         look.page.wait_for_function("() => window.Plotly && window.labDrawAll")
-        content = look.page.pdf(format="A4")
-        assert content.startswith(b"%PDF")
-        assert len(content) > 20_000
+        look.page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+        look.page.emulate_media(media="print")
+        assert look.page.evaluate(drawn) == ["light"] * 3
+        assert look.page.evaluate(text) == "rgb(29, 33, 41)"
+        look.page.emulate_media(media="screen")
+        look.page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+        assert look.page.evaluate(drawn) == ["dark"] * 3
+        assert look.page.evaluate(text) == "rgb(230, 232, 236)"
+        look.clean()
+
+
+def test_a_report_becomes_pdf_and_png(built, tmp_path):
+    from PIL import Image
+
+    index, run, _ = built
+    page = index.parent / "runs" / f"{run.id}.html"
+    printed = export.to_pdf(page, tmp_path / "new folder" / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert re.search(rb"/MediaBox \[0 0 59[45][.\d]* 84[12]", printed), "not A4"
+    assert 1 <= len(re.findall(rb"/Type /Page\b", printed)) <= 4
+    whole = Image.open(export.to_png(page, tmp_path / "report.png"))
+    assert whole.width == export.WIDTH
+    assert whole.height > 1500
+    paths = export.to_figures(page, tmp_path / "figures")
+    assert [path.name for path in paths] == ["figure-1.png", "figure-2.png", "figure-3.png"]
+    for path in paths:
+        picture = Image.open(path).convert("RGB")
+        assert picture.width > 1500
+        colours = picture.getcolors(10**6)
+        assert 20 < len(colours)
+        assert max(colours)[1] == (255, 255, 255) or path.name == "figure-2.png"
 
 
 def test_the_installed_plotly_is_the_one_that_is_shipped(built):

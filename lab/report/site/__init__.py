@@ -13,7 +13,7 @@ from lab.report import ledger, sweeps
 from lab.report.site import frame, overview
 from lab.report.site.run_page import run_page
 from lab.report.site.sweep_page import sweep_page
-from lab.report.store import Run, Store, data_folder
+from lab.report.store import Run, Store, StoreError, data_folder
 
 
 def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, folder: str | Path | None = None) -> Path:
@@ -77,6 +77,22 @@ def render_run(run: Run, *, folder: str | Path | None = None) -> Path:
     target = Path(folder) if folder else data_folder() / "reports"
     frame.copy_assets(target)
     return _write_run(run, target, always=True)
+
+
+def page_of(name: str, *, store: Store | None = None) -> Path:
+    """The page of the run, or else the sweep, called ``name``, written first where that is needed.
+
+    Raises:
+        StoreError: neither a run nor a sweep has this name.
+    """
+    store = store or Store()
+    try:
+        run = store.find(name)
+    except StoreError:
+        if not any(sweep["id"].startswith(name) for sweep in sweeps.remembered(store)):
+            raise
+        return render_sweep(name, store=store)
+    return render_run(run, folder=_site(store))
 
 
 def _site(store):

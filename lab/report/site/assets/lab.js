@@ -36,6 +36,8 @@
     const background = getComputedStyle(root).getPropertyValue("--raised").trim();
     layout.paper_bgcolor = background;
     const config = Object.assign({ responsive: true, displaylogo: false }, plot.config, { plotlyServerURL: "" });
+    if (root.classList.contains("print") || root.classList.contains("picture")) config.displayModeBar = false;
+    if (canvas._context && canvas._context.displayModeBar !== config.displayModeBar) window.Plotly.purge(canvas);
     window.Plotly.react(canvas, plot.data, layout, config);
     figure.dataset.drawn = theme();
   }
@@ -51,9 +53,35 @@
       entries.forEach((entry) => { if (entry.isIntersecting && entry.target.dataset.drawn !== theme()) draw(entry.target); });
     }, { rootMargin: "600px" });
     figures.forEach((figure) => watcher.observe(figure));
-    window.addEventListener("beforeprint", drawAll);
     document.addEventListener("themechange", () => figures.forEach((figure) => { if (figure.dataset.drawn) draw(figure); }));
     window.labDrawAll = drawAll;
+  }
+
+  /* Paper is light and narrower than a screen: every figure is drawn again for it, and for the screen afterwards. */
+  function watchPrint() {
+    let before = null;
+    const prepare = (kind) => {
+      before = theme();
+      root.classList.add(kind);
+      setTheme("light", false);
+      document.querySelectorAll("figure.plot").forEach(draw);
+    };
+    addEventListener("beforeprint", () => { if (!root.classList.contains("print")) prepare("print"); });
+    addEventListener("afterprint", () => {
+      if (before === null || location.hash === "#print") return;
+      root.classList.remove("print");
+      setTheme(before, false);
+      document.querySelectorAll("figure.plot").forEach(draw);
+    });
+    const kind = { "#print": "print", "#picture": "picture" }[location.hash];
+    if (!kind) return;
+    addEventListener("load", () => {
+      prepare(kind);
+      setTimeout(() => {
+        const figures = [...document.querySelectorAll("figure.plot .canvas")].map((canvas) => { const box = canvas.getBoundingClientRect(); return [box.left + scrollX + 1, box.top + scrollY + 1, box.width - 2, box.height - 2].map(Math.round); });
+        root.dataset.measures = JSON.stringify({ height: Math.ceil(document.body.getBoundingClientRect().height), figures });
+      }, 500);
+    });
   }
 
   function setTheme(name, keep) {
@@ -183,5 +211,5 @@
     addEventListener("scroll", mark, { passive: true }); mark();
   }
 
-  document.addEventListener("DOMContentLoaded", () => { watchTheme(); watchFigures(); watchFilters(); watchRuns(); watchTables(); watchDiff(); watchCopies(); watchContents(); });
+  document.addEventListener("DOMContentLoaded", () => { watchTheme(); watchFigures(); watchPrint(); watchFilters(); watchRuns(); watchTables(); watchDiff(); watchCopies(); watchContents(); });
 })();
