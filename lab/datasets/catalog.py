@@ -17,7 +17,7 @@ class Card:
     """What a reader must know of a data set.
 
     ``label`` states how the reference label is made (empty: there is none); ``extra`` names the optional dependency that
-    ships the data (empty: none needed).
+    ships the data (empty: none needed); ``predicted`` how the prediction was made where it is not made from the label.
     """
 
     name: str
@@ -28,10 +28,13 @@ class Card:
     shape: str
     label: str
     extra: str = ""
+    predicted: str = ""
 
     @property
     def prediction(self) -> str:
         """How the predictions of an image were made; empty where there are none."""
+        if self.predicted:
+            return self.predicted
         if self.kind not in ("image", "volume") or not self.label:
             return ""
         return (

@@ -95,6 +95,10 @@ def _named(name, seed):
         from lab.datasets import patches
 
         return getattr(patches, name)()
+    if name == "mni_intensity":
+        from lab.datasets.volumes import mni_intensity
+
+        return mni_intensity()
     if name.startswith("mni_"):
         from lab.datasets.volumes import mni
 

@@ -134,7 +134,7 @@ def surface(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: floa
 
 
 def mesh(mask, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), most: int = 64) -> tuple[Tensor, Tensor, int]:
-    """``(vertices, faces, step)`` of a closed surface around the true voxels, by marching cubes.
+    """``(vertices, faces, step)`` of a closed surface around the true voxels, by marching cubes; faces turn outwards.
 
     ``step > 1`` voxels an axis are one block, foreground if any of them is, where the box of the mask is longer than
     ``most``.
@@ -156,7 +156,7 @@ def mesh(mask, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), most: int = 64) ->
         mask = mask.reshape(blocks).any(axis=(1, 3, 5))
     vertices, faces, _, _ = marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5, allow_degenerate=False)
     vertices = ((vertices - 1) * step + (step - 1) / 2 + low) * spacing
-    return torch.from_numpy(vertices), torch.from_numpy(faces.astype(np.int64)), step
+    return torch.from_numpy(vertices), torch.from_numpy(faces[:, ::-1].astype(np.int64)), step
 
 
 class _Levels:

@@ -1,13 +1,12 @@
 """Loops as curves, components and cavities as surfaces: what is drawn is the feature."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
 
 from lab import topology
 from lab.topology import volume_cycles
+from lab.topology.volume_checks import boundaries_before, bounds, edges_of
 
 
 def ring(shape=(9, 24, 24), centre=(4, 11, 11), radius=7.0, tube=1.6):
@@ -20,51 +19,6 @@ def ball(shape, centre, radius):
     return np.linalg.norm(np.moveaxis(np.indices(shape), 0, -1) - np.array(centre), axis=-1) <= radius
 
 
-def edges_of(curve, shape):
-    """Codes of the edges that a curve runs along; fails where two points are no neighbours."""
-    closed = np.r_[curve.voxels.numpy(), curve.voxels[0].item()]
-    places = np.stack(np.unravel_index(closed, shape), axis=1)
-    found = []
-    for one, two in zip(places, places[1:]):
-        (axis,) = np.flatnonzero(one != two)
-        assert abs(one - two).sum() == 1
-        found.append(3 * int(np.ravel_multi_index(tuple(np.minimum(one, two)), shape)) + int(axis))
-    return found
-
-
-def boundaries_before(values, square):
-    """Sets of edge codes, one for each square that enters before ``square`` in the order (value, code)."""
-    shape = values.shape
-    step = (shape[1] * shape[2], shape[2], 1)
-    flat, squares = values.ravel(), []
-    for place in product(*(range(length) for length in shape)):
-        v = int(np.ravel_multi_index(place, shape))
-        for t in range(3):
-            p, q = (axis for axis in range(3) if axis != t)
-            if place[p] + 1 < shape[p] and place[q] + 1 < shape[q]:
-                corners = [v, v + step[p], v + step[q], v + step[p] + step[q]]
-                edges = {3 * v + p, 3 * v + q, 3 * corners[1] + q, 3 * corners[2] + p}
-                squares.append((max(flat[corners]), 3 * v + t, edges))
-    limit = next(entry[:2] for entry in squares if entry[1] == square)
-    return [edges for value, code, edges in squares if (value, code) < limit]
-
-
-def bounds(cycle, boundaries):
-    """Whether the set of edges is a sum of the given ones, by elimination over the field with two elements."""
-    pivots = {}
-
-    def reduced(column):
-        while column and max(column) in pivots:
-            column = column ^ pivots[max(column)]
-        return column
-
-    for column in boundaries:
-        rest = reduced(column)
-        if rest:
-            pivots[max(rest)] = rest
-    return not reduced(cycle)
-
-
 @pytest.mark.parametrize("kind", ["distinct", "ties"])
 def test_curve_is_a_closed_path_that_no_surface_fills_while_the_bar_lasts(kind):
     checked = 0
@@ -73,11 +27,11 @@ def test_curve_is_a_closed_path_that_no_surface_fills_while_the_bar_lasts(kind):
         x = draw.random((4, 5, 5)) if kind == "distinct" else draw.integers(0, 3, (4, 5, 5)).astype(float)
         for bar in topology.barcode(x)[1]:
             found = topology.curve(x, bar)
-            edges = edges_of(found, x.shape)
-            assert len(set(edges)) == len(edges) >= 4
+            edges = edges_of(found.voxels.numpy(), x.shape)
+            assert len(edges) == len(found.voxels) >= 4
             assert bar.birth_cell in edges
             assert min(x.ravel()[found.voxels.numpy()]) == bar.birth
-            assert not bounds(set(edges), boundaries_before(-x, bar.death_cell))
+            assert not bounds(edges, boundaries_before(-x, bar.death_cell))
             checked += 1
     assert checked >= 30
 
@@ -87,7 +41,7 @@ def test_the_oracle_sees_a_path_that_is_filled():
     last = max(topology.barcode(x)[1], key=lambda bar: -bar.death)
     squares = boundaries_before(-x, last.death_cell)
     assert bounds(squares[0] ^ squares[5], squares)
-    assert not bounds(set(edges_of(topology.curve(x, last), x.shape)), squares)
+    assert not bounds(edges_of(topology.curve(x, last).voxels.numpy(), x.shape), squares)
 
 
 def test_curve_is_a_shortest_one():
@@ -128,6 +82,9 @@ def test_island_of_a_soft_prediction_is_drawn_as_the_island_midway_through_its_l
     assert found.level == pytest.approx(0.45)
     assert euler(found) == 2
     assert found.step == 1
+    corners = [found.vertices[found.faces[:, k]] - 11 for k in range(3)]
+    volume = float((torch.linalg.cross(corners[0], corners[1], dim=1) * corners[2]).sum() / 6)
+    assert volume == pytest.approx(island.sum(), rel=0.2), "faces turn inwards"
     assert torch.allclose(found.vertices.mean(0), torch.full((3,), 11.0, dtype=torch.float64), atol=0.05)
     cycle = set(topology.cycle(x, bar).voxels.tolist())
     assert set(found.voxels.tolist()) <= cycle

@@ -1,0 +1,212 @@
+"""Betti matching of volumes: which components, loops and cavities have a partner, in space and on three linked planes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+
+import numpy as np
+import panel as pn
+import torch
+
+from lab import datasets, topology
+from lab.datasets.orientation import codes, planes
+from lab.topology.barcodes import NAMES
+from widgets import pages, uploads
+from widgets.figures.topology import volumes as figures
+
+TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "volumes"
+QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
+VOLUMES = ("vessel_tree_3d", "smooth_field_3d", "mni_intensity")
+VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
+SHOWN = {
+    "unmatched": figures.KINDS[1:], "only in the prediction": figures.KINDS[1:2], "only in the label": figures.KINDS[2:],
+    "matched": figures.KINDS[:1], "all": figures.KINDS,
+}
+DIMENSIONS = {"all": (0, 1, 2), **{name: (d,) for d, name in enumerate(NAMES)}}
+MOST = 160**3
+PLACES = ("axial", "coronal", "sagittal")
+EXPLANATION = """
+**In space:** grey is the label, orange exists in the prediction only, blue in the label only, green in both. Components and
+cavities are surfaces, drawn midway through their lives; a loop is a shortest closed path through the voxels with which it
+begins. **On the planes:** the outline of the label is blue, that of the prediction at the threshold orange; dotted lines are the
+other two planes. Click into a plane to move the others, or on a mark in space to choose its feature. Lengths of a voxel and
+directions come from the file and change pictures only, never the matching.
+"""
+
+
+def build(state: dict) -> pn.viewable.Viewable:
+    widgets = {
+        "threshold": pn.widgets.FloatSlider(label="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
+        "compare": pn.widgets.Select(label="Compare with the label", options=["probabilities", "mask at the threshold"]),
+        "show": pn.widgets.Select(label="Features shown", options=list(SHOWN), value="unmatched"),
+        "dimension": pn.widgets.Select(label="Dimension", options=list(DIMENSIONS), value="all"),
+        "min_length": pn.widgets.FloatSlider(label="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
+        "feature": pn.widgets.IntInput(label="Feature lit up (0: none)", start=0, end=1000, value=0),
+        "follow": pn.widgets.Checkbox(label="Planes go through the feature", value=True),
+        **{
+            name: pn.widgets.FloatSlider(label=f"{name.capitalize()} plane (share)", start=0.0, end=1.0, step=0.001, value=0.5)
+            for name in PLACES
+        },
+        "volume": pn.widgets.Select(label="Volume", options=_available(), value="vessel_tree_3d"),
+        "variant": pn.widgets.Select(label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
+        "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
+    }
+    pages.sync(widgets, state)
+    files = {
+        "own_prediction": uploads.Upload("Prediction", kinds=("volume",), role="prediction"),
+        "own_label": uploads.Upload("Label", kinds=("volume",), role="label"),
+    }
+    view = pages.plot(label="features in space", height=600)
+    cuts = [pages.plot(label=f"{name} plane", height=400) for name in PLACES]
+    table, listing = pages.numbers(label="numbers by dimension"), pages.numbers(label="features shown")
+    notice = pages.react(widgets | files, draw, view, *cuts, table, listing)
+    view.param.watch(lambda event: _choose(widgets, event.new), "click_data")
+    for pane in cuts:
+        pane.param.watch(lambda event: _move(widgets, event.obj.object, event.new), "click_data")
+    main = [view, pages.row(*cuts), table, listing]
+    return pages.layout(TITLE, QUESTION, widgets | files, main, notice=notice, method=METHOD, explanation=EXPLANATION)
+
+
+def draw(threshold, compare, show, dimension, min_length, feature, follow, axial, coronal, sagittal, volume, variant, label_id,
+         own_prediction, own_label, theme):
+    cut = None if compare == "probabilities" else threshold
+    case = _case(volume, variant, label_id, _Own(own_prediction), _Own(own_label), cut)
+    shown = _scene(_Own(case), show, dimension, min_length)
+    lit = shown.named(feature)
+    unit = case["unit"]
+    if lit is not None and follow:
+        at = np.unravel_index(figures.middle_of(lit, shown.found.shape), shown.found.shape)
+    else:
+        at = [0, 0, 0]
+        for which, share in zip(planes(shown.affine), (axial, coronal, sagittal)):
+            at[which.axis] = round(share * (shown.found.shape[which.axis] - 1))
+    at = tuple(int(index) for index in at)
+    cuts = [
+        figures.plane(shown, case["image"], which, at, highlight=feature, threshold=threshold, unit=unit, theme=theme)
+        for which in planes(shown.affine)
+    ]
+    steady = _steady(_Own(case), _Own(shown), feature, threshold, theme)
+    return steady[0], *cuts, steady[1], steady[2]
+
+
+@lru_cache(maxsize=16)
+def _steady(case, shown, feature, threshold, theme):
+    """What does not follow the planes: the same objects come back, so that the view in space is not drawn again."""
+    case, shown = case.value, shown.value
+    view = figures.view(shown, highlight=feature, threshold=threshold, unit=case["unit"], theme=theme)
+    return view, numbers(case["prediction"], case["label"], shown.found, threshold), figures.listing(shown)
+
+
+def numbers(prediction, label, found, threshold) -> list[dict]:
+    """One row a dimension: what is matched, and the errors of the thresholded prediction."""
+    errors = topology.matching_error(prediction, label, threshold=threshold)
+    counts = found.counts()
+    return [
+        {
+            "features": name,
+            **{column: int(counts.loc[name, column]) for column in counts.columns},
+            "in the mask": errors.betti_prediction[d],
+            "in the label": errors.betti_label[d],
+            "matching error of the mask": errors.error[d],
+            "Betti number error of the mask": errors.betti_number_error[d],
+        }
+        for d, name in enumerate(counts.index)
+    ]
+
+
+@lru_cache(maxsize=8)
+def _scene(case, show, dimension, min_length):
+    case = case.value
+    return figures.scene(
+        case["found"], spacing=case["spacing"], affine=case["affine"], kinds=SHOWN[show], dimensions=DIMENSIONS[dimension],
+        min_length=min_length,
+    )
+
+
+@lru_cache(maxsize=6)
+def _case(volume, variant, label_id, own_prediction, own_label, threshold):
+    """Prediction, label, picture and their matching; of masks where a threshold is given."""
+    image, prediction, label, spacing, affine = _pair(volume, variant, own_prediction.value, own_label.value)
+    label = _of_class(label, label_id)
+    found = topology.match(prediction if threshold is None else (prediction >= threshold).float(), label)
+    return {
+        "image": image, "prediction": prediction, "label": label, "found": found, "spacing": spacing, "affine": affine,
+        "unit": "mm" if affine is not None else "voxels" if set(spacing) == {1.0} else "units of the file",
+    }
+
+
+def _pair(volume, variant, own_prediction, own_label):
+    if own_prediction is None and own_label is None:
+        data = datasets.load(volume)
+        if not data.predictions:
+            return data.image, data.prediction, data.label, data.spacing, data.affine
+        if variant not in data.predictions:
+            raise ValueError(f"the label of {volume} leaves no room for {variant}; it has {', '.join(data.predictions)}")
+        return data.image, data.predictions[variant], data.label, data.spacing, data.affine
+    if own_prediction is None or own_label is None:
+        missing = "prediction" if own_prediction is None else "label"
+        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
+    if own_prediction.shape != own_label.shape:
+        sizes = [" x ".join(map(str, each.shape)) for each in (own_prediction, own_label)]
+        raise ValueError(f"prediction and label must have the same size, got {sizes[0]} and {sizes[1]}")
+    if int(np.prod(own_prediction.shape)) > MOST:
+        raise ValueError(
+            f"a page matches volumes of at most {MOST:,} voxels, got {int(np.prod(own_prediction.shape)):,}; "
+            "for larger ones: lab run volumes -p prediction_file a.nii.gz -p label_file b.nii.gz"
+        )
+    affines = [torch.tensor(each.affine, dtype=torch.float64) if each.affine else None for each in (own_prediction, own_label)]
+    if all(affine is not None for affine in affines) and codes(affines[0]) != codes(affines[1]):
+        named = ["".join(codes(affine)) for affine in affines]
+        raise ValueError(f"prediction and label must have axes in the same directions, got {named[0]} and {named[1]}")
+    prediction, label = (torch.as_tensor(each.data) for each in (own_prediction, own_label))
+    affine = next((affine for affine in affines if affine is not None), None)
+    return prediction.float(), prediction.float(), label, own_prediction.spacing or (1.0, 1.0, 1.0), affine
+
+
+def _of_class(label, label_id):
+    if label_id == 0:
+        return label > 0
+    chosen = label == label_id
+    if not bool(chosen.any()):
+        ids = torch.unique(label)
+        raise ValueError(f"the label has no class {label_id}; its ids run from {int(ids[0])} to {int(ids[-1])}")
+    return chosen
+
+
+def _available():
+    return [name for name in VOLUMES if not datasets.describe(name).extra or find_spec("nilearn") is not None]
+
+
+class _Own:
+    """A value that is compared by identity, so that results for it can be remembered."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return self.value is other.value
+
+
+def _choose(widgets, data):
+    """The feature under a click in space."""
+    points = (data or {}).get("points") or []
+    custom = points[0].get("customdata") if points else None
+    if custom:
+        widgets["feature"].value = int(custom[0] if isinstance(custom, (list, tuple)) else custom)
+
+
+def _move(widgets, figure, data):
+    """The other two planes go through a click into one."""
+    points = (data or {}).get("points") or []
+    if not points or figure is None or "x" not in points[0]:
+        return
+    shares = {}
+    for coordinate, (name, extent) in zip("xy", figure.layout.meta["planes"]):
+        shares[name] = min(1.0, max(0.0, round(float(points[0][coordinate]) / extent, 3))) if extent else 0.5
+    widgets["follow"].value = False
+    for name, share in shares.items():
+        widgets[name].value = share
