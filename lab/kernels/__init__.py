@@ -20,6 +20,9 @@ Public functions (arrays are torch tensors; numpy is accepted; every differentia
     Weighted normal equations of n local linear fits; ``Gram.solve(ridge=0.0)`` gives the coefficients.
     ``perturbations`` is a tensor (m, d) or ``Perturbations("gaussian" | "uniform" | "mask", dimension, ...)`` with
     ``.draw(count, seed=)``.
+``cubical_barcodes(images)``, ``cubical_matching(predictions, labels)``
+    Bars and Betti matching of a batch of sublevel images or volumes in dimension 0 and in the top dimension: cells, voxels
+    and counts, in whole numbers. :mod:`lab.topology` is the room that reads them.
 
 Frame: ``backend("auto" | "reference" | "cpu" | "triton")`` as a context, the variable ``LAB_KERNELS`` with the same
 words, ``explain(op, *tensors)`` for the form that would run and why, ``table()`` for all operations, ``warm()`` to
@@ -34,6 +37,7 @@ from lab.kernels import cache as _cache
 _cache.prepare()
 
 from lab.kernels.cache import warm  # noqa: E402
+from lab.kernels.cubical.public import cubical_barcodes, cubical_matching  # noqa: E402
 from lab.kernels.dispatch import Choice, backend  # noqa: E402
 from lab.kernels.infonce import infonce  # noqa: E402
 from lab.kernels.pairwise import KERNELS, pairwise  # noqa: E402
@@ -61,6 +65,8 @@ __all__ = [
     "RowLoss",
     "backend",
     "comp_sum",
+    "cubical_barcodes",
+    "cubical_matching",
     "explain",
     "generalized_cross_entropy",
     "infonce",

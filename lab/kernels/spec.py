@@ -117,8 +117,10 @@ def with_gradients(spec: KernelSpec, inputs: dict, *, word: str = "auto", dtype:
 
 
 def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
-    """||found - exact||/||exact|| in float64, infinity where ``found`` is not finite; of whole numbers the share that
-    differs."""
+    """||found - exact||/||exact|| in float64, infinity where ``found`` is not finite or of another shape; of whole
+    numbers the share that differs."""
+    if found.shape != exact.shape:
+        return float("inf")
     if not found.is_floating_point():
         return float((found != exact).double().mean()) if found.numel() else 0.0
     found, exact = found.detach().double().cpu(), exact.detach().double().cpu()

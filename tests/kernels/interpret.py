@@ -108,6 +108,24 @@ def perturb_gram():
             assert spec.relative_error(gram.moment, wanted.moment) < 2e-6
 
 
+def cubical():
+    from lab.kernels.cubical import triton
+
+    description = spec.get("cubical")
+    volume = {"items": 1, "height": 5, "width": 4, "depth": 6}
+    for residue in (0, 1 << 30):  # all rounds, then the first one alone with the rest on the CPU
+        triton.RESIDUE = residue
+        for shape in (description.shapes["tiny"], volume, {"items": 1, "height": 1, "width": 9}):
+            inputs = description.inputs(shape, seed=residue % 5)
+            check("cubical", inputs, 0.0)
+            check("cubical", {name: torch.round(3 * value) for name, value in inputs.items()}, 0.0)
+    half = description.inputs(description.shapes["tiny"], dtype=torch.float16)
+    check("cubical", {name: value.transpose(1, 2) for name, value in half.items()}, 0.0)
+    with kernels.backend("triton"):
+        found = kernels.cubical_barcodes(torch.randn(2, 17, 33))
+    assert all(len(each) for each in found)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
     print("passed")

@@ -17,7 +17,7 @@ def python(*arguments, **variables):
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("operation", ["rowloss", "pairwise", "infonce", "random_hypotheses", "perturb_gram"])
+@pytest.mark.parametrize("operation", ["rowloss", "pairwise", "infonce", "random_hypotheses", "perturb_gram", "cubical"])
 def test_interpreter_gives_the_float64_reference(operation):
     done = python("tests/kernels/interpret.py", operation, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
