@@ -7,6 +7,8 @@ import torch
 
 from lab import checks
 
+PLAIN = (torch.float32, torch.float64)
+
 
 def device_of(f, default: torch.device) -> torch.device:
     """The device of an ``nn.Module``'s parameters, or ``default``."""
@@ -39,6 +41,8 @@ def refuse_training_mode(f) -> None:
 
 def as_outputs(got, rows: int, place) -> torch.Tensor:
     """What ``f`` returned as a tensor ``(rows, C)``, or a refusal that says what it was."""
+    if type(got) is torch.Tensor and got.dtype in PLAIN and got.shape in ((rows,), (rows, 1)):
+        return got.view(rows, 1)
     if not isinstance(got, torch.Tensor):
         if isinstance(got, (tuple, list, dict)) or hasattr(got, "logits"):
             raise TypeError(

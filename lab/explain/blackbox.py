@@ -50,6 +50,7 @@ class BlackBox:
         self.f, self.players, self.link = f, players, link
         self.arrays = arrays and not isinstance(f, torch.nn.Module)
         self.device = device_of(f, players.x.device)
+        self.moves = self.device != players.x.device
         self.max_bytes = checks.integer("max_bytes", max_bytes, low=1) if max_bytes is not None else 2**28
         per_row = players.x.shape[1] * players.x.element_size() * 4
         self.most = max(1, min(MANY, self.max_bytes // per_row))
@@ -64,11 +65,11 @@ class BlackBox:
         """Call ``f`` on the instances themselves: shape, finiteness, repeatability, independence of the batch."""
         x = self.players.x[: min(8, self.players.instances)]
         calls = [time.perf_counter()]
-        first = self._call(x, "the instances themselves")
+        first = self._ask(x, "the instances themselves")
         if not torch.isfinite(first).all():
             raise ValueError(f"f must return finite values, got {kinds(first)} on the instances themselves")
         calls.append(time.perf_counter())
-        again = self._call(x, "the instances themselves")
+        again = self._ask(x, "the instances themselves")
         calls.append(time.perf_counter())
         if not torch.equal(first, again) and not torch.allclose(first, again, rtol=1e-6, atol=1e-8):
             worst = float((first - again).abs().max())
@@ -77,7 +78,7 @@ class BlackBox:
                 "(model.eval(), a fixed random state)"
             )
         if len(x) > 1:
-            alone = self._call(x[:1], "the first instance alone")
+            alone = self._ask(x[:1], "the first instance alone")
             calls.append(time.perf_counter())
             scale = float(first.abs().max()) + 1e-12
             if not torch.allclose(first[:1], alone, rtol=1e-3, atol=1e-3 * scale):
@@ -89,7 +90,7 @@ class BlackBox:
         if self.small and _before_the_first_row(calls, len(x)) > SLOW:
             self.usual = self.most
         self.outputs = first.shape[1]
-        outputs = [self._call(self.players.x[r], r) for r in self._instance_rows()]
+        outputs = [self._ask(self.players.x[r], r) for r in self._instance_rows()]
         outputs = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
         if not torch.isfinite(outputs).all():
             raise ValueError(f"f must return finite values, got {kinds(outputs)} on the instances themselves")
@@ -107,7 +108,7 @@ class BlackBox:
         if donor_rows is None:
             moving = torch.zeros(1, p.count, dtype=torch.float64)
             if len(p.baseline) == 1 and (p.index is None or bool((p.index < p.count).all())) and self.target is None:
-                values = self._linked(self._call(p.baseline, "the baseline").double().cpu())
+                values = self._linked(self._ask(p.baseline, "the baseline").double().cpu())
                 return values.expand(p.instances, -1)
             return self.values(moving, None)[:, 0]
         every = torch.zeros(donor_rows.shape[-1], p.count, dtype=torch.float64)
@@ -119,13 +120,14 @@ class BlackBox:
         channels = 1 if self.target is not None else self.outputs
         out = torch.empty(self.players.instances, draws, channels, dtype=torch.float64)
         unseen = []
-        for rows, part, batch in self._batches(design, donor, operator):
-            got = self._timed_call(batch.view(-1, batch.shape[-1]), rows, part)
-            out[rows, part] = self._chosen(got, rows, batch.shape[1]).view(*batch.shape[:2], channels)
-            unseen.append((rows, part))
-            if len(unseen) == LOOK:
-                _refuse_nonfinite(out, unseen)
-                unseen = []
+        with torch.no_grad():
+            for rows, part, batch in self._batches(design, donor, operator):
+                got = self._timed_call(batch.view(-1, batch.shape[-1]), rows, part)
+                out[rows, part] = self._chosen(got, rows, batch.shape[1]).view(*batch.shape[:2], channels)
+                unseen.append((rows, part))
+                if len(unseen) == LOOK:
+                    _refuse_nonfinite(out, unseen)
+                    unseen = []
         _refuse_nonfinite(out, unseen)
         return self._linked(out)
 
@@ -146,7 +148,7 @@ class BlackBox:
             flat = batch.view(-1, batch.shape[-1]).to(self.device).requires_grad_(True)
             weight = narrow[part] if narrow.ndim == 2 else narrow[rows, part]
             with torch.enable_grad():
-                got = self._timed_call(flat, rows, part, gradient=True)
+                got = self._timed_call(flat, rows, part)
                 chosen = self._chosen(got, rows, batch.shape[1])
                 linked = self._linked(chosen, check=False)
             out[rows, part] = chosen.detach().view(*batch.shape[:2], channels)
@@ -250,30 +252,31 @@ class BlackBox:
         except TypeError:  # a callable without weak references
             return self.__dict__.setdefault("_own_times", {})
 
-    def _timed_call(self, flat: torch.Tensor, rows: slice, part: slice, gradient: bool = False) -> torch.Tensor:
+    def _timed_call(self, flat: torch.Tensor, rows: slice, part: slice) -> torch.Tensor:
         if self.small or len(flat) not in TRIED:
-            return self._call(flat, (rows, part), gradient)
+            return self._call(flat, (rows, part))
         began = time.perf_counter()
-        got = self._call(flat, (rows, part), gradient)
+        got = self._call(flat, (rows, part))
         self._times().setdefault(len(flat), (time.perf_counter() - began) / len(flat))
         return got
 
-    def _call(self, flat: torch.Tensor, place, gradient: bool = False) -> torch.Tensor:
-        batch = flat if len(self.players.shape) == 1 else flat.view(len(flat), *self.players.shape)
-        batch = batch.to(self.device)
+    @torch.no_grad()
+    def _ask(self, flat: torch.Tensor, place) -> torch.Tensor:
+        return self._call(flat, place)
+
+    def _call(self, flat: torch.Tensor, place) -> torch.Tensor:
+        """``f`` on rows ``(n, E)`` under the caller's choice of gradients; what it raises says where."""
+        count = flat.shape[0]
+        batch = flat if len(self.players.shape) == 1 else flat.view(count, *self.players.shape)
+        if self.moves:
+            batch = batch.to(self.device)
         try:
-            if self.arrays:
-                got = self.f(batch.cpu().numpy())
-            elif gradient:
-                got = self.f(batch)
-            else:
-                with torch.no_grad():
-                    got = self.f(batch)
+            got = self.f(batch.detach().cpu().numpy() if self.arrays else batch)
         except Exception as error:
             error.add_note(f"raised by f on {said(place)} (a batch of shape {tuple(batch.shape)})")
             raise
-        self.rows += len(flat)
-        return as_outputs(got, len(flat), place)
+        self.rows += count
+        return as_outputs(got, count, place)
 
     def _chosen(self, got: torch.Tensor, rows: slice, repeat: int = 1) -> torch.Tensor:
         """The chosen output of every row, with its graph: ``(n, C)`` or ``(n, 1)``."""

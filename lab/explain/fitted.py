@@ -11,7 +11,7 @@ from lab.explain import neighbourhoods, odd, solve, soundness, sparse
 from lab.explain.explanation import Diagnostics, Explanation
 from lab.explain.neighbourhoods import Draws, Gaussian
 from lab.explain.surrogate import Linear, Sobolev, interactions
-from lab.explain.weighting import importance, missed, raw_importance, student
+from lab.explain.weighting import missed, scaled_importance, student
 
 if TYPE_CHECKING:
     from lab.explain.engine import Task
@@ -32,7 +32,7 @@ class Cached:
 
     def fit(self, law, model: Linear, confidence: float, began: int) -> Explanation:
         drawn, outputs, task = self.drawn, self.outputs, self.task
-        weight = importance(law, drawn, task.contrast)
+        weight, top = scaled_importance(law, drawn, task.contrast)
         squares = law.operator == "add"
         psi = model.basis(drawn.design, squares)
         count, instances = task.players.count, task.players.instances
@@ -50,15 +50,11 @@ class Cached:
         else:
             fit = self._solve(psi, weight, outputs, model, 0)
             intercept = torch.zeros(instances, outputs.shape[-1], dtype=torch.float64)
-        spread, residual, mass = outputs, fit.residual, weight.expand(instances, -1)
+        ends = None
         if law.anchor == "both":
-            ends = law.log_target(torch.stack([torch.zeros(count), torch.ones(count)]).double(), task.contrast).exp()
-            spread = torch.cat([outputs, self.at_b[:, None], self.at_x[:, None]], 1)
-            residual = torch.cat([residual, torch.zeros_like(spread[:, :2])], 1)
-            mass = torch.cat(
-                [raw_importance(law, drawn, task.contrast).expand(instances, -1), ends.expand(instances, -1)], 1
-            )
-        risk = missed(residual, spread, mass)
+            mass = law.log_target(torch.stack([torch.zeros(count), torch.ones(count)]).double(), task.contrast)
+            ends = (torch.stack([self.at_b, self.at_x], 1), torch.exp(mass - top))
+        risk = missed(fit.residual, outputs, weight, ends)
         gap = None
         if law.anchor == "both":
             gap = (torch.einsum("q,nqc->nc", ones, fit.theta) - (self.at_x - self.at_b)).abs()

@@ -26,6 +26,7 @@ import torch
 from lab.explain import solve
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # noise variance relative to the variance of all products of three
+JUDGED = 256  # pairs at which the ridge is judged
 LARGEST = 2048  # pairs up to which the dual is formed; beyond, plain KernelSHAP has enough draws
 
 
@@ -45,38 +46,47 @@ def fit(
     instances, draws, channels = y.shape
     count, pairs = design.shape[1], draws // 2
     paired = draws % 2 == 0 and not bool((design[0::2] + design[1::2] != 1).any())
-    sampled = len(torch.unique(group[group >= 0])) > 1
-    if count < 3 or not paired or not sampled or not count < pairs <= LARGEST:
+    groups = int(group.max()) + 1
+    if count < 3 or not paired or groups < 2 or not count < pairs <= LARGEST:
         return _plain(design, weight, y, rise, group)
     sign, pair_group = 2 * design[0::2] - 1, group[0::2]
     pair_weight = weight[0::2] + weight[1::2]
-    odd = (y[:, 0::2] - y[:, 1::2]).permute(1, 0, 2).reshape(pairs, -1) / 2
-    odd = torch.cat([odd, rise.permute(1, 0, 2).reshape(1, -1) / 2])  # the pair of both ends is known
+    flat = solve.rows_of(y)
+    odd = flat.new_empty(len(flat), pairs + 1)
+    torch.sub(flat[:, 0::2], flat[:, 1::2], out=odd[:, :-1])
+    odd[:, -1] = rise.reshape(-1)  # the pair of both ends is known
+    odd /= 2
     operators, condition = _remembered(_Key(sign, pair_weight, pair_group))
-    scores = []
-    for operator in operators:
-        left_out = (operator.inverse @ odd) / torch.diagonal(operator.inverse)[:, None]
-        scores.append(pair_weight @ left_out[:-1].square())
-    best = torch.stack(scores).argmin(0)
-    groups = len(operators[0].without)
-    theta = odd.new_empty(count, odd.shape[1])
-    deviations = odd.new_empty(groups, *theta.shape)
+    best = _least_errors(operators, odd, pair_weight)
+    theta = odd.new_empty(len(odd), count)
+    deviations = odd.new_empty(len(odd), groups, count)
     for j, operator in enumerate(operators):
         mine = torch.nonzero(best == j)[:, 0]
         if len(mine):
-            theta[:, mine] = operator.whole @ odd[:, mine]
-            deviations[:, :, mine] = operator.without @ odd[:, mine] - theta[:, mine]
-    flat = y.permute(1, 0, 2).reshape(draws, -1)
-    residual = flat - design @ theta
-    for g in range(groups):
-        rows = torch.nonzero(group == g)[:, 0]
-        residual[rows] -= design[rows] @ deviations[g]
+            theta[mine] = own = odd[mine] @ operator.whole.T
+            without = odd[mine] @ operator.without.view(groups * count, -1).T
+            deviations[mine] = without.view(-1, groups, count) - own[:, None]
+    blocks = solve.Blocks.of(group)
+    residual, own = blocks.sort(flat - theta @ design.T, 1), blocks.sort(design, 0)
+    for g, start, stop in blocks.spans:
+        if g < groups:
+            residual[:, start:stop] -= deviations[:, g] @ own[start:stop].T
     return solve.Fit(
-        theta.view(count, instances, channels).permute(1, 0, 2),
-        deviations.view(groups, count, instances, channels).permute(2, 0, 1, 3),
-        residual.view(draws, instances, channels).permute(1, 0, 2),
+        theta.view(instances, channels, count).mT,
+        deviations.view(instances, channels, groups, count).permute(0, 2, 3, 1),
+        blocks.unsort(residual).view(instances, channels, draws).mT,
         torch.full((instances,), condition, dtype=torch.float64),
     )
+
+
+def _least_errors(operators: tuple[Operator, ...], odd: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The ridge of least leave-one-out error for every row of ``odd``, judged at up to ``JUDGED`` pairs."""
+    look = torch.arange(0, len(weight), -(-len(weight) // JUDGED))
+    scores = []
+    for operator in operators:
+        left_out = (odd @ operator.inverse[:, look]) / torch.diagonal(operator.inverse)[look]
+        scores.append(left_out.square() @ weight[look])
+    return torch.stack(scores).argmin(0)
 
 
 def _plain(design, weight, y, rise, group) -> solve.Fit:

@@ -11,9 +11,12 @@ Source: M. Sundararajan, A. Taly, Q. Yan, 'Axiomatic Attribution for Deep Networ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
+
+from lab.explain.weighting import missed
 
 PIECE = 8  # nodes on a refined piece
 DEPTH = 40  # halvings of a piece
@@ -41,8 +44,7 @@ def integrate(box, low: float, high: float, nodes: int, until: float | None) -> 
     scale = low + (high - low) * place
     outputs, sums = box.gradients(scale[:, None].expand(nodes, count), share[:, None], "mix")
     weights = sums[:, 0]
-    ends = box.values(torch.tensor([[low], [high]], dtype=torch.float64).expand(2, count), None)
-    rise = (ends[:, 1] - ends[:, 0]) / (high - low)
+    rise = (_end(box, high) - _end(box, low)) / (high - low)
     signed = weights.sum(1) - rise
     gap = signed.abs()
     # what the gap says about one weight: the share of the unexplained rise that its size would carry
@@ -56,12 +58,17 @@ def integrate(box, low: float, high: float, nodes: int, until: float | None) -> 
     centre = torch.einsum("m,nmc->nc", share, outputs)
     fitted = scale[None, :, None] * weights.sum(1)[:, None]
     residual = outputs - fitted
-    centred = residual - torch.einsum("m,nmc->nc", share, residual)[:, None]
-    around = outputs - centre[:, None]
-    left = torch.einsum("m,nmc->nc", share, centred.square())
-    whole = torch.einsum("m,nmc->nc", share, around.square())
-    risk = torch.where(whole > 0, left / whole.clamp_min(1e-300), 0.0)
+    risk = missed(residual, outputs, share)
     return Integral(weights, error, gap, centre, risk, used)
+
+
+def _end(box, place: float) -> torch.Tensor:
+    """``f`` at one place of the path, ``(N, C)``."""
+    if place == 1:
+        return box.at_x
+    if place == 0:
+        return box.at_baseline(None)
+    return box.values(torch.full((1, box.players.count), place, dtype=torch.float64), None)[:, 0]
 
 
 def _refine(box, instances: torch.Tensor, low: float, high: float, until: float):
@@ -109,6 +116,7 @@ def _pieces(box, owner: torch.Tensor, start: torch.Tensor, stop: torch.Tensor):
     return sums[:, 0], values[:, 1] - values[:, 0], values.abs().amax(1)
 
 
+@lru_cache(maxsize=32)
 def _legendre(nodes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Nodes in (0, 1) and weights that sum to 1."""
     place, weight = np.polynomial.legendre.leggauss(nodes)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lab.kernels.perturb_gram import perturb_gram
+
 SINGULAR = 1e12  # condition number from which a solve is by pseudo-inverse and named ill-conditioned
 
 
@@ -82,128 +84,134 @@ def least_squares(
     return _individual(psi, weight, y, group)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Draws in the order of their jackknife groups: ``order (m,)``, and ``(group, start, stop)`` of every block."""
+
+    order: torch.Tensor | None
+    spans: tuple[tuple[int, int, int], ...]
+    groups: int
+
+    @classmethod
+    def of(cls, group: torch.Tensor) -> Blocks:
+        """Blocks of ``group (m,)``; the enumerated draws (-1) are the block numbered ``groups``."""
+        groups = int(group.max()) + 1 if group.numel() else 0
+        place = torch.where(group < 0, groups, group)
+        order = place.argsort(stable=True)
+        stops = torch.bincount(place, minlength=groups + 1).cumsum(0).tolist()
+        spans = tuple((g, a, b) for g, (a, b) in enumerate(zip([0, *stops], stops)) if b > a)
+        sorted_already = bool((order[1:] > order[:-1]).all())
+        return cls(None if sorted_already else order, spans, groups)
+
+    def sort(self, values: torch.Tensor, axis: int) -> torch.Tensor:
+        return values if self.order is None else values.index_select(axis, self.order)
+
+    def unsort(self, values: torch.Tensor) -> torch.Tensor:
+        """Back to the order of the draws, along the last axis."""
+        return values if self.order is None else torch.empty_like(values).index_copy_(-1, self.order, values)
+
+
 def _shared(psi, weight, y, group, ridge, extra) -> Fit:
     instances, draws, channels = y.shape
-    member, fixed = memberships(group)
-    groups, size = member.shape[1], psi.shape[1]
+    blocks, size = Blocks.of(group), psi.shape[1]
+    groups = blocks.groups
     if size == 0:
         return Fit(
             y.new_zeros(instances, 0, channels), y.new_zeros(instances, groups, 0, channels), y, _ones(instances)
         )
-    select = torch.cat([member, fixed[:, None]], 1) * weight[:, None]  # (m, G + 1)
-    present = [g for g in range(groups + 1) if bool((select[:, g] != 0).any())]
+    flat = blocks.sort(rows_of(y), 1)  # (N C, m)
+    psi, weight = blocks.sort(psi, 0), blocks.sort(weight, 0)
+    scaled = psi * weight[:, None]
     gram = psi.new_zeros(groups + 1, size, size)
-    moment = psi.new_zeros(groups + 1, size, instances * channels)
-    flat = y.permute(1, 0, 2).reshape(draws, -1)
-    rows_of = {}
-    for g in present:
-        rows = torch.nonzero(select[:, g] != 0)[:, 0]
-        rows = slice(None) if len(rows) == draws else rows
-        rows_of[g] = rows
-        scaled = psi[rows] * select[rows, g, None]
-        gram[g] = scaled.T @ psi[rows]
-        moment[g] = scaled.T @ flat[rows]
-    if ridge is not None:
-        gram += torch.einsum("mg,m->g", select, ridge)[:, None, None] * torch.diag(_slopes(psi))
+    moment = psi.new_zeros(groups + 1, len(flat), size)
+    for g, start, stop in blocks.spans:
+        gram[g] = scaled[start:stop].T @ psi[start:stop]
+        moment[g] = flat[:, start:stop] @ scaled[start:stop]
+        if ridge is not None:
+            total = (weight[start:stop] * blocks.sort(ridge, 0)[start:stop]).sum()
+            gram[g] += total * torch.diag(_slopes(psi))
     if extra is not None:
-        moment += extra.permute(1, 2, 0, 3).reshape(groups + 1, size, -1)
+        moment += extra.permute(1, 0, 3, 2).reshape(groups + 1, -1, size)
     whole, right = gram.sum(0), moment.sum(0)
     inverse, condition = _inverse(whole[None])
-    theta = inverse[0] @ right
-    residual = torch.empty_like(flat)
+    theta = right @ inverse[0]
+    deviations = theta.new_zeros(groups, *theta.shape)
     if groups > 1:
         # the draws that stay are weighted up, so that enumerated and sampled parts keep their proportion
         grow = groups / (groups - 1)
         sampled, exact = whole - gram[-1], gram[-1]
         without = exact + grow * (sampled - gram[:-1])
         rest = moment[-1] + grow * (right - moment[-1] - moment[:-1])
-        left_out, _ = _inverse(without)
-        thetas = left_out @ rest
-        for g in present:
-            fitted = psi[rows_of[g]] @ (thetas[g] if g < groups else theta)
-            residual[rows_of[g]] = flat[rows_of[g]] - fitted
-        deviations = thetas - theta
+        left_out = rest @ _inverse(without)[0]
+        deviations = left_out - theta
+        residual = torch.empty_like(flat)
+        for g, start, stop in blocks.spans:
+            fitted = left_out[g] if g < groups else theta
+            torch.sub(flat[:, start:stop], fitted @ psi[start:stop].T, out=residual[:, start:stop])
     else:
-        residual = flat - psi @ theta
-        deviations = theta.new_zeros(groups, *theta.shape)
+        residual = flat - theta @ psi.T
     return Fit(
-        theta.view(size, instances, channels).permute(1, 0, 2),
-        deviations.view(groups, size, instances, channels).permute(2, 0, 1, 3),
-        residual.view(draws, instances, channels).permute(1, 0, 2),
+        theta.view(instances, channels, size).mT,
+        deviations.view(groups, instances, channels, size).permute(1, 0, 3, 2),
+        blocks.unsort(residual).view(instances, channels, draws).mT,
         condition.expand(instances),
     )
 
 
 def _individual(psi, weight, y, group) -> Fit:
     """Own weights (and designs) for every instance: ``A (N, q, q)`` by one product with all pairs of basis
-    functions."""
+    functions (:func:`lab.kernels.perturb_gram`)."""
     instances, draws, channels = y.shape
-    size = psi.shape[-1]
-    member, _ = memberships(group)
-    groups = member.shape[1]
+    size, blocks = psi.shape[-1], Blocks.of(group)
+    groups = blocks.groups
     weight = weight.expand(instances, draws) if weight.ndim == 1 else weight
     weight = weight / weight.sum(1, keepdim=True)
     if psi.ndim == 2:
-        gram = weighted_grams(psi, weight)
-        moment = (psi.T @ (weight[..., None] * y).permute(1, 0, 2).reshape(draws, -1)).view(size, instances, channels)
-        moment = moment.permute(1, 0, 2)
+        normal = perturb_gram(psi, y[..., 0], weight, intercept=False)
+        gram = normal.matrix
+        moment = normal.moment[..., None] if channels == 1 else psi.T @ (weight[..., None] * y)
     else:
         scaled = psi * weight[..., None]
         gram, moment = scaled.mT @ psi, scaled.mT @ y
     inverse, condition = _inverse(gram)
     theta = inverse @ moment
-    if psi.ndim == 2:
-        fitted = (psi @ theta.permute(1, 0, 2).reshape(size, -1)).view(draws, instances, channels).permute(1, 0, 2)
-        leverage = weight * quadratic_forms(psi, inverse)
-    else:
-        fitted = psi @ theta
-        leverage = weight * torch.einsum("nmq,nmq->nm", psi @ inverse, psi)
-    sampled = (group >= 0).double() if groups else torch.zeros(draws, dtype=torch.float64)
-    residual = (y - fitted) / (1 - leverage * sampled).clamp_min(0.05)[..., None]
+    leverage = weight * (quadratic_forms(psi, inverse) if psi.ndim == 2 else ((psi @ inverse) * psi).sum(-1))
+    if groups == 0:
+        leverage = torch.zeros_like(leverage)
+    elif blocks.spans[-1][0] == groups:
+        leverage = leverage * (group >= 0)
+    fitted = psi @ theta if psi.ndim == 3 else (rows_of(theta) @ psi.T).view(instances, channels, draws).mT
+    residual = (y - fitted) / (1 - leverage).clamp_min_(0.05)[..., None]
     if not groups:
         return Fit(theta, theta.new_zeros(instances, 0, size, channels), residual, condition)
-    score = residual * weight[..., None]  # (N, m, C)
-    scores = theta.new_empty(instances, groups, size, channels)
-    for g in range(groups):
-        rows = torch.nonzero(group == g)[:, 0]
-        part = score[:, rows]
+    score = blocks.sort(rows_of(residual * weight[..., None]), 1)
+    scores = theta.new_zeros(groups, instances, channels, size)
+    own = blocks.sort(psi, psi.ndim - 2)
+    for g, start, stop in blocks.spans:
+        if g == groups:
+            continue
+        part = score[:, start:stop]
         if psi.ndim == 2:
-            block = psi[rows].T @ part.permute(1, 0, 2).reshape(len(rows), -1)
-            scores[:, g] = block.view(size, instances, channels).permute(1, 0, 2)
+            scores[g] = (part @ own[start:stop]).view(instances, channels, size)
         else:
-            scores[:, g] = psi[:, rows].mT @ part
-    stacked = scores.permute(0, 2, 1, 3).reshape(instances, size, -1)
-    deviations = (
-        -(inverse @ stacked).view(instances, size, groups, channels).permute(0, 2, 1, 3) * groups / max(groups - 1, 1)
-    )
+            scores[g] = part.view(instances, channels, -1) @ own[:, start:stop]
+    deviations = (scores @ inverse).permute(1, 0, 3, 2) * (-groups / max(groups - 1, 1))
     return Fit(theta, deviations, residual, condition)
 
 
-def weighted_grams(psi: torch.Tensor, weight: torch.Tensor, limit: int = 2**25) -> torch.Tensor:
-    """``A[n] = sum_i weight[n, i] psi_i psi_i'`` for all instances: ``(N, q, q)`` from ``psi (m, q)``, ``weight (N,
-    m)``."""
-    draws, size = psi.shape
-    first, second = torch.triu_indices(size, size)
-    gram = psi.new_empty(len(weight), size, size)
-    step = max(1, limit // (8 * draws))
-    for start in range(0, len(first), step):
-        i, j = first[start : start + step], second[start : start + step]
-        block = weight @ (psi[:, i] * psi[:, j])
-        gram[:, i, j] = block
-        gram[:, j, i] = block
-    return gram
+def rows_of(values: torch.Tensor) -> torch.Tensor:
+    """``(N, m, C)`` as one row an instance and output, ``(N C, m)``."""
+    return values.mT.reshape(-1, values.shape[1])
 
 
-def quadratic_forms(psi: torch.Tensor, matrix: torch.Tensor, limit: int = 2**25) -> torch.Tensor:
+def quadratic_forms(psi: torch.Tensor, matrix: torch.Tensor, held: int = 2**17) -> torch.Tensor:
     """``psi_i' matrix[n] psi_i`` for all instances and draws: ``(N, m)`` from symmetric ``matrix (N, q, q)``."""
     draws, size = psi.shape
-    first, second = torch.triu_indices(size, size)
-    double = torch.where(first == second, 1.0, 2.0).double()
-    out = psi.new_zeros(len(matrix), draws)
-    step = max(1, limit // (8 * draws))
-    for start in range(0, len(first), step):
-        i, j = first[start : start + step], second[start : start + step]
-        out += (matrix[:, i, j] * double[start : start + step]) @ (psi[:, i] * psi[:, j]).T
+    out = psi.new_empty(len(matrix), draws)
+    flat, step = matrix.reshape(len(matrix), -1), max(1, held // size**2)
+    for start in range(0, draws, step):
+        part = psi[start : start + step]
+        out[:, start : start + step] = flat @ (part[:, :, None] * part[:, None, :]).view(len(part), -1).T
     return out
 
 

@@ -17,18 +17,40 @@ def raw_importance(law, drawn: Draws, contrast: torch.Tensor) -> torch.Tensor:
 
 def importance(law, drawn: Draws, contrast: torch.Tensor) -> torch.Tensor:
     """The same with the largest weight 1, safe from underflow where a kernel is narrow."""
+    return scaled_importance(law, drawn, contrast)[0]
+
+
+def scaled_importance(law, drawn: Draws, contrast: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`importance`, and the logarithm of the weight that was divided out."""
     log = law.log_target(drawn.design, contrast) - drawn.log_proposal
-    return torch.exp(log - log.amax(-1, keepdim=True))
+    top = log.amax(-1, keepdim=True)
+    return torch.exp(log - top), top
 
 
-def missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``Var_w(residual) / Var_w(f)``, ``(N, C)``; 0 where ``f`` is constant and ``g`` too."""
-    share = (weight / weight.sum(1, keepdim=True))[..., None]
-    centred = residual - (share * residual).sum(1, keepdim=True)
-    around = outputs - (share * outputs).sum(1, keepdim=True)
-    left, whole = (share * centred.square()).sum(1), (share * around.square()).sum(1)
-    tiny = torch.finfo(torch.float64).eps * outputs.square().amax(1).clamp_min(1e-300)
+def missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor, ends=None) -> torch.Tensor:
+    """``Var_w(residual) / Var_w(f)``, ``(N, C)``; 0 where ``f`` is constant and ``g`` too.
+
+    ``ends``: further values ``(N, e, C)`` of ``f``, at which nothing is missed, and their weights ``(e,)``.
+    """
+    nothing = None if ends is None else (torch.zeros_like(ends[0]), ends[1])
+    left, whole = _variance(residual, weight, nothing), _variance(outputs, weight, ends)
+    low, high = torch.aminmax(outputs, dim=1)
+    tiny = torch.finfo(torch.float64).eps * torch.maximum(low.abs(), high.abs()).square().clamp_min(1e-300)
     return torch.where(whole > tiny, left / whole.clamp_min(1e-300), torch.where(left > tiny, torch.inf, 0.0))
+
+
+def _variance(values: torch.Tensor, weight: torch.Tensor, ends) -> torch.Tensor:
+    """Weighted variance over the draws, ``(N, C)``, from two moments around the plain mean."""
+    middle = values.mean(1, keepdim=True)
+    centred = values - middle
+    weight = weight.expand(len(values), -1)[:, None]  # (N, 1, m)
+    total = weight.sum(-1)
+    first, second = (weight @ centred)[:, 0], (weight @ centred.square())[:, 0]
+    if ends is not None:
+        more, mass = ends[0] - middle, ends[1]
+        total = total + mass.sum()
+        first, second = first + (mass @ more), second + (mass @ more.square())
+    return (second / total - (first / total).square()).clamp_min(0.0)
 
 
 @lru_cache(maxsize=256)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-HELD = 1 << 21  # products of coordinate pairs held at once
+HELD = 1 << 17  # products of coordinate pairs held at once: they stay in the cache between their making and their use
 
 
 def accumulate(blocks, outputs: torch.Tensor, weights: torch.Tensor | None, intercept: bool, *, matrix: bool = True):
     """(matrix, moment, square, total, total of squared weights) in float64.
 
     ``blocks`` yields (first, xi (k, d)); outputs (n, m); weights ``None``, (m,) or (n, m). With weights of its own each
-    instance's matrix is one row of W (n, m) times the table of coordinate products (m, p(p + 1)/2): a single product;
-    it is left out without ``matrix``.
+    instance's matrix is one row of W (n, m) times the table of coordinate products (m, p * p): a single product (both
+    halves of the symmetric matrix cost less than gathering one); it is left out without ``matrix``.
     """
     sums = None
     for first, xi in blocks:
@@ -23,12 +23,7 @@ def accumulate(blocks, outputs: torch.Tensor, weights: torch.Tensor | None, inte
         sums = found if sums is None else [a + b for a, b in zip(sums, found)]
     first, *rest = sums
     if first.ndim == 2:
-        p = z.shape[1]
-        row, column = torch.triu_indices(p, p, device=z.device)
-        place = torch.empty(p, p, dtype=torch.int64, device=z.device)
-        place[row, column] = torch.arange(len(row), device=z.device)
-        place[column, row] = place[row, column]
-        first = first[:, place]
+        first = first.view(len(first), z.shape[1], z.shape[1])
     return first, *rest
 
 
@@ -39,6 +34,5 @@ def _block(z, f, w, matrix):
     if w.ndim == 1:
         weighted = z * w[:, None]
         return (z.T @ weighted)[None], f @ weighted, f.square() @ w, w.sum()[None], w.square().sum()[None]
-    row, column = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
-    products = w @ (z[:, row] * z[:, column]) if matrix else w.new_zeros(1, 1, 1)
+    products = w @ (z[:, :, None] * z[:, None, :]).flatten(1) if matrix else w.new_zeros(1, 1, 1)
     return products, (f * w) @ z, (f.square() * w).sum(1), w.sum(1), w.square().sum(1)
