@@ -1,6 +1,6 @@
 """What a run depends on, and whether a stored run still answers for it.
 
-A run is defined before it starts by its notebook's cells, its resolved parameters, the content of the files they name, the
+A run is defined before it starts by its notebook's cells and kernel, its resolved parameters, the content of the files they name, the
 project modules that the cells import (transitively, from the syntax tree), the lock file, the thread count and the device
 class: their hash is its id. While it runs, the modules, packages and data files it really used are recorded; a stored run
 is reused only if all of these are unchanged too.
@@ -44,6 +44,7 @@ def definition(
     modules = modules_of("\n".join(filter(_parses, code)))
     return {
         "cells": cell_hashes(content),
+        "kernel": content.get("metadata", {}).get("kernelspec", {}).get("name", ""),
         "parameters": {key: value for key, value in sorted(parameters.items()) if key not in files},
         "files": {name: _content_hash(path) for name, path in sorted(files.items())},
         "modules": {name: hash_of(name)[:16] for name in sorted(modules)},
@@ -115,7 +116,7 @@ def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
     ]
     found += [
         f"{key} was {had.get(key)!r}, now {wanted[key]!r}"
-        for key in ("lock", "device", "threads")
+        for key in ("kernel", "lock", "device", "threads")
         if had.get(key) != wanted[key]
     ]
     seen = run.info.get("observed", {})

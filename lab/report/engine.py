@@ -229,7 +229,6 @@ class Watchdog:
     def __init__(self, control: Control, limits):
         self.control, self.limits = control, limits
         self.peak = 0
-        self.exit_signal: int | None = None
         self._end = threading.Event()
         self._killed_before = _system_kills()
 

@@ -237,7 +237,8 @@ class _Server:
         os.environ.clear()
         os.environ.update(message["env"], JPY_PARENT_PID=str(os.getppid()))
         os.chdir(message["cwd"])
-        sys.argv = ["ipykernel_launcher", *message["arguments"]]
+        parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # read from the environment at import, which was long ago
+        sys.argv = ["ipykernel_launcher", *message["arguments"], parent]
         code = 1
         try:
             _reseed()

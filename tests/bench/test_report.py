@@ -308,7 +308,7 @@ def test_twenty_kills_lose_double_and_half_write_nothing(study, tmp_path):
     length = time.perf_counter() - began
     wanted = kept(calm)
     assert len(wanted) == count
-    kills, finished, at = 0, 0, []
+    kills, finished, at, seen = 0, 0, [], {}
     store = Store(tmp_path / "store-0")
     while kills < 20:
         environment = {**os.environ, "LAB_DATA": str(store.data)}
@@ -323,6 +323,8 @@ def test_twenty_kills_lose_double_and_half_write_nothing(study, tmp_path):
             found = kept(store)
             at.append(f"{moment:.1f} s: {len(found)}")
             assert found == {run_id: wanted[run_id] for run_id in found}
+            assert seen.get(store.data, set()) <= set(found)
+            seen[store.data] = set(found)
             assert database.query("select count(*), count(distinct id) from runs", store)[1] == [(len(found),) * 2]
             for page in store.data.rglob("reports/**/*.html"):
                 assert page.read_text().endswith("</html>\n")

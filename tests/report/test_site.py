@@ -173,6 +173,26 @@ def test_thumbnails_draw_what_the_figure_holds():
     assert thumbnail({"data": []}).count("<path") == 7
 
 
+def test_the_card_shows_the_figure_that_the_notebook_names_now(write_notebook, tmp_path, monkeypatch):
+    from lab.report.site import overview
+
+    draw = "display({'application/vnd.plotly.v1+json': {'data': [{'type': 'bar', 'y': [1] * %d}], 'layout': {}}}, raw=True)"
+    path = write_notebook(tmp_path, "n: int = 3", draw % 1, draw % 2)
+    store = Store(tmp_path / "data")
+    run = execute(plan(path), store=store)
+    monkeypatch.setattr(overview, "project_root", lambda: tmp_path)
+    bars = [site.render(store=store).read_text().split('class="cards"')[1].count("<rect")]
+    content = json.loads(path.read_text())
+    content["metadata"]["lab"] = {"thumbnail": 2, "front": True}
+    path.write_text(json.dumps(content))
+    assert execute(plan(path), store=store).info == run.info  # nothing to run again
+    bars.append(site.render(store=store).read_text().split('class="cards"')[1].count("<rect"))
+    assert bars == [1, 2]
+    content["metadata"]["kernelspec"]["name"] = "another"
+    path.write_text(json.dumps(content))
+    assert plan(path).run_id != run.id
+
+
 def test_the_sites_dark_theme_is_the_figures_dark_theme():
     from widgets.figures.theme import colours
 

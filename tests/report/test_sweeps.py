@@ -110,6 +110,17 @@ def test_a_finished_sweep_is_compared_indexed_and_protected(path, tmp_path):
         sweeps.remembered(store, "nothing")
 
 
+def test_the_page_of_a_sweep_says_what_went_wrong_where(notebook, tmp_path):
+    store = Store(tmp_path / "data")
+    path = notebook("n: int = 0", "1 / (n - 1)")
+    sweep = sweeps.from_mapping({"notebook": str(path), "grid": {"n": [0, 1]}})
+    Batch(plans := sweep.plans(warm=False), store=store).run(jobs=2)
+    sweeps.remember(sweep, plans, store)
+    page = site.render_sweep(sweep.id, store=store).read_text()
+    assert ">n 1</a>: failed in cell 3, ZeroDivisionError: division by zero</li>" in page
+    assert page.count("</li>") == 1
+
+
 def synthetic(store, count):
     """Runs as a driver leaves them, without executing anything."""
     for number in range(count):

@@ -142,6 +142,7 @@ def test_a_batch_ends_its_zygote(notebook, store, monkeypatch):
     path = notebook("n: int = 0", "import os, lab\nlab.report.record('parent', os.getppid())")
     runs = Batch([plan(path, {"n": n}, warm=True) for n in range(3)], store=store).run(jobs=2)
     assert {run.info["kernel"] for run in runs} == {"warm"}
+    assert {(run.folder / "log.txt").read_text() for run in runs} == {""}
     (parent,) = {run.metrics["parent"] for run in runs}
     assert not os.path.exists(f"/proc/{parent}")
 

@@ -13,27 +13,25 @@ from lab.report import ledger, sweeps
 from lab.report.site import frame, overview
 from lab.report.site.run_page import run_page
 from lab.report.site.sweep_page import sweep_page
-from lab.report.store import Run, Store, StoreError, data_folder
+from lab.report.store import Run, Store, StoreError, data_folder, project_root
+from lab.report.studies import is_front
 
 
 def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, folder: str | Path | None = None) -> Path:
     """Write the site and return the path of its index.
 
     Args:
-        runs: the runs on the front page, in their order; the newest of each notebook by default. They and all runs that
-            measured a claim get pages; runs that have a page from before keep it.
+        runs: the runs that stand for their notebooks on the front page; the newest of each by default. They and all runs
+            that measured a claim get pages; runs that have a page from before keep it.
         store: the store whose runs are listed.
         folder: where the site goes, ``data/reports`` by default.
     """
     store = store or Store()
     target = Path(folder) if folder else _site(store)
     everything = store.all()
-    newest: dict[str, Run] = {}
-    for run in everything:
-        newest.setdefault(run.notebook, run)
-    front = list(runs) if runs is not None else []
-    shown = {run.notebook for run in front}
-    front += [run for notebook, run in sorted(newest.items()) if notebook not in shown]
+    chosen = {run.notebook: run for run in reversed(everything)}
+    chosen |= {run.notebook: run for run in runs or ()}
+    front = sorted(chosen.values(), key=_order)
     frame.copy_assets(target)
     rows = ledger.rows(store=store)
     wanted = {run.id: run for run in front}
@@ -77,6 +75,12 @@ def render_run(run: Run, *, folder: str | Path | None = None) -> Path:
     target = Path(folder) if folder else data_folder() / "reports"
     frame.copy_assets(target)
     return _write_run(run, target, always=True)
+
+
+def _order(run):
+    """Front notebooks first, benchmarks last, within each the order of the rooms."""
+    path = project_root() / run.notebook
+    return not (path.is_file() and is_front(path)), "benchmarks" in path.parts, run.notebook
 
 
 def page_of(name: str, *, store: Store | None = None) -> Path:

@@ -14,7 +14,7 @@ from lab.report.site import frame
 from lab.report.site.notebook import text_as_html
 from lab.report.site.run_page import short, status_mark
 from lab.report.site.thumbnail import thumbnail
-from lab.report.store import Run
+from lab.report.store import Run, project_root
 
 _BAR = (
     ("holds", "i-holds"),
@@ -52,7 +52,7 @@ def claims_page(rows: Sequence[Row], pages: dict[str, str]) -> str:
     """The ledger: all statements by method, with status, value and source; ``pages`` maps run ids to their pages."""
     counts = Counter(row.status for row in rows)
     chips = "".join(_chip("status", name, f"{name} {counts[name]}") for name, _ in _BAR if counts[name])
-    chips += "".join(_chip("room", room, room) for room in sorted({row.claim.room for row in rows}))
+    chips += "".join(_chip("room", room, _words(room)) for room in sorted({row.claim.room for row in rows}))
     groups = []
     for method in claims.methods():
         own = [row for row in rows if row.claim.method == method.id and row.claim.room == method.room]
@@ -81,8 +81,8 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
             "status": run.status,
             "title": run.title,
             "notebook": run.notebook,
-            "given": " ".join(f"{name}={short(value)}" for name, value in run.info["given"].items()),
-            "metrics": " ".join(f"{name}={short(value)}" for name, value in list(run.metrics.items())[:4]),
+            "given": " · ".join(f"{name}={short(value)}" for name, value in run.info["given"].items()),
+            "metrics": " · ".join(f"{name} {short(value)}" for name, value in list(run.metrics.items())[:3]),
             "seconds": run.info["seconds"],
             "started": run.info["started"],
             "page": pages.get(run.id, ""),
@@ -161,8 +161,13 @@ def _card(run, method):
 
 
 def _main_figure(run, figures):
-    """The notebook's metadata may name its figure for the card (``{"lab": {"thumbnail": 2}}``, from 1); else the first."""
-    wanted = run.content().get("metadata", {}).get("lab", {}).get("thumbnail", 1)
+    """A notebook's metadata may name its figure for the card (``{"lab": {"thumbnail": 2}}``, from 1); else the first.
+
+    It is read from the notebook as it stands, since it changes no result, or from the run's copy where that is gone.
+    """
+    source = project_root() / run.notebook
+    content = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else run.content()
+    wanted = content.get("metadata", {}).get("lab", {}).get("thumbnail", 1)
     return min(max(int(wanted), 1), len(figures)) - 1
 
 
@@ -174,7 +179,8 @@ def _claim_row(row, pages):
     if row.run_id in pages:
         measured = f'<a href="{pages[row.run_id]}">{measured}</a>'
     budget = (
-        f'<div class="small">{escape(row.measurement["budget"])}, {len(row.measurement["seeds"])} seeds</div>'
+        f'<div class="small">{escape(row.measurement["budget"])}, {len(row.measurement["seeds"])} '
+        f"seed{'s' * (len(row.measurement['seeds']) != 1)}</div>"
         if row.measurement
         else ""
     )

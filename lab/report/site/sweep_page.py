@@ -30,6 +30,7 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
         f"{len(runs) - len(good)} not, {len(sweep['runs']) - len(runs)} not run yet.</p>",
         f'<div class="facts"><code>{escape(sweep["id"])}</code></div>',
     ]
+    parts.append(_failures([run for run in runs if not run.ok], axes))
     plots = []
     if good and metrics and axes:
         main = _main_axis(axes, good)
@@ -38,6 +39,20 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
         parts.append(f'<h2 id="parallel">All runs at once</h2>{_parallel(good, axes, metrics)}')
     parts += [_pictures(good, axes), _table(runs, axes, metrics), _side_by_side(runs)]
     return frame.page(f"Sweep {sweep['id']}", "".join(parts), depth=1, plots=bool(plots))
+
+
+def _failures(runs, axes):
+    """What went wrong where, one line a run; its page has the source, the traceback and the log."""
+    lines = []
+    for run in runs[:20]:
+        error, given = run.error or {}, ", ".join(f"{axis} {short(run.parameters.get(axis))}" for axis in axes)
+        where = f"cell {error['cell']}" if error.get("cell") else "the kernel"
+        lines.append(
+            f'<li><a href="../runs/{run.id}.html">{escape(given or run.id)}</a>: {escape(run.status)} in {where}, '
+            f"{escape(error.get('name', ''))}: {escape(error.get('message', ''))}</li>"
+        )
+    more = f"<li>and {len(runs) - 20} more in the table below</li>" if len(runs) > 20 else ""
+    return f'<div class="notice" role="alert"><b>Not good</b><ul>{"".join(lines)}{more}</ul></div>' if lines else ""
 
 
 def _metrics(runs):
@@ -91,8 +106,9 @@ def _curve(metric, main, axes, sweep, store, place):
 
 def _parallel(runs, axes, metrics):
     dimensions = []
-    for name in [*axes, *metrics[:8]]:
-        values = [run.parameters.get(name) if name in axes else run.metrics.get(name) for run in runs]
+    varying = [axis for axis in axes if len({short(run.parameters.get(axis)) for run in runs}) > 1]
+    for name in [*varying, *metrics[:8]]:
+        values = [run.parameters.get(name) if name in varying else run.metrics.get(name) for run in runs]
         numbers = [number(value) for value in values]
         if all(value is not None for value in numbers):
             dimensions.append({"label": name, "values": numbers})
@@ -100,7 +116,7 @@ def _parallel(runs, axes, metrics):
             words = list(dict.fromkeys(short(value) for value in values))
             places = [words.index(short(value)) for value in values]
             dimensions.append({"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words})
-    shade = dimensions[len(axes)]["values"] if len(dimensions) > len(axes) else None
+    shade = dimensions[len(varying)]["values"] if len(dimensions) > len(varying) else None
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,

@@ -144,6 +144,8 @@ def _picture(pixels):
 
 
 def _vector(traces, layout, axes):
+    """Points, lines and bars. Horizontal bars lie: their values run along the width, their names along the height."""
+    flat = any(trace.get("type") == "bar" and trace.get("orientation") == "h" for trace in traces)
     drawn = []
     for trace in traces:
         kind = trace.get("type", "scatter")
@@ -156,7 +158,7 @@ def _vector(traces, layout, axes):
                 y = _floats(y if y.size else x)
                 x = np.full(len(y), float(len(drawn)))
                 trace = {**trace, "mode": "markers"}
-            elif kind == "bar" and trace.get("orientation") == "h":
+            elif flat:
                 x, y = y, x
             x = np.arange(len(y)) if not x.size else x
             y = np.arange(len(x)) if not y.size else y
@@ -174,28 +176,39 @@ def _vector(traces, layout, axes):
         for kind, x, y, trace in drawn
     ]
     xs, ys = np.concatenate([item[1] for item in drawn]), np.concatenate([item[2] for item in drawn])
-    if any(kind == "bar" for kind, *_ in drawn):
-        ys = np.append(ys, 0.0)
-    to_x = _mapping(xs, _axis(layout, axes[0], "x"), 16, WIDTH - 16)
-    to_y = _mapping(ys, _axis(layout, axes[1], "y"), HEIGHT - 18, 16)
-    marks = [f'<path d="M16 {HEIGHT - 12}H{WIDTH - 16}" stroke="currentColor" stroke-opacity=".25"/>']
     bars = [item for item in drawn if item[0] == "bar"]
+    along, upward = _axis(layout, axes[0], "x"), _axis(layout, axes[1], "y")
+    if flat:
+        to_x, to_y = _mapping(xs, upward, HEIGHT - 22, 22), _mapping(np.append(ys, 0.0), along, 16, WIDTH - 16)
+    else:
+        to_x = _mapping(xs, along, 16, WIDTH - 16)
+        to_y = _mapping(np.append(ys, 0.0) if bars else ys, upward, HEIGHT - 18, 16)
+    line = f"M16 12V{HEIGHT - 12}" if flat else f"M16 {HEIGHT - 12}H{WIDTH - 16}"
+    marks = [f'<path d="{line}" stroke="currentColor" stroke-opacity=".25"/>']
     for number, (kind, x, y, trace) in enumerate(drawn):
         if kind == "bar":
-            colour = _colour(trace, number)
-            slots = max(2, len(np.unique(np.concatenate([item[1] for item in bars]))))
-            wide = 0.72 * (WIDTH - 32) / slots / len(bars)
             order = [id(item[3]) for item in bars].index(id(trace))
-            zero = float(to_y(np.array([0.0]))[0])
-            for place, top in zip(to_x(x), to_y(y)):
-                left = place + wide * (order - len(bars) / 2)
-                marks.append(
-                    f'<rect x="{left:.1f}" y="{min(top, zero):.1f}" width="{wide:.1f}" height="{abs(zero - top):.1f}" '
-                    f'fill="{colour}"/>'
-                )
+            marks.append(_bars(to_x(x), to_y(y), to_y, bars, order, _colour(trace, number), flat))
         else:
-            marks.append(_scatter(to_x(x), to_y(y), trace, number, 3))
+            places = (to_y(y), to_x(x)) if flat else (to_x(x), to_y(y))
+            marks.append(_scatter(*places, trace, number, 3))
     return "".join(marks)
+
+
+def _bars(places, ends, to_y, bars, order, colour, flat):
+    """Bars from zero, or from the edge where the axis is logarithmic."""
+    edge = 16.0 if flat else HEIGHT - 12.0
+    zero = float(to_y(np.array([0.0]))[0])
+    start = zero if math.isfinite(zero) else edge
+    slots = max(2, len(np.unique(np.concatenate([item[1] for item in bars]))))
+    wide = 0.72 * ((HEIGHT if flat else WIDTH) - 32) / slots / len(bars)
+    found = []
+    for place, end in zip(places, ends):
+        if math.isfinite(place) and math.isfinite(end):
+            side, low, long = place + wide * (order - len(bars) / 2), min(end, start), abs(end - start)
+            x, y, width, height = (low, side, long, wide) if flat else (side, low, wide, long)
+            found.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>')
+    return "".join(found)
 
 
 def _scatter(x, y, trace, number, radius):
