@@ -46,6 +46,7 @@ def link_of_run(run_id: str) -> str:
 
 def _limited(max_sessions, build):
     def document():
+        _frame.use_own_files()
         if _sessions() >= max_sessions:
             words = "This server is full at the moment. Load the page again in a minute."
             view = pn.Column(head("Full"), html(f'<div role="alert">{words}</div>', "lab-notice"))
@@ -75,7 +76,7 @@ def _served(build, title, active, run=None):
 
 
 def _home_view(state: dict, run: str = "") -> pn.Column:
-    view = _home.build()
+    view = _home.build(state)
     if run:
         found = Store().get(run)
         view.insert(1, html(f"<p><b>{escape(found.title)}</b> {_runs.run_facts(found)}</p>", "lab-run"))

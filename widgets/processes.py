@@ -64,7 +64,7 @@ class Process:
         """Start the process and wait until it listens.
 
         Raises:
-            RuntimeError: it ended, or did not listen in time.
+            ChildProcessError: it ended before it listened; its own words are on stderr.
         """
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "widgets.processes", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -74,7 +74,7 @@ class Process:
         self._process.stdin.write(json.dumps(self._request).encode() + b"\n")
         line = await asyncio.wait_for(self._process.stdout.readline(), _START_SECONDS)
         if not line.strip().isdigit():
-            raise RuntimeError(f"server process {self.number} did not start")
+            raise ChildProcessError(f"server process {self.number} did not start; its own words stand above")
         self.port = int(line)
 
     async def keep(self) -> None:
@@ -86,7 +86,7 @@ class Process:
             await asyncio.sleep(_RESTART_SECONDS)
             try:
                 await self.start()
-            except (RuntimeError, TimeoutError, OSError) as error:
+            except (TimeoutError, OSError) as error:
                 print(error, file=sys.stderr, flush=True)
 
     async def stop(self) -> None:

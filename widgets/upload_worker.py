@@ -8,7 +8,9 @@ the death of that fork. Forking is safe here: this process runs one thread and h
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import resource
 import signal
 import struct
@@ -36,6 +38,7 @@ _TENSOR_BYTES = {
     "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
 }  # fmt: skip
 _HEADER_BYTES = 8 * 2**20
+_COLUMNS, _TENSORS = 10_000, 10_000
 _TOO_LONG = "reading it takes longer than allowed"
 _IMPORTED = (nibabel, pandas, PIL.Image, pyarrow.parquet, tifffile)  # before the limits, and before a file is open
 
@@ -115,8 +118,7 @@ def read(request: dict, path: Path, out: Path) -> dict:
     if name.endswith((".pt", ".pth")):
         return _weights(_state_dict(path, limit), out)
     if name.endswith((".csv", ".parquet")):
-        lab.datasets.load(path, max_bytes=limit).frame.to_parquet(out / "table.parquet")
-        return {"kind": "table"}
+        return _table(path, limit, out)
     tensor, spacing, affine = files.read_placed(path, role=request["role"], max_bytes=limit)
     array = tensor.numpy()
     wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
@@ -126,6 +128,32 @@ def read(request: dict, path: Path, out: Path) -> dict:
     np.save(out / "array.npy", array, allow_pickle=False)
     lengths = [float(length) for length in spacing] if len(spacing) == array.ndim else [1.0] * array.ndim
     return {"kind": wanted[0], "spacing": lengths, "affine": None if affine is None else np.asarray(affine).tolist()}
+
+
+def _table(path: Path, limit: int, out: Path) -> dict:
+    """A table whose columns are counted before it is parsed, and whose texts are counted before they leave this process."""
+    if path.name.lower().endswith(".csv"):
+        with path.open("rb") as file:
+            head = file.readline(_HEADER_BYTES)
+        columns = max(head.count(separator) for separator in (b",", b";", b"\t")) + 1
+    else:
+        columns = pyarrow.parquet.ParquetFile(path).metadata.num_columns
+    if columns > _COLUMNS:
+        raise ValueError(f"it has {columns:,} columns or more; at most {_COLUMNS:,} are read")
+    frame = lab.datasets.load(path, max_bytes=limit).frame
+    _refuse_large(int(frame.memory_usage(deep=True).sum()) + sum(map(_repeated, frame.items())), limit)
+    frame.to_parquet(out / "table.parquet")
+    return {"kind": "table"}
+
+
+def _repeated(item) -> int:
+    """The bytes that a column of few distinct texts would take if every row held its own."""
+    _, column = item
+    if not hasattr(column, "cat"):
+        return 0
+    lengths = np.array([len(str(category)) for category in column.cat.categories], dtype=np.int64)
+    codes = column.cat.codes.to_numpy()
+    return int(lengths[codes[codes >= 0]].sum())
 
 
 def words(error: Exception, path: str) -> str:
@@ -151,18 +179,28 @@ def _safetensors(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
         (length,) = struct.unpack("<Q", head)
         if length > min(_HEADER_BYTES, size - 8):
             raise ValueError(f"its header claims {length} bytes, the file has {size}")
-        header = json.loads(file.read(length))
-    total = 0
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry.get("dtype") not in _TENSOR_BYTES:
-            raise ValueError(f"tensor {name[:60]!r} has the unknown type {entry.get('dtype')!r}")
-        count = int(np.prod([int(length) for length in entry["shape"]], dtype=object)) if entry["shape"] else 1
-        total += count * max(_TENSOR_BYTES[entry["dtype"]], 4)
-    _refuse_large(total, decoded_bytes)
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            raise ValueError("its header is no JSON text") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping from names to tensors")
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    _refuse_many(len(entries))
+    _refuse_large(sum(_claimed(name, entry) for name, entry in entries.items()), decoded_bytes)
     with safetensors.safe_open(path, framework="pt") as opened:
         return {name: _array(opened.get_tensor(name)) for name in opened.keys()}
+
+
+def _claimed(name: str, entry) -> int:
+    """The bytes that a tensor of a safetensors header would take, at least four a value."""
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"tensor {name[:60]!r} has no shape of whole numbers")
+    kind = entry.get("dtype")
+    if not isinstance(kind, str) or kind not in _TENSOR_BYTES:
+        raise ValueError(f"tensor {name[:60]!r} has the unknown type {str(kind)[:20]!r}")
+    return math.prod(shape) * max(_TENSOR_BYTES[kind], 4)
 
 
 def _state_dict(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
@@ -174,10 +212,12 @@ def _state_dict(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"it holds more than tensors, and nothing of it was executed ({reason[:160]})") from None
+        found = re.search(r"(?:GLOBAL|Unsupported global|Unsupported operand|Unsupported class)[: ]+([\w.]{1,80})", str(error))
+        named = f" ({found[1]})" if found and not found[1].isdigit() else ""
+        raise ValueError(f"it is damaged or holds more than tensors{named}; nothing of it was executed") from None
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ValueError("it is not a state dict: a mapping from names to tensors is wanted")
+    _refuse_many(len(content))
     # a tensor's view may be larger than what is stored
     _refuse_large(sum(value.numel() * max(value.element_size(), 4) for value in content.values()), decoded_bytes)
     return {str(name): _array(value) for name, value in content.items()}
@@ -188,6 +228,11 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype in (torch.bfloat16, torch.float16) or tensor.dtype.itemsize == 1 and tensor.is_floating_point():
         tensor = tensor.float()
     return tensor.contiguous().numpy()
+
+
+def _refuse_many(count: int) -> None:
+    if count > _TENSORS:
+        raise ValueError(f"it holds {count:,} tensors; at most {_TENSORS:,} are read")
 
 
 def _refuse_large(total: int, limit: int) -> None:

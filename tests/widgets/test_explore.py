@@ -54,6 +54,15 @@ def test_every_explorer_that_is_named_exists_whatever_was_imported_before():
     assert callable(widgets.jupyter.studies)
 
 
+def test_table_that_mixes_words_and_numbers_is_shown():
+    from widgets.jupyter.explorer import _tables
+
+    text = _tables([go.Figure(), {"name": "<b>", "rate": 0.123456, "count": 3}, "words", None])
+    assert "0.1235" in text
+    assert "&lt;b&gt;" in text
+    assert text.count("<table") == 1
+
+
 def test_list_of_studies_links_every_notebook():
     from lab import claims
     from lab.report.store import project_root

@@ -209,6 +209,39 @@ def test_home_lists_every_method_and_every_claim():
         assert method.title.replace("&", "&amp;").replace("'", "&#x27;") in text
 
 
+def cards(view) -> str:
+    return "".join(pane.object for pane in view.select(pn.pane.HTML))
+
+
+def test_home_is_filtered_by_every_word_and_the_link_keeps_the_words():
+    from lab import claims
+
+    view = _home.build({"search": "comp-sum"})
+    (field,) = view.select(pn.widgets.TextInput)
+    assert field.value == "comp-sum"
+    assert 'href="comp-sum"' in cards(view)
+    assert 'href="betti-matching"' not in cards(view)
+    assert "1 study" in cards(view)
+    field.value_input = "no such word anywhere"
+    assert "No study matches" in cards(view)
+    field.value_input = "matching topology"
+    assert 'href="betti-matching"' in cards(view)
+    field.value = ""
+    assert f"{len(claims.methods())} studies" in cards(view)
+    with pytest.raises(ValueError, match="did you mean 'search'"):
+        _home.build({"serch": "x"})
+
+
+def test_home_finds_studies_by_the_status_of_their_claims():
+    from lab import claims
+
+    one = claims.methods()[0]
+    index = _studies.Index(rows={claim.id: _studies.Row(claim, "does not hold") for claim in one.claims})
+    assert _home.matching(claims.methods(), "", index, "does not hold") == [one]
+    assert _home.matching(claims.methods(), "no such word", index, "does not hold") == []
+    assert _home.matching(claims.methods(), "", index, "holds") == []
+
+
 def run(name, status="ok", **parameters):
     place = f"notebooks/{name}.ipynb"
     return types.SimpleNamespace(title=name, notebook=place, id=f"{name}-1", status=status, parameters=parameters)

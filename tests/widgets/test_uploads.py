@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -244,6 +245,131 @@ def test_reading_that_takes_too_long_ends(tmp_path):
         file.write(",".join(f"c{i}" for i in range(20000)) + "\n")
         file.writelines([",".join(["1"] * 20000) + "\n"] * 400)
     assert refusal(path, ["table"], limits=Limits(decoded_bytes=2**31, memory_bytes=2**31, seconds=0.01))
+
+
+def safetensors(header, data=b"\0" * 8) -> bytes:
+    head = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(head)) + head + data
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ([1, 2], "no mapping"),
+        ({"a": [1]}, "no shape of whole numbers"),
+        ({"a": {"dtype": "F32", "shape": ["x"], "data_offsets": [0, 8]}}, "no shape of whole numbers"),
+        ({"a": {"dtype": "F32", "shape": [-2, -1], "data_offsets": [0, 8]}}, "no shape of whole numbers"),
+        ({"a": {"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]}}, "unknown type"),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 2**40]}}, "offset"),
+        ({f"t{i}": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for i in range(20)}, "offset"),
+        ({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(10_001)}, "at most 10,000"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'\xff\xfe{"a"', "no JSON"),
+    ],
+)
+def test_safetensors_header_of_a_wrong_form_is_refused_in_words(tmp_path, header, words):
+    (tmp_path / "a.safetensors").write_bytes(safetensors(header))
+    assert words in refusal(tmp_path / "a.safetensors", ["weights"])
+
+
+def png(width, height, *chunks, data=None) -> bytes:
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress((b"\0" + b"\x80" * width) * height) if data is None else data
+    parts = [chunk(b"IHDR", head), *(chunk(*part) for part in chunks), chunk(b"IDAT", body), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    head = header.encode().ljust((len(header) + 11 + 63) // 64 * 64 - 11) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data
+
+
+def tiff(*entries, extra=b"\0" * 200) -> bytes:
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + listed + b"\0" * 4 + extra
+
+
+_BOMB = zlib.compress(b"\0" * 2**26, 9)
+_TIFF = [(258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 2**31 - 1), (279, 4, 1, 100)]
+HOSTILE_IMAGES = {
+    "script.png": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>',
+    "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%true) (w) file\n",
+    "text.png": png(8, 8, (b"zTXt", b"c\0\0" + _BOMB)),
+    "profile.png": png(8, 8, (b"iCCP", b"c\0\0" + _BOMB)),
+    "many.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, *[0] * 6) + b"\0" * 99,
+    "wide.tif": tiff((256, 4, 1, 2**31 - 1), (257, 4, 1, 2**31 - 1), *_TIFF),
+    "deep.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 5000 + ")" * 5000 + "}"),
+    "negative.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4)}", b"\0" * 64),
+    "overflow.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}", b"\0" * 64),
+    "void.npy": npy("{'descr': '|V2000000000', 'fortran_order': False, 'shape': (1, 1)}", b"\0" * 64),
+    "empty.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 1000000000000)}"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_IMAGES)
+def test_hostile_picture_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(HOSTILE_IMAGES[name])
+    words = refusal(tmp_path / name, ["image"])
+    assert "ended early" not in words, words
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1j])
+def test_picture_without_finite_real_values_is_refused(tmp_path, value):
+    np.save(tmp_path / "a.npy", np.full((8, 8), value))
+    assert refusal(tmp_path / "a.npy", ["image"])
+
+
+def test_picture_that_is_an_archive_too_is_read_as_the_picture_alone(tmp_path):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("x.npy", "not read")
+    (tmp_path / "both.png").write_bytes(png(8, 6) + archive.getvalue())
+    assert load(tmp_path / "both.png", ["image"]).shape == (6, 8)
+
+
+def test_archive_of_links_of_repeated_entries_or_of_too_many_is_refused(tmp_path):
+    link = zipfile.ZipInfo("../../etc/passwd.npy")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "link.npz", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with zipfile.ZipFile(tmp_path / "many.npz", "w") as archive:
+        for i in range(3000):
+            archive.writestr(f"{i}.npy", b"")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("a.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 16))
+    whole = content.getvalue()
+    start, end = whole.index(b"PK\1\2"), whole.rindex(b"PK\5\6")
+    entries = whole[start:end] * 1000
+    tail = struct.pack("<HHHHIIH", 0, 0, 1000, 1000, len(entries), start, 0)
+    (tmp_path / "repeated.npz").write_bytes(whole[:start] + entries + b"PK\5\6" + tail)
+    for name in ("link.npz", "many.npz", "repeated.npz"):
+        assert refusal(tmp_path / name, ["image"])
+
+
+def test_table_with_a_million_columns_is_refused_before_it_is_parsed(tmp_path):
+    (tmp_path / "wide.csv").write_bytes(b"a," * 10**6 + b"a\n" + b"1," * 10**6 + b"1\n")
+    assert "at most 10,000" in refusal(tmp_path / "wide.csv", ["table"])
+
+
+def test_table_of_one_long_text_repeated_is_refused(tmp_path):
+    text = pd.Series(["x" * 10**5] * 400)
+    text.to_frame("a").to_parquet(tmp_path / "plain.parquet")
+    text.astype("category").to_frame("a").to_parquet(tmp_path / "category.parquet")
+    for name in ("plain.parquet", "category.parquet"):
+        assert (tmp_path / name).stat().st_size < 10**6
+        assert "limit" in refusal(tmp_path / name, ["table"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,\0\n", "a,b\n1,2\n".encode("utf-16"), gzip.compress(b"a,b\n1,2\n"), b'a,b\n"1,2\n' * 3, b"a,b\n"]
+)
+def test_text_that_is_no_table_is_refused(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    assert refusal(tmp_path / "a.csv", ["table"])
 
 
 def test_names_are_shown_and_never_used_as_paths():

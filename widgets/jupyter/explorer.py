@@ -185,7 +185,7 @@ def _replace(widget: go.FigureWidget, figure: go.Figure) -> None:
 
 def _tables(shown) -> str:
     frames = [pages.as_frame(item) for item in shown if not isinstance(item, (go.Figure, str)) and item is not None]
-    return "".join(frame.to_html(index=False, float_format="{:.4g}".format, border=0) for frame in frames if len(frame))
+    return "".join(pages.table_html(frame, glossary=False) for frame in frames if len(frame))
 
 
 class NotebookExplorer:

@@ -8,6 +8,7 @@ from pathlib import Path
 import panel as pn
 import plotly
 from bokeh.embed.bundle import extension_dirs
+from panel.io.resources import LOCAL_DIST
 from panel.models.plotly import PlotlyPlot
 from panel.theme.base import DarkTheme, DefaultTheme, Design, Inherit
 from panel.viewable import Viewable
@@ -38,6 +39,16 @@ def use_plotly_of_figures() -> None:
     PlotlyPlot.__css__ = []
     PlotlyPlot.__css_raw__ = []
     PlotlyPlot.__js_skip__ = {}
+
+
+def use_own_files() -> None:
+    """Let every component of the present document load its style from this server, whenever it is made.
+
+    Panel says so to a document when it writes its page; a component made before or beside that asks a foreign host.
+    """
+    if pn.state.curdoc is not None:
+        up = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
+        pn.state.curdoc._template_variables["dist_url"] = f"{up}{LOCAL_DIST}"
 
 
 class Frame(pn.Template):

@@ -12,6 +12,7 @@ from widgets import pages
 from widgets.pages import _motifs, _studies
 from widgets.pages._glossary import mark
 from widgets.pages._layout import head, html, status_badge
+from widgets.pages._state import sync
 
 ROOMS = {
     "topology": ("Topology", "Images, graphs and point clouds become barcodes, matchings, losses and optimization."),
@@ -26,37 +27,83 @@ ROOMS = {
     "physics": ("Physics", "Objectives that obey a law."),
     "online": ("Online learning", "Deciding while the data arrive."),
 }
+_ANY = "any"
 _INTRODUCTION = (
     "Differentiable objectives and what they do to a model. Every study ends in claims, and every claim is measured on "
     "this machine."
 )
 
 
-def build() -> pn.Column:
-    """The page, from the catalog, the pages found by contract and the store's newest runs."""
+def build(state: dict | None = None) -> pn.Column:
+    """The page at ``{"search": text, "claims": status}``: the catalog, pages found by contract, the newest runs."""
     index = _studies.index()
     by_name = {page.name: page for page in pages.discover().values()}
-    listed = {method.page for method in claims.methods() if method.page}
+    search = pn.widgets.TextInput(label="Filter", placeholder="words of title, sentence, paper or claim")
+    status = pn.widgets.Select(label="With a claim that", options=[_ANY, *claims.STATUSES], value=_ANY)
+    sync({"search": search, "claims": status}, state or {})
+    total, studies = html("", "lab-total"), html("", "lab-studies")
+
+    def refresh(text):
+        methods = matching(claims.methods(), text, index, status.value)
+        further = _further(by_name, text) if status.value == _ANY else ""
+        total.object = _total(index, methods)
+        studies.object = _sections(methods, by_name, index) + further or '<div class="lab-empty">No study matches.</div>'
+
+    # every letter filters; the address follows when the field is left
+    search.param.watch(lambda event: refresh(event.new), "value_input")
+    search.param.watch(lambda event: refresh(event.new), "value")
+    status.param.watch(lambda _: refresh(search.value), "value")
+    refresh(search.value)
+    for widget in (search, status):
+        widget.param.update(sizing_mode="stretch_width", margin=0)
+    filters = pn.FlexBox(
+        pn.Column(search, styles={"flex": "3 1 260px"}, margin=0), pn.Column(status, styles={"flex": "1 1 180px"}, margin=0),
+        gap="16px", sizing_mode="stretch_width", max_width=760, margin=(0, 0, 8, 0),
+    )  # fmt: skip
+    return pn.Column(
+        head("Studies", _INTRODUCTION), filters, total, studies, css_classes=["lab-page"], sizing_mode="stretch_width", margin=0
+    )
+
+
+def matching(methods, text: str, index, status: str = _ANY) -> list[claims.Method]:
+    """The methods with a claim of that status in which every word of ``text`` occurs: titles, sentences, sources, claims."""
+    words = text.lower().split()
+    return [
+        method
+        for method in methods
+        if (status == _ANY or status in index.tally(method)) and all(word in _words_of(method) for word in words)
+    ]
+
+
+def _words_of(method) -> str:
+    title, sentence = ROOMS.get(method.room, (method.room, ""))
+    of_claims = [f"{claim.id} {claim.text}" for claim in method.claims]
+    parts = [method.title, method.id, method.sentence, method.source, title, sentence, *of_claims]
+    return " ".join(parts).lower()
+
+
+def _sections(methods, by_name, index) -> str:
     sections = []
-    for room, methods in groupby(sorted(claims.methods(), key=lambda method: rank(method.room)), lambda m: m.room):
+    for room, group in groupby(sorted(methods, key=lambda method: rank(method.room)), lambda method: method.room):
         title, sentence = ROOMS.get(room, (room.replace("_", " ").capitalize(), ""))
-        cards = "".join(_card(method, by_name.get(method.page), index) for method in methods)
+        cards = "".join(_card(method, by_name.get(method.page), index) for method in group)
         sections.append(
-            f'<section aria-labelledby="room-{room}"><h2 id="room-{room}">{escape(title)}</h2>'
+            f'<section aria-label="{escape(title)}"><h2>{escape(title)}</h2>'
             f'<p class="lab-room">{escape(sentence)}</p><div class="lab-cards">{cards}</div></section>'
         )
-    further = [page for name, page in by_name.items() if name not in listed]
-    if further:
-        cards = "".join(
-            f'<article class="lab-card"><div class="body"><h3><a href="{page.route}">{escape(page.title)}</a></h3></div></article>'
-            for page in further
-        )
-        sections.append(f'<section><h2>Further pages</h2><div class="lab-cards">{cards}</div></section>')
-    total = _total(index)
-    return pn.Column(
-        head("Studies", _INTRODUCTION), html(total, "lab-total"), html("".join(sections), "lab-studies"),
-        css_classes=["lab-page"], sizing_mode="stretch_width", margin=0,
-    )  # fmt: skip
+    return "".join(sections)
+
+
+def _further(by_name, text) -> str:
+    """Pages that no method of the catalog names."""
+    listed = {method.page for method in claims.methods() if method.page}
+    words = text.lower().split()
+    cards = "".join(
+        f'<article class="lab-card"><div class="body"><h3><a href="{page.route}">{escape(page.title)}</a></h3></div></article>'
+        for name, page in by_name.items()
+        if name not in listed and all(word in page.title.lower() for word in words)
+    )
+    return f'<section><h2>Further pages</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
 
 
 def rank(room: str) -> int:
@@ -64,10 +111,13 @@ def rank(room: str) -> int:
     return list(ROOMS).index(room) if room in ROOMS else len(ROOMS)
 
 
-def _total(index) -> str:
-    counts = index.tally()
-    badges = " ".join(status_badge(status, f"{count} {status}") for status, count in counts.items())
-    return f"<p><b>{sum(counts.values())} claims</b> in the ledger: {badges}</p>"
+def _total(index, methods) -> str:
+    """How the claims of the methods stand, as words with colours."""
+    tallies = [index.tally(method) for method in methods]
+    counts = {status: sum(tally.get(status, 0) for tally in tallies) for status in claims.STATUSES}
+    badges = " ".join(status_badge(status, f"{count} {status}") for status, count in counts.items() if count)
+    studies = f"{len(methods)} {'study' if len(methods) == 1 else 'studies'}"
+    return f'<p aria-live="polite"><b>{studies}, {sum(counts.values())} claims</b> in the ledger: {badges}</p>'
 
 
 def _card(method, page, index) -> str:

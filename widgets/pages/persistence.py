@@ -41,26 +41,26 @@ class Pointed(param.Parameterized):
 
 
 def build(state: dict) -> pn.viewable.Viewable:
-    step = pn.widgets.IntSlider(name="Step", start=0, end=60, value=0)
+    step = pn.widgets.IntSlider(label="Step", start=0, end=60, value=0)
     widgets = {
         "step": step,
-        "cloud": pn.widgets.Select(name="Points", options=list(CLOUDS), value="noisy_circle"),
-        "count": pn.widgets.IntSlider(name="Number of points", start=5, end=MOST, value=50),
-        "degree": pn.widgets.Select(name="Features", options={"loops": 1, "components": 0}, value=1),
-        "descriptor": pn.widgets.Select(name="Descriptor", options=list(DESCRIPTORS), value=DESCRIPTORS[0]),
-        "loss": pn.widgets.Select(name="Loss", options=list(LOSSES), value="enlarge"),
-        "transform": pn.widgets.Select(name="Direction", options=list(TRANSFORMS), value="diffeomorphic"),
+        "cloud": pn.widgets.Select(label="Points", options=list(CLOUDS), value="noisy_circle"),
+        "count": pn.widgets.IntSlider(label="Number of points", start=5, end=MOST, value=50),
+        "degree": pn.widgets.Select(label="Features", options={"loops": 1, "components": 0}, value=1),
+        "descriptor": pn.widgets.Select(label="Descriptor", options=list(DESCRIPTORS), value=DESCRIPTORS[0]),
+        "loss": pn.widgets.Select(label="Loss", options=list(LOSSES), value="enlarge"),
+        "transform": pn.widgets.Select(label="Direction", options=list(TRANSFORMS), value="diffeomorphic"),
         "rate": pn.widgets.FloatSlider(
-            name="Length of a step (largest move)", start=0.005, end=0.1, step=0.005, value=0.02
+            label="Length of a step (largest move)", start=0.005, end=0.1, step=0.005, value=0.02
         ),
-        "seed": pn.widgets.IntInput(name="Seed", start=0, end=10_000, value=0),
+        "seed": pn.widgets.IntInput(label="Seed", start=0, end=10_000, value=0),
         "points": pn.widgets.TextAreaInput(
-            name="Own points [[x, y], ...]", value="", rows=2, placeholder="drag points or paste"
+            label="Own points [[x, y], ...]", value="", rows=2, placeholder="drag points or paste"
         ),
     }
     pages.sync(widgets, state)
     player = pn.widgets.Player(
-        name="play, pause, step, rewind", start=0, end=60, value=step.value, interval=250, loop_policy="once",
+        label="play, pause, step, rewind", start=0, end=60, value=step.value, interval=250, loop_policy="once",
         show_loop_controls=False, sizing_mode="stretch_width", height=60,
     )  # fmt: skip
     player.link(step, value="value", bidirectional=True)
