@@ -54,6 +54,9 @@ def pairwise():
     each("pairwise", n=70, m=150, d=2, columns=1)
     description = spec.get("pairwise")
     check("pairwise", {**description.inputs({"n": 9, "m": 11, "d": 3}), "kernel": "laplacian"}, 2e-5)
+    for kernel, reduce in (("gaussian", "sum"), ("matern52", "logsumexp"), ("dot", "logsumexp"), ("laplacian", "sum")):
+        inputs = {**description.inputs({"n": 9, "m": 70, "d": 67}, seed=3), "kernel": kernel, "reduce": reduce}
+        check("pairwise", {**inputs, "x": inputs["x"] + 5.0, "y": inputs["y"] + 5.0}, description.bound(torch.float32))
     x = torch.randn(20, 3)
     with kernels.backend("triton"):
         z = x.clone().requires_grad_()
