@@ -12,6 +12,7 @@ from importlib import import_module
 
 _PLACES = {
     "BettiExplorer": "widgets.jupyter.betti",
+    "VolumeExplorer": "widgets.jupyter.volumes",
     "PersistenceExplorer": "widgets.jupyter.persistence",
     "ExplanationExplorer": "widgets.jupyter.explain",
     "BiasExplorer": "widgets.jupyter.inductive_bias",

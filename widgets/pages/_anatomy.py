@@ -44,7 +44,7 @@ class Numbers(pn.pane.HTML):
         return as_frame(self.object)
 
     def _transform_object(self, obj):
-        text = "" if obj is None else obj if isinstance(obj, str) else table_html(as_frame(obj))
+        text = "" if obj is None else obj if isinstance(obj, str) else table_html(as_frame(obj), label=self.name)
         return super()._transform_object(text)
 
 
@@ -57,10 +57,11 @@ def as_frame(value) -> pd.DataFrame:
     return value if isinstance(value, pd.DataFrame) else pd.DataFrame(value)
 
 
-def table_html(frame: pd.DataFrame, *, glossary: bool = True) -> str:
+def table_html(frame: pd.DataFrame, *, glossary: bool = True, label: str = "numbers") -> str:
     """An accessible HTML table: four significant digits, the full number in the cell's title.
 
-    ``glossary=True`` explains terms, which needs the stylesheet of the pages; a notebook's output goes without.
+    ``label`` names it for screen readers, another name for each table of a page. ``glossary=True`` explains terms, which
+    needs the stylesheet of the pages; a notebook's output goes without.
     """
     word = mark if glossary else escape
     numeric = [all(_is_number(value) for value in frame[name]) and len(frame) > 0 for name in frame.columns]
@@ -73,7 +74,7 @@ def table_html(frame: pd.DataFrame, *, glossary: bool = True) -> str:
         cells = "".join(_cell(value, word, first=i == 0) for i, value in enumerate(record))
         rows.append(f"<tr>{cells}</tr>")
     return (
-        '<div class="lab-table" tabindex="0" role="region" aria-label="numbers">'
+        '<div class="lab-table" tabindex="0" role="region" aria-label="' + escape(label) + '">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -57,14 +57,14 @@ def build(state: dict) -> pn.viewable.Viewable:
         "own_prediction": uploads.Upload("Prediction", kinds=("volume",), role="prediction"),
         "own_label": uploads.Upload("Label", kinds=("volume",), role="label"),
     }
-    view = pages.plot(label="features in space", height=600)
-    cuts = [pages.plot(label=f"{name} plane", height=400) for name in PLACES]
+    view = pages.plot(label="features in space", height=460)
+    cuts = [pages.plot(label=f"{name} plane", height=460) for name in PLACES]
     table, listing = pages.numbers(label="numbers by dimension"), pages.numbers(label="features shown")
     notice = pages.react(widgets | files, draw, view, *cuts, table, listing)
     view.param.watch(lambda event: _choose(widgets, event.new), "click_data")
     for pane in cuts:
         pane.param.watch(lambda event: _move(widgets, event.obj.object, event.new), "click_data")
-    main = [view, pages.row(*cuts), table, listing]
+    main = [pages.row(view, *cuts), table, listing]
     return pages.layout(TITLE, QUESTION, widgets | files, main, notice=notice, method=METHOD, explanation=EXPLANATION)
 
 
@@ -76,12 +76,11 @@ def draw(threshold, compare, show, dimension, min_length, feature, follow, axial
     lit = shown.named(feature)
     unit = case["unit"]
     if lit is not None and follow:
-        at = np.unravel_index(figures.middle_of(lit, shown.found.shape), shown.found.shape)
+        at = figures.place_of(lit, shown.found.shape)
     else:
         at = [0, 0, 0]
         for which, share in zip(planes(shown.affine), (axial, coronal, sagittal)):
             at[which.axis] = round(share * (shown.found.shape[which.axis] - 1))
-    at = tuple(int(index) for index in at)
     cuts = [
         figures.plane(shown, case["image"], which, at, highlight=feature, threshold=threshold, unit=unit, theme=theme)
         for which in planes(shown.affine)

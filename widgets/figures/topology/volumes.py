@@ -15,7 +15,7 @@ from lab.topology.volume_cycles import Curve, Surface, drawings, mesh
 from widgets.figures.theme import colours, figure
 
 KINDS = ("matched", "only in the prediction", "only in the label")
-CONTEXT = 48  # blocks an axis of the translucent surface behind the features
+CONTEXT = 64  # blocks an axis of the translucent surface behind the features
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
     coarse = max([step, *(getattr(f.shape, "step", 1) for f in shown.features)])
     if coarse > 1:
         notes.append(f"surfaces in blocks of up to {coarse} voxels, for display only")
-    fig = figure(*traces, theme=theme, title=title, height=600)
+    fig = figure(*traces, theme=theme, title=title, height=460)
     axes, names = {}, axis_labels(shown.affine)
     for name, (axis, reverse) in zip("xyz", _directions(shown)):
         ends = [-shown.spacing[axis], found.shape[axis] * shown.spacing[axis]]
@@ -161,7 +161,7 @@ def plane(shown: Scene, image, which: Plane, at: Sequence[int], *, highlight: in
         traces += _squares([_in_plane(marked, shape, k, at[k])], spacing, h, v, c.series[0], f"feature {marked.number}", 6)
     words = f"{passing} feature{'s' * (passing != 1)} without a partner"
     title = f"{which.name.capitalize()} plane {at[k] + 1} of {shape[k]}: {words}"
-    fig = figure(*traces, theme=theme, title=title, x=f"{which.across_label} ({unit})", y=f"{which.up_label} ({unit})", height=400)
+    fig = figure(*traces, theme=theme, title=title, x=f"{which.across_label} ({unit})", y=f"{which.up_label} ({unit})", height=460)
     for axis, lengths, reverse, update, cross in (
         (h, x, which.across_reversed, fig.update_xaxes, fig.add_vline), (v, y, which.up_reversed, fig.update_yaxes, fig.add_hline),
     ):
@@ -174,6 +174,50 @@ def plane(shown: Scene, image, which: Plane, at: Sequence[int], *, highlight: in
     return fig.update_layout(showlegend=False, margin={"l": 48, "r": 8, "b": 44})
 
 
+def by_dimension(prediction, label, *, threshold: float = 0.5):
+    """One row a dimension of the mask at the threshold: how many features, matched, without a partner, and both errors."""
+    import pandas as pd
+
+    from lab.topology.metric import matching_error
+
+    found = matching_error(prediction, label, threshold=threshold)
+    columns = {
+        "in the mask": found.betti_prediction, "in the label": found.betti_label, "matched": found.matched,
+        "only in the prediction": found.unmatched_prediction, "only in the label": found.unmatched_label,
+        "error": found.error, "Betti number error": found.betti_number_error,
+    }
+    return pd.DataFrame(columns, index=pd.Index(NAMES[: len(found.matched)], name="features"))
+
+
+def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
+    """Features without a partner by dimension, beside what counting alone sees (rows of :func:`by_dimension`)."""
+    c = colours(theme)
+    names = list(table.index)
+    traces = [go.Bar(x=names, y=table[kind], name=kind, marker_color=colour_of(kind, c), offsetgroup=0) for kind in KINDS[1:]]
+    traces.append(go.Bar(x=names, y=table["Betti number error"], name="Betti number error (counting)",
+                         marker_color=c.extrapolated, offsetgroup=1))
+    lone, counted = int(table.error.sum()), int(table["Betti number error"].sum())
+    title = f"At Dice {dice:.2f}, {lone} features have no partner; counting sees {counted}"
+    return figure(*traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3)
+
+
+def by_arm(frame, *, theme: str = "light") -> go.Figure:
+    """Matching error by dimension and arm of a training study: means over seeds."""
+    c = colours(theme)
+    arms = list(dict.fromkeys(frame.arm))
+    shades = {"dice": c.reference, "betti": c.matched}
+    traces = []
+    for k, arm in enumerate(arms):
+        part, colour = frame[frame.arm == arm], shades.get(arm, c.series[k % len(c.series)])
+        traces.append(go.Bar(x=list(NAMES), y=[part[name].mean() for name in NAMES], name=arm, marker_color=colour, offsetgroup=k))
+    means = frame.groupby("arm")[list(NAMES)].mean()
+    title = "Matching error by dimension"
+    if {"dice", "betti"} <= set(arms):
+        words = ", ".join(f"{name} {means.loc['betti', name] - means.loc['dice', name]:+.2f}" for name in NAMES)
+        title = f"Betti matching against Dice alone, features a volume: {words}".replace("-", "\u2212")
+    return figure(*traces, theme=theme, title=title, x="dimension", y="matching error (features a volume)", height=400)
+
+
 def listing(shown: Scene, *, most: int = 12) -> list[dict]:
     """The first features as rows: number, what and where, from when to when, how large."""
     rows = []
@@ -184,10 +228,17 @@ def listing(shown: Scene, *, most: int = 12) -> list[dict]:
             "feature": f.number,
             "kind": f"{NAMES[f.bar.dimension]}, {f.kind}",
             "birth": f.bar.birth, "death": f.bar.death, "length of the bar": f.bar.length,
-            "size": f"{f.shape.length:.4g} around" if curve else f"{len(f.shape.voxels):,} voxels",
+            "size": f"{f.shape.length:.4g} long" if curve else f"{len(f.shape.voxels):,} voxels",
             "near voxel": ", ".join(map(str, middle)),
         })
     return rows
+
+
+def place_of(feature: Feature | None, shape) -> tuple[int, int, int]:
+    """The voxel in the middle of a feature, or of the volume where there is none."""
+    if feature is None:
+        return tuple(length // 2 for length in shape)
+    return tuple(int(k) for k in np.unravel_index(middle_of(feature, shape), tuple(shape)))
 
 
 def middle_of(feature: Feature, shape) -> int:
