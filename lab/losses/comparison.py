@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -109,7 +108,9 @@ def compare(
         ValueError: unknown losses, a loss for two classes with more of them, fewer than two classes, fractions
             outside (0, 1), too few items for the batch size.
     """
-    modules = _modules(losses)
+    seeds = tuple(range(checks.integer("seeds", seeds, low=1))) if isinstance(seeds, int) else tuple(seeds)
+    rates = [checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates]
+    modules = _modules(losses, len(rates) * len(seeds), seeds[0] if seeds else 0)
     x = checks.tensor("x", x)
     y = checks.tensor("y", y, shape=(x.shape[0],)).long()
     x = x.to(torch.float32).flatten(1) if network is None else x.to(torch.float32)
@@ -122,8 +123,6 @@ def compare(
     checks.number("shift", shift, low=0.0)
     for name, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
         checks.number(name, fraction, low=0.01, high=0.9)
-    rates = [checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates]
-    seeds = tuple(range(checks.integer("seeds", seeds, low=1))) if isinstance(seeds, int) else tuple(seeds)
     if network is None:
         features = x.shape[1]
 
@@ -217,12 +216,14 @@ def mean_interval(values: torch.Tensor, confidence: float = 0.95) -> tuple[float
     return mean, mean - half, mean + half
 
 
-def _modules(losses):
+def _modules(losses, models, seed):
     if isinstance(losses, Mapping):
         modules = dict(losses)
     else:
+        # a loss that draws for a whole batch draws for all of its models side by side
         modules = {
-            name: partial(_seeded, name) if name in SEEDED else by_name(name, reduction="none") for name in losses
+            name: by_name(name, reduction="none", **({"seed": seed, "batches": models} if name in SEEDED else {}))
+            for name in losses
         }
     if not modules:
         raise ValueError("losses is empty; name at least one of lab.losses.names()")
@@ -230,10 +231,6 @@ def _modules(losses):
         if isinstance(module, nn.Module) and getattr(module, "reduction", None) != "none":
             raise ValueError(f"losses: {name!r} must have reduction='none', one value per row")
     return modules
-
-
-def _seeded(name, seed):
-    return by_name(name, reduction="none", seed=seed)
 
 
 def _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction):

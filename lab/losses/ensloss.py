@@ -34,6 +34,8 @@ class EnsLoss(nn.Module):
         seed: an int or a generator; the draws go on over calls.
         weight: one factor for each of the two classes.
         ignore_index: label of rows that do not count; they get no derivative.
+        batches: number of equal batches that the logits hold one after the other, each with a draw of its own; for training
+            that many models at once.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     ``forward(logits, target)``: logits of shape (B,) or (B, 1, ...space), or (B, 2, ...space) whose difference is the score;
@@ -43,9 +45,10 @@ class EnsLoss(nn.Module):
 
     def __init__(
         self, box_cox: float = 0.0, clip: float = 1.0, *, seed: int | torch.Generator = 0, weight: torch.Tensor | None = None,
-        ignore_index: int = -100, reduction: str = "mean",
+        ignore_index: int = -100, batches: int = 1, reduction: str = "mean",
     ):
         super().__init__()
+        self.batches = checks.integer("batches", batches, low=1)
         self.box_cox = checks.number("box_cox", box_cox, low=-1.0, high=1.0)
         self.clip = checks.number("clip", clip, low=0.0, open_low=True)
         self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
@@ -59,11 +62,21 @@ class EnsLoss(nn.Module):
         rows = counted_rows(pairs, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
         if not rows.target.numel():
             return rows.nothing()
+        if len(scores) % self.batches:
+            raise ValueError(f"logits must hold {self.batches} equal batches, got {len(scores)} rows")
         s = (2 * rows.target.to(scores.dtype) - 1) * scores
+        counted = s.detach().float() if s.dtype in (torch.float16, torch.bfloat16) else s.detach()
         kept = target != self.ignore_index
-        g = torch.zeros_like(s, dtype=torch.float32 if s.dtype in (torch.float16, torch.bfloat16) else s.dtype)
-        g[kept] = sample_calibrated_derivatives(s.detach()[kept].to(g), self.generator, box_cox=self.box_cox, clip=self.clip)
+        if bool(kept.all()):
+            g = self._draw(counted.reshape(self.batches, -1)).reshape(s.shape)
+        else:
+            g = torch.zeros_like(counted)
+            for one, mask, place in zip(*(part.chunk(self.batches) for part in (counted, kept, g))):
+                place[mask] = self._draw(one[mask])
         return rows.reduced(g.to(s) * s)
+
+    def _draw(self, margins):
+        return sample_calibrated_derivatives(margins, self.generator, box_cox=self.box_cox, clip=self.clip)
 
     def extra_repr(self) -> str:
         return f"box_cox={self.box_cox}, clip={self.clip}, reduction={self.reduction!r}"
@@ -108,10 +121,10 @@ def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, "
 
 
 def sample_calibrated_derivatives(
-    margins: Float[torch.Tensor, " batch"], generator: torch.Generator, *, box_cox: float = 0.0, clip: float = 1.0,
+    margins: Float[torch.Tensor, "*batches rows"], generator: torch.Generator, *, box_cox: float = 0.0, clip: float = 1.0,
     tail: bool = True,
-) -> Float[torch.Tensor, " batch"]:
-    """Random derivatives of one convex, calibrated margin loss at ``margins``.
+) -> Float[torch.Tensor, "*batches rows"]:
+    """Random derivatives of one convex, calibrated margin loss for each batch of ``margins``.
 
     Non-decreasing in the margin before the tail correction (``tail=False`` leaves it out), all in [-clip - 1e-6, -1e-6].
     Ties get their derivatives in the order of the batch.
@@ -121,9 +134,8 @@ def sample_calibrated_derivatives(
         magnitude = v.exp()
     else:
         magnitude = (1 + box_cox * v).clamp_min(0).pow(1 / box_cox)
-    drawn, _ = (-magnitude.clamp_max(clip)).sort()
-    g = torch.empty_like(drawn)
-    g[margins.argsort(stable=True)] = drawn
+    drawn = (-magnitude.clamp_max(clip)).sort(-1).values
+    g = torch.empty_like(drawn).scatter_(-1, margins.argsort(dim=-1, stable=True), drawn)
     if tail:
         g = g / margins.clamp_min(1)
     return g - SHIFT

@@ -162,9 +162,10 @@ def set_loss(
 ) -> torch.Tensor:
     """Training loss: distance of as many posterior samples as raters to all raters, plus the weighted KL of posterior and prior.
 
-    ``distance``: ``"energy"``, ``"sinkhorn"``, or a baseline on one random rater: ``"cross-entropy"``, ``"focal-tversky"``.
+    ``distance``: ``"energy"``, ``"sinkhorn"``, or a baseline on one random rater: ``"cross-entropy"``, ``"focal-tversky"``,
+    ``"dice"``.
     """
-    checks.choice("distance", distance, ("energy", "sinkhorn", "cross-entropy", "focal-tversky"))
+    checks.choice("distance", distance, ("energy", "sinkhorn", "cross-entropy", "focal-tversky", "dice"))
     generator = checks.generator(seed)
     count = raters.shape[1]
     chosen = torch.randint(count, (len(x),), generator=generator)
@@ -180,6 +181,8 @@ def set_loss(
         value = sinkhorn_set_distance(torch.sigmoid(logits), raters, iterations=20).mean()
     elif distance == "cross-entropy":
         value = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], one)
+    elif distance == "dice":  # the Tversky index with equal weights, without its focus
+        value = focal_tversky_loss(torch.sigmoid(logits[:, 0]), one, alpha=0.5, gamma=1.0)
     else:
         value = focal_tversky_loss(torch.sigmoid(logits[:, 0]), one)
     return value + latent_weight * divergence.mean()

@@ -70,3 +70,18 @@ def test_same_seed_same_draws_and_calls_differ(generator):
 def test_bad_input_is_refused(logits, target, words):
     with pytest.raises(ValueError, match=words):
         EnsLoss()(logits, target)
+
+
+def test_batches_side_by_side_each_get_a_convex_draw_of_their_own(generator):
+    f, t = 2 * torch.randn(3 * 20, generator=generator), torch.randint(2, (60,), generator=generator)
+    f.requires_grad_()
+    EnsLoss(seed=1, batches=3, reduction="sum")(f, t).backward()
+    s = margins(f.detach(), t).reshape(3, 20)
+    g = (f.grad * (2 * t - 1)).reshape(3, 20)
+    drawn = sample_calibrated_derivatives(s, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(g, drawn)
+    inside = [row[order][m[order] <= 1] for row, m, order in zip(g, s, s.argsort(dim=1))]
+    assert all((row.diff() >= 0).all() for row in inside)
+    assert not torch.equal(g[0].sort().values, g[1].sort().values)
+    with pytest.raises(ValueError, match="7 equal batches, got 60 rows"):
+        EnsLoss(batches=7)(f, t)

@@ -127,6 +127,11 @@ def network_features(seed: int, epochs: int = 60):
         return body(x[rest]).numpy().astype(np.float64), y[rest].numpy()
 
 
+def features_of(name: str):
+    """Features and labels for linear classifiers: ``"network"``, or a data set of the lab by name or path."""
+    return network_features(0) if name == "network" else _own(datasets.load(name))
+
+
 def _own(data):
     x, y = table(data)
     return x.numpy().astype(np.float64), y.numpy()

@@ -12,17 +12,28 @@ from lab.losses.comparison import Comparison, mean_interval
 
 
 def table(data, default: str = "digits") -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (items, features) and labels of a classification set; ``default`` where the user passes none."""
+    """Features (items, features) and labels of a classification set; ``default`` where the user passes none.
+
+    Pixels are features, except of textures: a patch may start anywhere in its photograph, so that what it shows stands in the
+    :func:`spectra` of the patches.
+    """
     chosen = datasets.load(default) if data is None else data
     if isinstance(chosen, datasets.Points):
         if chosen.label is None:
             raise ValueError(f"data {chosen.name!r} has no labels; a classification set is needed")
+        if chosen.name == "textures":
+            return spectra(chosen.x[:1500, 0, :12, :12]), chosen.label[:1500].long()
         return chosen.x.flatten(1), chosen.label.long()
     if not isinstance(chosen, datasets.Table) or chosen.target is None:
         raise ValueError("data must be a table with a target column or a classification set")
     x, y, _ = chosen.numeric()
     _, labels = torch.as_tensor(y).unique(return_inverse=True)
     return x, labels
+
+
+def spectra(images: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the amplitudes of the discrete Fourier transform of images (items, H, W), (items, H * (W // 2 + 1))."""
+    return (torch.fft.rfft2(images).abs() + 1e-3).log().flatten(1)
 
 
 def scale(budget: str, seeds: Sequence[int]) -> dict:
