@@ -19,6 +19,7 @@ With ``num_procs`` above one, :mod:`widgets.processes` stands in front and keeps
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
         allowed: hosts whose pages may connect.
         ready: called once it listens.
     """
+    os.environ.setdefault("LAB_NICE", "10")  # a job leaves the processor to visitors
     _frame.use_plotly_of_figures()
     pn.extension(notifications=False)
     if options.oauth_encryption_key:

@@ -29,7 +29,7 @@ from traitlets.config import Config
 
 from lab.report.jobs import Control, Event
 from lab.report.parameters import read_parameters
-from lab.report.provisioner import LabKernelManager, WarmKernelManager, register
+from lab.report.provisioner import LabKernelManager, WarmKernelManager, register, step_back
 from lab.report.store import project_root
 from lab.report.zygote import kernel_environment
 
@@ -165,6 +165,7 @@ class _Client(PapermillNotebookClient):
         provisioner = self.km.provisioner
         self.kind = getattr(provisioner, "kind", "cold")
         self.watchdog.begin(provisioner.pid)
+        step_back(provisioner.pid)
         python = self.nb.metadata.get("kernelspec", {}).get("language", "python") == "python"
         if python:
             self._silently("import lab.report.trace; lab.report.trace.start()")

@@ -1,8 +1,10 @@
 """Options of the server: a login, a prefix behind a proxy, a limit on visitors, many visits."""
 
+import http.client
 import time
 import urllib.error
 import urllib.request
+from urllib.parse import urlparse
 
 import psutil
 import pytest
@@ -22,6 +24,63 @@ def test_login_guards_pages_and_reports(tmp_path):
                 urllib.request.urlopen(server.url + path, timeout=60)
             assert refused.value.code == 403, path
         assert server.health()["status"] == "ok"
+    finally:
+        server.stop()
+
+
+def answer(server, path, **headers):
+    """Status and headers of one request; redirections are not followed."""
+    address = urlparse(server.url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    connection.request("GET", path, headers=headers)
+    found = connection.getresponse()
+    connection.close()
+    return found.status, dict(found.getheaders())
+
+
+def test_login_by_a_provider_sends_the_visitor_there(tmp_path):
+    login = ("--oauth-provider", "github", "--oauth-key", "a-key", "--oauth-secret", "a-secret", "--cookie-secret", "long text")
+    server = Server(tmp_path, *login, "--oauth-redirect-uri", "https://lab.example.org/login")
+    try:
+        status, headers = answer(server, "/comp-sum")
+        assert (status, headers["Location"].split("?")[0]) == (302, "/login")
+        status, headers = answer(server, "/login")
+        assert status == 302
+        assert headers["Location"].startswith("https://github.com/login/oauth/authorize")
+        assert "client_id=a-key" in headers["Location"]
+        assert "redirect_uri=https%3A%2F%2Flab.example.org%2Flogin" in headers["Location"]
+        assert "a-secret" not in headers["Location"]
+        assert answer(server, "/reports/index.html")[0] == 403
+    finally:
+        server.stop()
+
+
+def test_named_origin_and_address_may_connect_and_no_other(tmp_path):
+    server = Server(tmp_path, "--address", "127.0.0.2", "--allow-websocket-origin", "lab.example.org")
+    upgrade = {
+        "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "bokeh, none",
+    }  # fmt: skip
+    try:
+        assert server.url.startswith("http://127.0.0.2:")
+        assert answer(server, "/comp-sum/ws", Origin="https://lab.example.org", **upgrade)[0] == 101
+        assert answer(server, "/comp-sum/ws", Origin="https://evil.example.org", **upgrade)[0] == 403
+        with pytest.raises(ConnectionError):
+            http.client.HTTPConnection("127.0.0.1", urlparse(server.url).port, timeout=20).connect()
+    finally:
+        server.stop()
+
+
+def test_page_that_connects_too_late_is_refused(tmp_path):
+    import asyncio
+
+    from tests.browser.load import visit
+
+    server = Server(tmp_path, "--token-seconds", "10")
+    try:
+        asyncio.run(visit(server)).close()
+        with pytest.raises(Exception, match="403"):
+            asyncio.run(visit(server, wait=13))
     finally:
         server.stop()
 

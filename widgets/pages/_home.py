@@ -28,6 +28,7 @@ ROOMS = {
     "online": ("Online learning", "Deciding while the data arrive."),
 }
 _ANY = "any"
+_WIDTHS = {1: "1 1 290px", 2: "2 1 600px"}  # rooms with few studies share a line
 _INTRODUCTION = (
     "Differentiable objectives and what they do to a model. Every study ends in claims, and every claim is measured on "
     "this machine."
@@ -86,12 +87,12 @@ def _sections(methods, by_name, index) -> str:
     sections = []
     for room, group in groupby(sorted(methods, key=lambda method: rank(method.room)), lambda method: method.room):
         title, sentence = ROOMS.get(room, (room.replace("_", " ").capitalize(), ""))
-        cards = "".join(_card(method, by_name.get(method.page), index) for method in group)
+        cards = [_card(method, by_name.get(method.page), index) for method in group]
         sections.append(
-            f'<section aria-label="{escape(title)}"><h2>{escape(title)}</h2>'
-            f'<p class="lab-room">{escape(sentence)}</p><div class="lab-cards">{cards}</div></section>'
+            f'<section aria-label="{escape(title)}" style="flex: {_WIDTHS.get(len(cards), "1 1 100%")}"><h2>{escape(title)}</h2>'
+            f'<p class="lab-room">{escape(sentence)}</p><div class="lab-cards">{"".join(cards)}</div></section>'
         )
-    return "".join(sections)
+    return f'<div class="lab-rooms">{"".join(sections)}</div>' if sections else ""
 
 
 def _further(by_name, text) -> str:

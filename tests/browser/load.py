@@ -1,0 +1,166 @@
+"""What the server costs: ``python -m tests.browser.load`` prints visits at once, memory, a page load beside a job, a cancel.
+
+Every visit asks for the page, opens its websocket, pulls the document, says that it is ready and waits for the figures, so
+that the server does all that it does for a browser. Seconds of the processor are printed beside seconds of the clock: on a
+busy machine the former say what the latter would be. The page load beside a job and the cancel happen in a real browser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.websocket import websocket_connect
+
+from tests.browser.conftest import CHROMIUM, FLAGS, Server, Tab
+from tests.browser.test_app import write_notebook
+
+PAGE = "comp-sum"
+READY = {"type": "event", "name": "document_ready", "values": {"type": "map", "entries": []}}
+BUSY = """import time
+print('begun', flush=True)
+end = time.time() + seconds
+while time.time() < end:
+    sum(i * i for i in range(10**5))"""
+
+
+async def visit(server: Server, page: str = PAGE, *, wait: float = 0):
+    """A visitor of a page, who connects after ``wait`` seconds: the open websocket, after the figures came."""
+    address = server.url.removeprefix("http://")
+    html = (await AsyncHTTPClient().fetch(f"http://{address}{page}", request_timeout=600)).body.decode()
+    token = re.search(r'"token":"([^"]+)"', html).group(1)
+    await asyncio.sleep(wait)
+    origin = {"Origin": f"http://{address.split('/')[0]}"}
+    request = HTTPRequest(f"ws://{address}{page}/ws", headers=origin, connect_timeout=600)
+    socket = await websocket_connect(request, subprotocols=["bokeh", token])
+    event = {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": READY}]}
+    await say(socket, "PULL-DOC-REQ", {})
+    await hear(socket, '"doc"')
+    await say(socket, "PATCH-DOC", event)
+    await hear(socket, '"layout"')
+    return socket
+
+
+async def say(socket, kind, content):
+    for part in ({"msgid": kind, "msgtype": kind}, {}, content):
+        await socket.write_message(json.dumps(part))
+
+
+async def hear(socket, words):
+    while words not in (message := await asyncio.wait_for(socket.read_message(), 600)):
+        assert message is not None, "the server hung up"
+
+
+def seconds_of(process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+async def at_once(server, processes, count) -> dict:
+    """``count`` visitors at once: seconds of clock and processor, memory a visitor."""
+    (await visit(server)).close()
+    memory = sum(process.memory_info().rss for process in processes)
+    spent, began = sum(map(seconds_of, processes)), time.perf_counter()
+    open_ones = await asyncio.gather(*(visit(server) for _ in range(count)))
+    clock, spent = time.perf_counter() - began, sum(map(seconds_of, processes)) - spent
+    grown = sum(process.memory_info().rss for process in processes) - memory
+    for socket in open_ones:
+        socket.close()
+    each = round(grown / count / 2**20, 2)
+    return {"visitors": count, "clock_s": round(clock, 2), "processor_s": round(spent, 2), "mb_each": each}
+
+
+async def one_after_another(server, processes, count, step=50) -> list[float]:
+    """Memory in MB after every ``step`` visits that came and went."""
+    curve = []
+    for _ in range(count // step):
+        for _ in range(step // 5):
+            for socket in await asyncio.gather(*(visit(server) for _ in range(5))):
+                socket.close()
+        for _ in range(240):
+            await asyncio.sleep(0.5)
+            if server.health()["sessions"] == 0:
+                break
+        curve.append(round(sum(process.memory_info().rss for process in processes) / 2**20, 1))
+        print("  after", len(curve) * step, "visits:", curve[-1], "MB", flush=True)
+    return curve
+
+
+def beside_a_job(server, visitors: int) -> dict:
+    """A page load idle, while a job computes, and while ``visitors`` are there too; how long a cancel takes."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, CHROMIUM)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+
+        def load() -> float:
+            tab = Tab(browser)
+            began = time.perf_counter()
+            tab.open(server.url + PAGE)
+            tab.figures(2)
+            spent = time.perf_counter() - began
+            tab.context.close()
+            return spent
+
+        load()
+        owner = Tab(browser)
+        owner.open(server.url + "run?notebook=own/busy.ipynb&seconds=600")
+        idle = [load() for _ in range(5)]
+        owner.page.get_by_role("button", name="Run", exact=True).click()
+        owner.page.get_by_text("begun").first.wait_for(timeout=300_000)
+        busy = [load() for _ in range(5)]
+        tabs = [Tab(browser) for _ in range(visitors)]
+        for tab in tabs:
+            tab.open(server.url + PAGE)
+            tab.figures(2)
+        crowded = [load() for _ in range(3)]
+        for tab in tabs:
+            tab.context.close()
+        began = time.perf_counter()
+        owner.page.get_by_role("button", name="Cancel").click()
+        owner.page.get_by_role("heading", name=re.compile("cancelled")).wait_for()
+        cancel = time.perf_counter() - began
+        browser.close()
+    median = statistics.median
+    return {
+        "idle_s": round(median(idle), 2), "beside_job_s": round(median(busy), 2), "ratio": round(median(busy) / median(idle), 2),
+        f"beside_job_and_{visitors}_s": round(median(crowded), 2), "cancel_s": round(cancel, 2),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.load", description="Measure the server.")
+    parser.add_argument("--visitors", type=int, default=40, help="visitors at once")
+    parser.add_argument("--visits", type=int, default=500, help="visits one after another")
+    parser.add_argument("--num-procs", type=int, default=1)
+    given = parser.parse_args()
+    AsyncHTTPClient.configure(None, max_clients=100)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "own"
+        folder.mkdir()
+        write_notebook(folder, "busy", "A busy run", "seconds: float = 60.0", BUSY)
+        options = ["--session-seconds", "2", "--notebooks", str(folder), "--num-procs", str(given.num_procs)]
+        server = Server(Path(name), *options)
+        front = psutil.Process(server.process.pid)
+        processes = [front, *front.children()] if given.num_procs > 1 else [front]
+        try:
+            print("load average", psutil.getloadavg())
+            print(asyncio.run(at_once(server, processes, given.visitors)), flush=True)
+            print(beside_a_job(server, 20), flush=True)
+            print("memory", asyncio.run(one_after_another(server, processes, given.visits)), flush=True)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
