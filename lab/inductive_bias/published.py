@@ -3,7 +3,7 @@
 Kept as what the exact law is compared with. Its steps: RBF of width one and amplitude one; ``alpha = K^-1 Y`` and
 ``A = K^-1 K_t*`` by Adam on squared residuals (learning rates 1e-2 and 1e-3, batches of rows, many epochs); draws
 ``K_*t alpha + sqrtm(K_** - K_*t A) z``; ``scipy.stats.ncx2.fit`` with location zero; ``-logcdf``, and Sankaran's normal
-approximation where that overflows. Three traits make it fail in silence: Adam does not converge where ``K`` is
+approximation where that overflows. Networks are trained one after the other (:func:`train_in_turn`). Three traits make it fail in silence: Adam does not converge where ``K`` is
 ill-conditioned, so that the covariance it implies is not symmetric; SciPy's fit often stops far from the optimum and
 changes with the unit of the losses; and ``logcdf`` is ``log(cdf)``, which is ``-inf`` from about 530 nats.
 
@@ -92,6 +92,38 @@ def condition_by_adam(
     solved = _adam_solve(kernel, x, lambda rows: kernel(x[rows], u), 1e-3, epochs, batch, group, seed)
     cross = kernel(u, x)
     return cross @ alpha, kernel(u, u) - cross @ solved
+
+
+def train_in_turn(
+    network, task: Task, *, networks: int, epochs: int = 10, batch_size: int = 32, learning_rate: float = 1e-3, seed: int = 0
+) -> torch.Tensor:
+    """Test losses ``(networks,)`` as the published route draws them: one network after the other, data from loaders.
+
+    Each network (``network(seed + i)``) sees shuffled batches, squared error to the targets, Adam, and is tested after
+    every epoch; its last test loss is one draw. The loss here is the mean over all points and outputs; the published
+    loop divides a sum of batch means by the number of points, so that its unit carries the batch size.
+    """
+    from torch.utils.data import DataLoader, TensorDataset
+
+    checks.integer("networks", networks, low=1)
+    train = TensorDataset(task.train_inputs.float(), task.train_targets.float())
+    test = DataLoader(TensorDataset(task.test_inputs.float(), task.test_targets.float()), batch_size)
+    losses = []
+    for index in range(networks):
+        model = network(seed + index)
+        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        batches = DataLoader(train, batch_size, shuffle=True, generator=checks.generator(seed + index))
+        for _ in range(checks.integer("epochs", epochs, low=1)):
+            model.train()
+            for x, y in batches:
+                optimizer.zero_grad()
+                torch.nn.functional.mse_loss(model(x), y).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                total = sum(float(torch.nn.functional.mse_loss(model(x), y)) * len(x) for x, y in test)
+        losses.append(total / task.n_test)
+    return torch.tensor(losses, dtype=torch.float64)
 
 
 def _adam_solve(kernel, x, right, rate, epochs, batch, group, seed):

@@ -97,29 +97,29 @@ class _Sliced(torch.autograd.Function):
         place = (points @ directions.T).T.contiguous().numpy()
         parts = zip(offset[:-1], offset[1:])
         order = np.concatenate([begin + np.argsort(place[:, begin:end], axis=1) for begin, end in parts], axis=1)
-        # every measure is followed by an empty atom at infinity
+        # every measure is followed by an empty atom at infinity, and lines come in fours
         spots = np.arange(len(weight)) + np.repeat(np.arange(len(offset) - 1), np.diff(offset))
-        ordered = np.full((len(place), len(weight) + len(offset) - 1), np.inf)
+        rows = -(-len(place) // 4) * 4
+        ordered = np.full((rows, len(weight) + len(offset) - 1), np.inf)
         masses = np.zeros_like(ordered)
-        ordered[:, spots] = np.take_along_axis(place, order, 1)
-        masses[:, spots] = weight[order]
-        context.inputs = (ordered, masses, offset + np.arange(len(offset)), first, second)
+        ordered[: len(place), spots] = np.take_along_axis(place, order, 1)
+        ordered[len(place) :, spots] = 0.0
+        masses[: len(place), spots] = weight[order]
+        context.inputs = (ordered, masses, offset + np.arange(len(offset)), first, second, len(place))
         context.order, context.spots, context.directions = order, spots, directions
-        return torch.from_numpy(_areas(*context.inputs, np.ones(len(first)), np.zeros((0, 0))))
+        from lab.kernels.persistence import cpu
+
+        return torch.from_numpy(cpu.sliced_areas(*context.inputs))
 
     @staticmethod
     def backward(context, upstream):
+        from lab.kernels.persistence import cpu
+
         in_order = np.zeros_like(context.inputs[0])
-        _areas(*context.inputs, upstream.double().numpy(), in_order)
+        cpu.sliced_gradient(*context.inputs, upstream.double().numpy(), in_order)
         gradient = np.empty(context.order.shape)
-        np.put_along_axis(gradient, context.order, in_order[:, context.spots], 1)
+        np.put_along_axis(gradient, context.order, in_order[: len(gradient), context.spots], 1)
         return torch.from_numpy(gradient).T @ context.directions, None, None, None, None, None
-
-
-def _areas(*arguments):
-    from lab.kernels.persistence import cpu
-
-    return cpu.sliced_areas(*arguments)
 
 
 def _refuse_masses(first, second):

@@ -273,39 +273,63 @@ def _root(parent, v):
 
 
 @njit(cache=True, nogil=True)
-def sliced_areas(place, weight, offset, first, second, upstream, gradient):
-    """Areas under |distribution function| of measure minus measure, mean over lines, for many pairs of measures.
+def sliced_areas(place, mass, offset, first, second, lines):
+    """Areas under |distribution function| of measure minus measure, mean over ``lines``, for many pairs of measures.
 
-    ``place``, ``weight`` (lines, atoms): projections and weights of the atoms, those of measure m at the positions
-    ``offset[m]``..``offset[m + 1]``, increasing, the last of each at infinity with weight zero. Pairs are
-    (``first[k]``, ``second[k]``). If ``gradient`` (lines, atoms) is not empty, the derivative of the sum of
-    ``upstream[k]`` times area k is added to it.
+    ``place``, ``mass`` (a multiple of 4 rows, atoms): projections and weights of the atoms on each line (rows beyond
+    ``lines`` have mass zero), those of measure m at the positions ``offset[m]``..``offset[m + 1]``, increasing, the last
+    of each at infinity with mass zero. Pairs are (``first[k]``, ``second[k]``).
     """
-    lines = place.shape[0]
     areas = np.zeros(len(first))
-    wanted = gradient.shape[0] == lines
+    for row in range(0, place.shape[0], 4):
+        p0, p1, p2, p3 = place[row], place[row + 1], place[row + 2], place[row + 3]
+        m0, m1, m2, m3 = mass[row], mass[row + 1], mass[row + 2], mass[row + 3]
+        for k in range(len(first)):
+            begin, other = offset[first[k]], offset[second[k]]
+            steps = offset[first[k] + 1] - begin + offset[second[k] + 1] - other - 2
+            i0 = i1 = i2 = i3 = begin
+            l0 = l1 = l2 = l3 = 0.0
+            s0 = s1 = s2 = s3 = 0.0
+            a0 = a1 = a2 = a3 = 0.0
+            # a merge waits for its own last step: four of them side by side keep the core busy
+            for both in range(begin + other, begin + other + steps):
+                i0, l0, s0, a0 = _merge_step(p0, m0, i0, both, l0, s0, a0)
+                i1, l1, s1, a1 = _merge_step(p1, m1, i1, both, l1, s1, a1)
+                i2, l2, s2, a2 = _merge_step(p2, m2, i2, both, l2, s2, a2)
+                i3, l3, s3, a3 = _merge_step(p3, m3, i3, both, l3, s3, a3)
+            areas[k] += (a0 + a1 + a2 + a3) / lines
+    return areas
+
+
+@njit(inline="always")
+def _merge_step(place, mass, i, both, level, last, area):
+    """One atom of two merged lists, the first at ``i``, the second at ``both - i``; infinite ends spare the branches."""
+    j = both - i
+    a, b = place[i], place[j]
+    take = np.int64(a <= b)
+    spot = min(a, b)
+    area += abs(level) * (spot - last)
+    level += take * mass[i] - (1 - take) * mass[j]
+    return i + take, level, spot, area
+
+
+@njit(cache=True, nogil=True)
+def sliced_gradient(place, mass, offset, first, second, lines, upstream, gradient):
+    """Add to ``gradient`` (rows, atoms) the derivative of the sum of ``upstream[k]`` times area k of `sliced_areas`."""
     for line in range(lines):
-        here, mass = place[line], weight[line]
+        here, weight = place[line], mass[line]
         for k in range(len(first)):
             i, j = offset[first[k]], offset[second[k]]
             steps = offset[first[k] + 1] - i + offset[second[k] + 1] - j - 2
             scale = upstream[k] / lines
-            level, last, area = 0.0, 0.0, 0.0
-            # the infinite ends let one comparison choose, without a branch
+            level = 0.0
             for _ in range(steps):
-                a, b = here[i], here[j]
-                take = np.int64(a <= b)
-                change = take * mass[i] - (1 - take) * mass[j]
-                spot = min(a, b)
-                area += abs(level) * (spot - last)
-                if wanted:
-                    gradient[line, take * i + (1 - take) * j] += scale * (abs(level) - abs(level + change))
+                take = np.int64(here[i] <= here[j])
+                change = take * weight[i] - (1 - take) * weight[j]
+                gradient[line, take * i + (1 - take) * j] += scale * (abs(level) - abs(level + change))
                 level += change
-                last = spot
                 i += take
                 j += 1 - take
-            areas[k] += area / lines
-    return areas
 
 
 def warm() -> None:
@@ -314,7 +338,8 @@ def warm() -> None:
     function_rips_components(np.zeros((3, 2)), none, False)
     graph_components(line, line, np.array([0, 1, 3, 4]), np.array([1, 0, 2, 1]), np.array([1, 1, 2, 2]), 3)
     image_components(np.arange(4), np.arange(4), 2, 2)
-    one, pair = np.array([[0.0, np.inf, 0.0, np.inf]]), np.zeros(1, np.int64)
+    rows, pair = np.tile(np.array([0.0, np.inf, 0.0, np.inf]), (4, 1)), np.zeros(1, np.int64)
     ends = np.array([0, 2, 4])
-    sliced_areas(one, 0 * np.ones((1, 4)), ends, pair, pair + 1, np.ones(1), one[:0])
+    sliced_areas(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1)
+    sliced_gradient(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1, np.ones(1), np.zeros((4, 4)))
     elder_pairs(line, np.array([0, 1]), np.array([1, 2]), np.arange(2))
