@@ -1,9 +1,9 @@
 """What a run depends on, and whether a stored run still answers for it.
 
-A run is defined before it starts by its notebook's cells and kernel, its resolved parameters, the content of the files they name, the
-project modules that the cells import (transitively, from the syntax tree), the lock file, the thread count and the device
-class: their hash is its id. While it runs, the modules, packages and data files it really used are recorded; a stored run
-is reused only if all of these are unchanged too.
+A run is defined before it starts by its notebook's cells and kernel, its resolved parameters, the content of the files they
+name, the project modules that the cells import (transitively, from the syntax tree), the lock file, the thread count and the
+device class: their hash is its id. While it runs, the modules, packages and data files it really used are recorded; a
+stored run is reused only if all of these are unchanged too.
 """
 
 from __future__ import annotations

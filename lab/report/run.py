@@ -16,6 +16,7 @@ from lab import checks
 from lab.report import cache, provenance
 from lab.report.jobs import Control, Event
 from lab.report.parameters import Schema, load_notebook, read_parameters
+from lab.report.scrub import hide_secrets
 from lab.report.store import SCHEMA, Run, Store, project_root, write_atomically, writing
 
 
@@ -141,7 +142,7 @@ def execute(
                 "schema": SCHEMA,
                 "id": plan.run_id,
                 "notebook": plan.notebook,
-                "path": plan.path,
+                "path": "" if Path(plan.path).is_relative_to(project_root()) else plan.path,
                 **_heading(plan.content),
                 "status": outcome.status,
                 "error": outcome.error,
@@ -169,6 +170,7 @@ def execute(
                 },
             }
             write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
+            hide_secrets(folder)
             return store.publish(folder, plan.run_id)
 
 

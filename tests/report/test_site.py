@@ -88,7 +88,10 @@ def test_a_page_is_written_again_only_when_its_run_is_new(rendered):
         ("/home/someone/data/x.png and /usr/share/a/b.txt", "…/x.png and …/b.txt"),
         ("see https://host/home/x/y and a/b and 1/2", "see https://host/home/x/y and a/b and 1/2"),
         ("data:image/jpeg;base64,/9j/4AAQ/home/abc/def=", "data:image/jpeg;base64,/9j/4AAQ/home/abc/def="),
-        (r"C:\Users\someone\x.txt", "…\\x.txt"),
+        (r"C:\Users\someone\x.txt and D:\data\own\x.txt", r"~\x.txt and …\x.txt"),
+        (r"/home/someone, /Users/someone and C:\Users\someone", "~, ~ and ~"),
+        ("https://me:password1@host/x", "https://[hidden]@host/x"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[hidden]"),
         ("/opt/env/lib/python3.11/site-packages/torch/nn.py", "site-packages/torch/nn.py"),
     ],
 )
@@ -96,15 +99,54 @@ def test_paths_and_secrets_are_scrubbed_and_the_rest_is_not(text, wanted):
     assert scrub(text) == wanted
 
 
-def test_the_value_of_a_secret_variable_is_hidden(monkeypatch):
+@pytest.fixture
+def own_environment(monkeypatch):
+    """Variables of a user, and nothing remembered from another environment."""
     from lab.report import scrub as module
 
-    monkeypatch.setenv("SERVICE_API_KEY", "correct-horse-battery")
-    module._patterns.cache_clear()
-    try:
-        assert scrub("the key is correct-horse-battery.") == "the key is [hidden]."
-    finally:
-        module._patterns.cache_clear()
+    remembered = (module._secrets, module._known, module._roots, module._names)
+    for function in remembered:
+        function.cache_clear()
+    yield monkeypatch.setenv
+    for function in remembered:
+        function.cache_clear()
+
+
+def test_secrets_and_names_printed_in_a_notebook_are_in_no_file_of_its_run_or_page(write_notebook, tmp_path, own_environment):
+    secret, home = "correct<horse>\"battery&staple", tmp_path / "mary jane"
+    own_environment("SERVICE_API_KEY", secret)
+    own_environment("DATABASE_URL", "postgres://mary:jane-password@db/x")
+    own_environment("HOME", str(home))
+    own_environment("USER", "maryjane77")
+    own_environment("LOGNAME", "maryjane77")
+    path = write_notebook(
+        tmp_path,
+        "#: # Own",
+        "n: int = 1",
+        """
+        import os, getpass, lab, sys
+        print(os.environ['SERVICE_API_KEY'], os.environ['DATABASE_URL'])
+        print(os.path.expanduser('~'), os.path.expanduser('~/data/x.csv'), getpass.getuser(), '/home/mary')
+        print(os.environ['SERVICE_API_KEY'], file=sys.stderr)
+        lab.report.record('key', os.environ['SERVICE_API_KEY'])
+        """,
+        "import html\ndisplay({'text/html': '<b>' + html.escape(os.environ['SERVICE_API_KEY']) + '</b>'}, raw=True)",
+        "{'key': os.environ['SERVICE_API_KEY']}",
+        "raise ValueError(os.environ['SERVICE_API_KEY'])",
+    )
+    store = Store(tmp_path / "data")
+    run = execute(plan(path), store=store)
+    assert run.status == "failed"
+    assert run.metrics == {"key": "[hidden]"}
+    index = site.render(store=store)
+    for file in (*run.folder.rglob("*"), *index.parent.rglob("*.html")):
+        text = file.read_text() if file.is_file() else ""
+        assert "horse" not in text, file
+        assert "jane-password" not in text, file
+    page = (index.parent / "runs" / f"{run.id}.html").read_text()
+    for name in ("maryjane77", "mary jane", "/home/mary"):
+        assert name not in page
+    assert "~ ~/data/x.csv [hidden] ~" in page
 
 
 def test_formulas_become_mathml_and_code_is_left_alone():

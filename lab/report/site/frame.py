@@ -48,7 +48,8 @@ document.documentElement.dataset.theme=t||(matchMedia("(prefers-color-scheme: da
 <script defer src="{up}assets/lab.js"></script>
 </head>
 <body>
-<header class="bar"><nav aria-label="Site"><a class="brand" href="{up}index.html" aria-label="Objective Lab">{_LOGO}<span>Objective Lab</span></a>{links}
+<header class="bar"><nav aria-label="Site">
+<a class="brand" href="{up}index.html" aria-label="Objective Lab">{_LOGO}<span>Objective Lab</span></a>{links}
 <span class="spacer"></span><button id="theme" type="button">Dark</button></nav></header>
 <main>
 {content}

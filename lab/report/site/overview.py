@@ -98,7 +98,6 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
         ("metrics", "Metrics"),
         ("seconds", "Seconds"),
         ("started", "Started"),
-        ("id", "Run"),
     )
     head = "".join(
         f'<th data-sort="{key}"{" class=number" if key == "seconds" else ""}>{name}</th>' for key, name in heads

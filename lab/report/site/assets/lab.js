@@ -137,8 +137,9 @@
         row.insertCell().append(mark);
         const link = document.createElement(item.page ? "a" : "span");
         link.textContent = item.title; if (item.page) link.href = item.page;
-        row.insertCell().append(link);
-        cell(row, item.given); cell(row, item.metrics); cell(row, item.seconds.toFixed(1), "number"); cell(row, item.started.slice(0, 16).replace("T", " ")); cell(row, item.id);
+        const id = document.createElement("div"); id.className = "small"; id.textContent = item.id;
+        row.insertCell().append(link, id);
+        cell(row, item.given); cell(row, item.metrics); cell(row, item.seconds.toFixed(1), "number"); cell(row, item.started.slice(0, 16).replace("T", " "));
       });
       const pages = Math.max(1, Math.ceil(shown.length / size));
       pager.querySelector("span").textContent = shown.length + " runs, page " + (page + 1) + " of " + pages;
