@@ -60,7 +60,7 @@ def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = N
 
     z = logits.flatten(2) if logits.ndim > 2 else logits.unsqueeze(2)
     y = target.reshape(z.shape[0], z.shape[2])
-    t, w = (x.reshape(y.shape) if x.ndim else x for x in (temperature, weight))
+    t, w = (x if isinstance(x, float) or x.ndim == 0 else x.reshape(y.shape) for x in (temperature, weight))
     choice = dispatch.choose("rowloss", z, work=z.numel(), small=SMALL)
     if choice.path == "reference":
         half = z.dtype in (torch.float16, torch.bfloat16)
@@ -68,16 +68,16 @@ def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = N
     else:
         from lab.kernels.rowloss import op
 
-        log_u = op.log_others(z, y, t, loss.margin)
+        scale = torch.tensor(t, dtype=torch.float32, device=z.device) if isinstance(t, float) else t
+        log_u = op.log_others(z, y, scale, loss.margin)
     return reference.value(log_u, t, w, loss, classes).to(logits.dtype).reshape(shape)
 
 
-def per_row(name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False) -> torch.Tensor:
-    """``value`` as a scalar tensor or as one of ``shape`` on the device of ``like``; half precision becomes float32."""
+def per_row(name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False) -> torch.Tensor | float:
+    """``value`` as a float, or as a tensor () or ``shape`` on the device of ``like``; half precision becomes float32."""
     dtype = torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        checks.number(name, value, low=0.0 if positive else None, open_low=positive)
-        return torch.tensor(float(value), dtype=dtype, device=like.device)
+        return checks.number(name, value, low=0.0 if positive else None, open_low=positive)
     result = checks.tensor(name, value, finite=dispatch.eager())
     if tuple(result.shape) not in ((), shape):
         raise ValueError(f"{name} must be one number or have shape {shape}, got {tuple(result.shape)}")

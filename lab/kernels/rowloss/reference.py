@@ -9,30 +9,36 @@ import torch
 from lab.kernels.rowloss.family import RowLoss
 
 
-def log_others(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor, margin: float) -> torch.Tensor:
-    """log u (B, S) of ``logits`` (B, C, S), ``target`` (B, S) int64, ``temperature`` (B, S) or scalar.
+def log_others(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor | float, margin: float) -> torch.Tensor:
+    """log u (B, S) of ``logits`` (B, C, S), ``target`` (B, S) int64, ``temperature`` (B, S), scalar or a number.
 
     It is a logsumexp over the wrong classes alone, so that log(1 + u) keeps its relative accuracy where the softmax of
     the right class rounds to one.
     """
     label = target.unsqueeze(1)
-    t = temperature.unsqueeze(1) if temperature.ndim else temperature
-    scores = (logits - logits.gather(1, label) + margin) / t
+    scores = logits - logits.gather(1, label)
+    # On few rows a call costs what its operations cost to start: those without effect are left out.
+    if margin:
+        scores = scores + margin
+    if isinstance(temperature, torch.Tensor):
+        scores = scores / (temperature.unsqueeze(1) if temperature.ndim else temperature)
+    elif temperature != 1.0:
+        scores = scores / temperature
     return torch.logsumexp(scores.scatter(1, label, -math.inf), dim=1)
 
 
-def value(log_u: torch.Tensor, temperature: torch.Tensor, weight: torch.Tensor, loss: RowLoss,
+def value(log_u: torch.Tensor, temperature: torch.Tensor | float, weight: torch.Tensor | float, loss: RowLoss,
           classes: int) -> torch.Tensor:
     """The loss of each row from its log u."""
     if loss.kind == "margin":
         result = -temperature * log_u
     else:
-        result = phi(torch.logaddexp(log_u, torch.zeros_like(log_u)), loss.tau)
+        result = phi(torch.logaddexp(log_u, log_u.new_zeros(())), loss.tau)
         if loss.centred:
             result = result - math.log(classes)
         if loss.scaled:
             result = result * temperature
-    return result * weight
+    return result * weight if isinstance(weight, torch.Tensor) or weight != 1.0 else result
 
 
 def phi(v: torch.Tensor, tau: float) -> torch.Tensor:
