@@ -32,9 +32,10 @@ LARGEST = 2048  # pairs up to which the dual is formed; beyond, plain KernelSHAP
 
 @dataclass(frozen=True)
 class Operator:
-    """One ridge: ``alpha = inverse h`` and the Shapley values ``whole h``, ``without[g] h``; ``h (P + 1,)`` with both ends."""
+    """One ridge: leave-one-out errors ``judge' h``, Shapley values ``whole h`` and ``without[g] h``; ``h (P + 1,)`` with both
+    ends."""
 
-    inverse: torch.Tensor  # (P + 1, P + 1), rank P + 1 - K
+    judge: torch.Tensor  # (P + 1, J) float32: leave-one-out errors of the judged pairs
     whole: torch.Tensor  # (K, P + 1)
     without: torch.Tensor  # (G, K, P + 1): without the pairs of one jackknife group
 
@@ -81,12 +82,13 @@ def fit(
 
 def _least_errors(operators: tuple[Operator, ...], odd: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The ridge of least leave-one-out error for every row of ``odd``, judged at up to ``JUDGED`` pairs."""
-    look = torch.arange(0, len(weight), -(-len(weight) // JUDGED))
-    scores = []
-    for operator in operators:
-        left_out = (odd @ operator.inverse[:, look]) / torch.diagonal(operator.inverse)[look]
-        scores.append(left_out.square() @ weight[look])
+    look, narrow = _looked_at(len(weight)), odd.float()
+    scores = [(narrow @ operator.judge).square() @ weight[look].float() for operator in operators]
     return torch.stack(scores).argmin(0)
+
+
+def _looked_at(pairs: int) -> torch.Tensor:
+    return torch.arange(0, pairs, -(-pairs // JUDGED))
 
 
 def _plain(design, weight, y, rise, group) -> solve.Fit:
@@ -139,7 +141,9 @@ def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
         for g, rows in enumerate(members):
             block = torch.linalg.solve(inverse[rows][:, rows], inverse[rows])
             without[g] -= (maps[g] @ inverse[:, rows] + 2 * linear[:, rows]) @ block
-        found.append(Operator(inverse, plain[-1], without))
+        look = _looked_at(pairs)
+        judge = (inverse[:, look] / torch.diagonal(inverse)[look]).float()
+        found.append(Operator(judge, plain[-1].clone(), without))
     return tuple(found), condition
 
 

@@ -205,10 +205,13 @@ def rows_of(values: torch.Tensor) -> torch.Tensor:
 
 
 def quadratic_forms(psi: torch.Tensor, matrix: torch.Tensor, held: int = 2**17) -> torch.Tensor:
-    """``psi_i' matrix[n] psi_i`` for all instances and draws: ``(N, m)`` from symmetric ``matrix (N, q, q)``."""
+    """``psi_i' matrix[n] psi_i`` for all instances and draws: ``(N, m)`` from symmetric ``matrix (N, q, q)``.
+
+    In float32: as leverages these only scale residuals.
+    """
     draws, size = psi.shape
     out = psi.new_empty(len(matrix), draws)
-    flat, step = matrix.reshape(len(matrix), -1), max(1, held // size**2)
+    flat, psi, step = matrix.reshape(len(matrix), -1).float(), psi.float(), max(1, held // size**2)
     for start in range(0, draws, step):
         part = psi[start : start + step]
         out[:, start : start + step] = flat @ (part[:, :, None] * part[:, None, :]).view(len(part), -1).T

@@ -32,25 +32,26 @@ def missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor, 
 
     ``ends``: further values ``(N, e, C)`` of ``f``, at which nothing is missed, and their weights ``(e,)``.
     """
-    nothing = None if ends is None else (torch.zeros_like(ends[0]), ends[1])
-    left, whole = _variance(residual, weight, nothing), _variance(outputs, weight, ends)
-    low, high = torch.aminmax(outputs, dim=1)
-    tiny = torch.finfo(torch.float64).eps * torch.maximum(low.abs(), high.abs()).square().clamp_min(1e-300)
+    weight = weight.expand(len(outputs), -1)
+    whole, tiny = _variance(outputs, weight, ends)
+    left, _ = _variance(residual, weight, None if ends is None else (torch.zeros_like(ends[0]), ends[1]))
     return torch.where(whole > tiny, left / whole.clamp_min(1e-300), torch.where(left > tiny, torch.inf, 0.0))
 
 
-def _variance(values: torch.Tensor, weight: torch.Tensor, ends) -> torch.Tensor:
-    """Weighted variance over the draws, ``(N, C)``, from two moments around the plain mean."""
-    middle = values.mean(1, keepdim=True)
-    centred = values - middle
-    weight = weight.expand(len(values), -1)[:, None]  # (N, 1, m)
-    total = weight.sum(-1)
-    first, second = (weight @ centred)[:, 0], (weight @ centred.square())[:, 0]
+def _variance(values: torch.Tensor, weight: torch.Tensor, ends) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted variance over the draws, ``(N, C)``, from two moments around the plain mean, and its rounding."""
+    rows, mass = values.mT, weight[:, None]  # (N, C, m): sums run along memory
+    middle = rows.mean(-1, keepdim=True)
+    centred = rows - middle
+    square = centred.square()
+    total = mass.sum(-1)
+    first, second = (centred * mass).sum(-1), (square * mass).sum(-1)
     if ends is not None:
-        more, mass = ends[0] - middle, ends[1]
-        total = total + mass.sum()
-        first, second = first + (mass @ more), second + (mass @ more.square())
-    return (second / total - (first / total).square()).clamp_min(0.0)
+        more, own = ends[0].mT - middle, ends[1]
+        total = total + own.sum()
+        first, second = first + more @ own, second + more.square() @ own
+    tiny = torch.finfo(torch.float64).eps * (square.amax(-1).sqrt() + middle[..., 0].abs()).square().clamp_min(1e-300)
+    return (second / total - (first / total).square()).clamp_min(0.0), tiny
 
 
 @lru_cache(maxsize=256)
