@@ -8,6 +8,7 @@ values that are no image.
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
 import warnings
 import zipfile
@@ -116,12 +117,14 @@ def _tiff(path, max_bytes):
             limit(path, size, max_bytes, f" ({' x '.join(map(str, series.shape))})")
             axes, metadata = series.axes, file.imagej_metadata or {}
             spacing = _tiff_spacing(file, metadata)
+            _tiff_segments(path, file)
             values = series.asarray()
     except (
         tifffile.TiffFileError,
         OSError,
         struct.error,
         zlib.error,
+        lzma.LZMAError,
         IndexError,
         KeyError,
         TypeError,
@@ -137,6 +140,25 @@ def _tiff(path, max_bytes):
     values = values[..., :3] if channels else values
     rank = values.ndim - channels
     return Decoded(values, channels, spacing=spacing[-rank:] if spacing and rank <= 3 else ())
+
+
+_INFLATERS = {8: zlib.decompressobj, 32946: zlib.decompressobj, 34925: lzma.LZMADecompressor}
+
+
+def _tiff_segments(path, file):
+    """Refuse a compressed strip or tile that grows beyond its pixels: a decoder would inflate all of it."""
+    with path.open("rb") as stream:
+        for page in file.pages:
+            inflater = _INFLATERS.get(page.compression)
+            if inflater is None:
+                continue
+            height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+            pixels = max(1, height) * (page.tilewidth if page.is_tiled else page.imagewidth)
+            expected = pixels * page.samplesperpixel * max(1, page.bitspersample // 8) + 64
+            for offset, count in zip(page.dataoffsets, page.databytecounts):
+                stream.seek(offset)
+                if len(inflater().decompress(stream.read(count), expected + 1)) > expected:
+                    raise ValueError(f"{path.name} holds a strip that inflates beyond its pixels: damaged or hostile")
 
 
 def _tiff_spacing(file, metadata):

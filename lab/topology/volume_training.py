@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ARMS = ("dice", "betti")
-SETTINGS = {"dice": (1e-2, 0.0), "betti": (1e-2, 0.02)}
+SETTINGS = {"dice": (1e-2, 0.0), "betti": (1e-2, 0.01)}
 """(learning rate, weight of the second term) by arm, as :func:`tune` chose them."""
 GRID = {
     "dice": [(rate, 0.0) for rate in (1e-3, 3e-3, 5e-3, 6e-3, 1e-2, 1.5e-2, 2e-2, 3e-2)],

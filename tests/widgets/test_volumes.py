@@ -33,9 +33,9 @@ def test_view_draws_surfaces_and_lines_of_the_features_asked_for():
     view = figures.view(shown)
     lines, surfaces = drawn(view, "scatter3d"), drawn(view, "mesh3d")
     assert set(lines) == {"matched: loops (1)"}
-    assert set(surfaces) == {"only in the prediction: components (1)", "only in the prediction: cavities (1)"}
+    assert set(surfaces) == {"prediction only: components (1)", "prediction only: cavities (1)"}
     assert view.layout.title.text.replace("<br>", " ") == "1 component, 0 loops, 1 cavity without a partner, 1 features matched"
-    island = surfaces["only in the prediction: components (1)"]
+    island = surfaces["prediction only: components (1)"]
     assert np.ptp(island.z) == pytest.approx(6, abs=0.1)  # three pages of two units
     assert np.ptp(island.y) == pytest.approx(5, abs=0.1)
     only = figures.scene(found, kinds=("only in the prediction",), dimensions=(2,))

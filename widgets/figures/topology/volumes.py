@@ -15,6 +15,7 @@ from lab.topology.volume_cycles import Curve, Surface, drawings, mesh
 from widgets.figures.theme import colours, figure
 
 KINDS = ("matched", "only in the prediction", "only in the label")
+SHORT = dict(zip(KINDS, ("matched", "prediction only", "label only")))
 CONTEXT = 64  # blocks an axis of the translucent surface behind the features
 
 
@@ -98,15 +99,15 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
     label = found.label > 0 if found.filtration == "superlevel" else found.label < threshold
     order = [axis for axis, _ in _directions(shown)]
     vertices, faces, step = mesh(label, spacing=shown.spacing, most=CONTEXT)
-    glass = 0.16 if theme == "light" else 0.22
+    glass = (0.16 if theme == "light" else 0.22) / (2 if highlight else 1)
     traces = [_mesh(order, vertices, faces, c.extrapolated, "label", opacity=glass)] if len(faces) else []
     marked = shown.named(highlight)
-    fade = 1.0 if marked is None else 0.45
+    fade = 1.0 if marked is None else 0.3
     for kind in KINDS:
         for d in found.dimensions:
             chosen = [f for f in shown.features if f.kind == kind and f.bar.dimension == d]
             if chosen:
-                traces += _drawn(order, chosen, colour_of(kind, c), f"{kind}: {NAMES[d]} ({len(chosen)})", fade)
+                traces += _drawn(order, chosen, colour_of(kind, c), f"{SHORT[kind]}: {NAMES[d]} ({len(chosen)})", fade)
     if marked is not None:
         traces += _drawn(order, [marked], c.series[0], f"feature {marked.number}", 1.0, wide=True)
     title = _counted(shown)
@@ -116,21 +117,22 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
         notes.append(f"{hidden} smaller features are not drawn")
     coarse = max([step, *(getattr(f.shape, "step", 1) for f in shown.features)])
     if coarse > 1:
-        notes.append(f"surfaces in blocks of up to {coarse} voxels, for display only")
+        notes.append(f"surfaces in blocks of {coarse} voxels, for display only")
     fig = figure(*traces, theme=theme, title=title, height=460)
     axes, names = {}, axis_labels(shown.affine)
     for name, (axis, reverse) in zip("xyz", _directions(shown)):
         ends = [-shown.spacing[axis], found.shape[axis] * shown.spacing[axis]]
         axes[f"{name}axis"] = {
-            "title": {"text": f"{names[axis]} ({unit})"}, "range": ends[::-1] if reverse else ends, "showspikes": False,
-            "color": c.muted, "gridcolor": c.grid, "backgroundcolor": c.background, "nticks": 6,
+            "title": {"text": f"{names[axis]} ({unit})", "font": {"size": 11}}, "tickfont": {"size": 10}, "nticks": 5,
+            "range": ends[::-1] if reverse else ends, "showspikes": False, "color": c.muted, "gridcolor": c.grid,
+            "backgroundcolor": c.background,
         }
-    camera = {"eye": {"x": 1.5, "y": -1.5, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.12}}
+    camera = {"eye": {"x": 1.25, "y": -1.25, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.1}}
     fig.update_layout(scene={**axes, "aspectmode": "data", "camera": camera, "uirevision": "view"}, uirevision="view",
-                      margin={"l": 8, "r": 8, "b": 72}, legend={"itemsizing": "constant"})
+                      margin={"l": 8, "r": 8, "b": 62}, legend={"itemsizing": "constant", "font": {"size": 11}})
     if notes:
-        fig.add_annotation(text="; ".join(notes), x=0.01, y=1, xref="paper", yref="paper", xanchor="left", yanchor="top",
-                           showarrow=False, font={"size": 11, "color": c.muted})
+        fig.add_annotation(text="<br>".join(notes), align="left", x=0.01, y=1, xref="paper", yref="paper", xanchor="left",
+                           yanchor="top", showarrow=False, font={"size": 11, "color": c.muted})
     return fig
 
 
