@@ -44,6 +44,13 @@ def vessel_tree(
     noise = checks.number("noise", noise, low=0.0)
     generator = checks.generator(seed)
     draws = np.random.default_rng(torch.randint(2**62, (1,), generator=generator).item())
+    image, mask = grown(shape, draws, radius=radius, generations=generations, loops=loops, noise=noise)
+    return labelled("vessel_tree", image, mask, generator)
+
+
+def grown(shape: tuple[int, ...], draws: np.random.Generator, *, radius: float, generations: int, loops: int,
+          noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask of :func:`vessel_tree` alone, for studies that draw many."""
     size = np.array(shape, dtype=float)
     start = size * 0.5
     start[0] = 4.0
@@ -81,7 +88,7 @@ def vessel_tree(
         + 0.45 * ndimage.gaussian_filter(mask.astype(float), 0.8)
         + noise * draws.standard_normal(shape)
     )
-    return labelled("vessel_tree", np.clip(image, 0, 1), mask, generator)
+    return np.clip(image, 0, 1), mask
 
 
 def _grow(mask, point, direction, width, length, draws):

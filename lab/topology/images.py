@@ -48,9 +48,22 @@ authors trained with it). Barcodes and losses against a binary label agree with 
 ties in common its cell order, and so its matching, is another one."""
 
 
-def convention(name: str) -> Convention:
-    """A convention by name, refused with the list of names."""
-    return CONVENTIONS[checks.choice("convention", name, CONVENTIONS)]
+def chosen(filtration: str, border: str | None, convention: str | None) -> Convention:
+    """The convention named ``convention``, or the one that ``filtration`` and ``border`` make.
+
+    Raises:
+        ValueError: an unknown word, or a convention beside another filtration or border than the default.
+    """
+    if convention is None:
+        check_options(filtration, border)
+        return Convention(filtration, border)
+    found = CONVENTIONS[checks.choice("convention", convention, CONVENTIONS)]
+    if border is not None or filtration != "superlevel":
+        raise ValueError(
+            f"convention {convention!r} decides about filtration and border; leave them out, got filtration="
+            f"{filtration!r}, border={border!r}"
+        )
+    return found
 
 
 def image(name: str, value, *, ndim=(1, 2, 3)) -> torch.Tensor:
@@ -67,6 +80,17 @@ def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray
     if border is not None:
         values = np.pad(values, 1, constant_values=values.min())
     return np.ascontiguousarray(values)
+
+
+def sublevel_tensor(x: torch.Tensor, filtration: str, border: str | None) -> torch.Tensor:
+    """The stack ``x (items, height, width)`` in sublevel form on its own device, each item framed where asked."""
+    values = x.detach() if x.is_floating_point() else x.detach().double()
+    values = 0.0 - values if filtration == "superlevel" else values + 0.0
+    if border is not None:
+        frame = values.flatten(1).amin(1)[:, None, None].expand(-1, values.shape[1] + 2, values.shape[2] + 2).clone()
+        frame[:, 1:-1, 1:-1] = values
+        values = frame
+    return values
 
 
 def first_voxel(x: torch.Tensor, filtration: str) -> torch.Tensor:

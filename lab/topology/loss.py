@@ -74,6 +74,8 @@ class BettiMatchingLoss(nn.Module):
             :math:`2 [b^2 + (1 - e)^2]` for superlevel, instead of only towards each other.
         border: ``None`` or ``"foreground"`` (see :mod:`lab.topology.images`).
         essential: let the components that never end count as a matched pair of births.
+        convention: a published code's choices by name (``lab.topology.images.CONVENTIONS``) instead of ``filtration``,
+            ``border`` and ``essential``.
         threads: workers; by default as many as the process may use.
         cache: megabytes in which the label's half of the work is kept, found again by the label's content; 0 is none.
 
@@ -90,7 +92,8 @@ class BettiMatchingLoss(nn.Module):
                  matched_weight: float = 1.0, unmatched_weight: float = 1.0,
                  dimension_weights: Sequence[float] | None = None, min_persistence: float = 0.0,
                  filtration: str = "superlevel", push_unmatched: bool = False, border: str | None = None,
-                 essential: bool = False, threads: int | None = None, cache: float = 256.0):
+                 essential: bool = False, convention: str | None = None, threads: int | None = None,
+                 cache: float = 256.0):
         super().__init__()
         if sigmoid and softmax:
             raise ValueError("sigmoid and softmax exclude each other, got both")
@@ -103,6 +106,10 @@ class BettiMatchingLoss(nn.Module):
         self.filtration = checks.choice("filtration", filtration, _LEVELS)
         self.border = checks.choice("border", border, images.BORDERS)
         self.push_unmatched, self.essential = bool(push_unmatched), bool(essential)
+        if convention is not None:
+            found = images.chosen(self.filtration, self.border, convention)
+            self.filtration, self.border = found.filtration, found.border
+            self.essential = self.essential or found.essential
         self.threads = engine.thread_count(threads)
         self.dimension_weights = None
         if dimension_weights is not None:
@@ -162,6 +169,8 @@ class BettiMatchingLoss(nn.Module):
 
     def _rows(self, x, y, level) -> engine.Rows:
         """Matchings of all items; at most ``threads`` run at a time."""
+        if x.ndim == 3 and engine.direct(x):
+            return engine.direct_rows(x, y, level, self.border)
         stack = _stack(x, level, self.border)
         if self.cache.worthwhile(y):
             return self.cache.match_rows(stack, y, level, self.border, threads=self.threads)

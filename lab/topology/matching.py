@@ -60,7 +60,8 @@ class Matching:
     """The Betti matching of one prediction with one label.
 
     ``matched[d]`` are :class:`Pairs`, ``unmatched_prediction[d]`` and ``unmatched_label[d]`` are :class:`Bars`;
-    ``essential`` is the pair of components that never end, matched with each other and in no other list.
+    ``essential`` is the pair of components that never end, matched with each other and in no other list;
+    ``counts_essential`` says whether the chosen convention counts it in the loss.
     """
 
     matched: tuple[Pairs, ...]
@@ -71,6 +72,7 @@ class Matching:
     label: Tensor
     filtration: str = "superlevel"
     border: str | None = None
+    counts_essential: bool = False
     rows: engine.Rows = field(repr=False, default=None)
 
     @property
@@ -92,17 +94,17 @@ class Matching:
         }
         return pd.DataFrame(table, index=pd.Index([NAMES[d] for d in self.dimensions], name="features"))
 
-    def loss(self, *, essential: bool = False) -> Tensor:
+    def loss(self, *, essential: bool | None = None) -> Tensor:
         r"""The Betti matching loss of this pair, differentiable: :math:`\sum_d \sum_{\text{matched}} 2 |\beta -
         \beta'|^2 + \sum_{\text{unmatched}} (\text{birth} - \text{death})^2`; ``essential`` adds the endless pair's
-        births."""
+        births; by default the convention decides."""
         total = 0.0
         for d in self.dimensions:
             mine, theirs = self.matched[d].prediction, self.matched[d].label
             total = total + 2 * ((mine.birth - theirs.birth) ** 2 + (mine.death - theirs.death) ** 2).sum()
             for bars in (self.unmatched_prediction[d], self.unmatched_label[d]):
                 total = total + ((bars.birth - bars.death) ** 2).sum()
-        if essential:
+        if self.counts_essential if essential is None else essential:
             total = total + 2 * ((self.essential.prediction.birth - self.essential.label.birth) ** 2).sum()
         return total
 
@@ -130,7 +132,7 @@ class Matching:
         """Write images, rows and options to one ``.npz`` file."""
         arrays = {"prediction": self.prediction.detach().cpu().numpy(), "label": self.label.detach().cpu().numpy()}
         arrays |= {"cells": self.rows.cells, "voxels": self.rows.voxels, "counts": self.rows.counts}
-        options = np.array([self.filtration, self.border or ""])
+        options = np.array([self.filtration, self.border or "", "essential" if self.counts_essential else ""])
         target = Path(path).with_suffix(".npz")
         partial = target.with_name(target.name + ".part")
         with partial.open("wb") as stream:
@@ -141,10 +143,11 @@ class Matching:
     def load(path: str | Path) -> Matching:
         """Read what :meth:`save` wrote."""
         with np.load(Path(path).with_suffix(".npz"), allow_pickle=False) as stored:
-            filtration, border = (str(word) for word in stored["options"])
+            filtration, border, essential = (*(str(word) for word in stored["options"]), "")[:3]
             rows = engine.Rows(stored["cells"], stored["voxels"], stored["counts"])
             prediction, label = torch.from_numpy(stored["prediction"]), torch.from_numpy(stored["label"])
-        return _matching(prediction, label, rows, filtration, border or None, prediction.ndim - 1)
+        chosen = images.Convention(filtration, border or None, bool(essential))
+        return _matching(prediction, label, rows, chosen, prediction.ndim - 1)
 
 
 def match(prediction, label, *, filtration: str = "superlevel", border: str | None = None,
@@ -152,14 +155,14 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
     """Match the features of one prediction with those of one label.
 
     Args:
-        prediction: image with 1 to 3 axes, numpy or torch, any real dtype and layout. All axes are space: a batch goes
-            to
-            :func:`match_batch`.
+        prediction: image with 1 to 3 axes, numpy or torch, any real dtype and layout. All axes are space: a batch
+            goes to :func:`match_batch`.
         label: image of the same shape; a binary mask, or any other image.
         filtration: ``"superlevel"`` (high values enter first, for probabilities) or ``"sublevel"``.
         border: ``None`` or ``"foreground"`` (see :mod:`lab.topology.images`).
         max_dimension: leave out features of higher dimension (0 components, 1 loops, 2 cavities).
-        convention: ``"betti-matching-3d"`` or ``"betti-matching-2d"`` instead of ``filtration`` and ``border``.
+        convention: a published code's choices by name (``lab.topology.images.CONVENTIONS``) instead of ``filtration``
+            and ``border``: ``"betti-matching-3d"`` or ``"betti-matching-2d"``, whose loss counts the endless pair.
 
     Returns:
         ``Matching``; births and deaths are values of the images, differentiable with respect to both.
@@ -168,15 +171,13 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
         ValueError: shapes differ, NaN, infinite values, no voxel, wrong number of axes, unknown option.
         TypeError: complex values, or no numbers.
     """
-    filtration, border = _options(filtration, border, convention)
+    chosen = images.chosen(filtration, border, convention)
+    filtration, border = chosen.filtration, chosen.border
     prediction, label = images.image("prediction", prediction), images.image("label", label)
     checks.same_shape("prediction", prediction, "label", label)
     top = prediction.ndim - 1
     top = checks.integer("max_dimension", top if max_dimension is None else max_dimension, low=0, high=top)
-    rows = engine.match_rows(
-        images.sublevel(prediction, filtration, border)[None], images.sublevel(label, filtration, border)[None]
-    )
-    return _matching(prediction, label, rows, filtration, border, top)
+    return _matching(prediction, label, _rows(prediction, label, filtration, border), chosen, top)
 
 
 def match_batch(predictions, labels, *, threads: int | None = None, filtration: str = "superlevel",
@@ -191,7 +192,8 @@ def match_batch(predictions, labels, *, threads: int | None = None, filtration: 
     Returns:
         one ``Matching`` a pair, equal to what :func:`match` gives. Further arguments and refusals as there.
     """
-    filtration, border = _options(filtration, border, convention)
+    chosen = images.chosen(filtration, border, convention)
+    filtration, border = chosen.filtration, chosen.border
     predictions, labels = _items("predictions", predictions), _items("labels", labels)
     if len(predictions) != len(labels):
         raise ValueError(f"predictions and labels must be as many, got {len(predictions)} and {len(labels)}")
@@ -203,20 +205,18 @@ def match_batch(predictions, labels, *, threads: int | None = None, filtration: 
         tops.append(checks.integer("max_dimension", top if max_dimension is None else max_dimension, low=0, high=top))
 
     def one(k):
-        a, b = images.sublevel(predictions[k], filtration, border), images.sublevel(labels[k], filtration, border)
-        return engine.match_rows(a[None], b[None], threads=1)
+        return _rows(predictions[k], labels[k], filtration, border)
 
     ks = range(len(predictions))
     found = map(one, ks) if workers == 1 else engine.pool(workers).map(one, ks)
-    return [_matching(predictions[k], labels[k], rows, filtration, border, tops[k]) for k, rows in enumerate(found)]
+    return [_matching(predictions[k], labels[k], rows, chosen, tops[k]) for k, rows in enumerate(found)]
 
 
-def _options(filtration, border, convention):
-    if convention is not None:
-        chosen = images.convention(convention)
-        return chosen.filtration, chosen.border
-    images.check_options(filtration, border)
-    return filtration, border
+def _rows(prediction, label, filtration, border) -> engine.Rows:
+    if prediction.ndim == 2 and engine.direct(prediction):
+        return engine.direct_rows(prediction[None], label[None], filtration, border)
+    a, b = images.sublevel(prediction, filtration, border), images.sublevel(label, filtration, border)
+    return engine.match_rows(a[None], b[None], threads=1)
 
 
 def _items(name, value) -> list[Tensor]:
@@ -229,7 +229,8 @@ def _items(name, value) -> list[Tensor]:
     return [images.image(f"{name}[{k}]", item) for k, item in enumerate(value)]
 
 
-def _matching(prediction, label, rows, filtration, border, top) -> Matching:
+def _matching(prediction, label, rows, chosen, top) -> Matching:
+    filtration, border = chosen.filtration, chosen.border
     shape = tuple(prediction.shape)
     cells, voxels = torch.from_numpy(rows.cells), torch.from_numpy(rows.voxels).clone()
     first = [images.first_voxel(x[None], filtration).cpu() for x in (prediction, label)]
@@ -252,4 +253,6 @@ def _matching(prediction, label, rows, filtration, border, top) -> Matching:
     sides = ((first[0], mine, "prediction"), (first[1], theirs, "label"))
     cell = (lambda voxel: voxel) if border is None else torch.zeros_like  # a frame's first voxel is its corner
     forever = Pairs(*(endless(cell(voxel), voxel, level, filtration, side) for voxel, level, side in sides))
-    return Matching(tuple(matched), tuple(extra), tuple(missing), forever, prediction, label, filtration, border, rows)
+    return Matching(
+        tuple(matched), tuple(extra), tuple(missing), forever, prediction, label, filtration, border, chosen.essential, rows
+    )

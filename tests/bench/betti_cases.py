@@ -183,21 +183,58 @@ def all_rows(files: list[str], rounds: int = 5) -> list[frame.Row]:
     return rows + [barcode_ratio(kind, n, 3.0, 1.5, rounds) for kind, n in (("seg", 256), ("seg", 1024), ("noise", 512))]
 
 
-def peer_loss_module():
-    """The peer's ``betti_matching_loss`` under a synthetic parent, so that its other losses need not import."""
+def peer_loss_module(loss: str = "betti_matching"):
+    """The peer's module of one loss under a synthetic parent, so that its other losses need not import."""
     root = Path(importlib.util.find_spec("topolosses").submodule_search_locations[0]) / "losses"
     for name, path in (
         ("topolosses_alone", root.parent), ("topolosses_alone.losses", root),
-        ("topolosses_alone.losses.betti_matching", root / "betti_matching"),
-        ("topolosses_alone.losses.betti_matching.src", root / "betti_matching" / "src"),
+        (f"topolosses_alone.losses.{loss}", root / loss), (f"topolosses_alone.losses.{loss}.src", root / loss / "src"),
     ):
         package = types.ModuleType(name)
         package.__path__ = [str(path)]
         sys.modules.setdefault(name, package)
-    name = "topolosses_alone.losses.betti_matching.src.betti_matching"
-    sys.modules[name] = peers.topolosses()
-    sys.modules["topolosses_alone.losses.betti_matching.src"].betti_matching = sys.modules[name]
-    return importlib.import_module("topolosses_alone.losses.betti_matching.src.betti_matching_loss")
+    if loss == "betti_matching":
+        name = "topolosses_alone.losses.betti_matching.src.betti_matching"
+        sys.modules[name] = peers.topolosses()
+        sys.modules["topolosses_alone.losses.betti_matching.src"].betti_matching = sys.modules[name]
+    return importlib.import_module(f"topolosses_alone.losses.{loss}.src.{loss}_loss")
+
+
+def _topograph():
+    """The peer's Topograph loss alone, the foreground connected through 4 neighbours as everywhere here. It compares
+    classes by argmax, so that it needs a channel for the background."""
+    import torch
+
+    loss = peer_loss_module("topograph").TopographLoss(use_base_loss=False, alpha=1.0, eight_connectivity=False)
+    return lambda x, y: loss(torch.cat([1 - x, x], 1), torch.cat([1 - y, y], 1))
+
+
+def topograph(predictions, labels) -> list[float]:
+    """The Topograph loss (Lux et al., 2024) of each pair of images (height, width)."""
+    import torch
+
+    torch.set_num_threads(1)
+    loss = _topograph()
+    pairs = [[torch.tensor(np.asarray(each, np.float32))[None, None] for each in pair] for pair in zip(predictions, labels)]
+    return [float(loss(*pair)) for pair in pairs]
+
+
+def topograph_ratio(items: int = 32, size: int = 64, rounds: int = 5):
+    """CPU time of the Topograph loss and its backward over that of Betti matching; two different losses."""
+    import torch
+
+    from lab.kernels import timing
+    from lab.topology import BettiMatchingLoss
+
+    torch.set_num_threads(1)
+    cases = [segmentation(size, seed) for seed in range(items)]
+    x, y = (torch.tensor(np.stack([-case[k] for case in cases])[:, None], dtype=torch.float32) for k in (0, 1))
+    run = lambda loss: loss(x.clone().requires_grad_(), y).backward()  # noqa: E731
+    mine, peer = BettiMatchingLoss(threads=1), _topograph()
+    found = timing.alternate(
+        lambda: run(mine), lambda: run(peer), compare=lambda *_: 0.0, tolerance=0.0, rounds=rounds
+    )
+    return found.low, found.ratio, found.high
 
 
 def memory(kind: str, size: int) -> dict:

@@ -95,9 +95,7 @@ def _survivors(up, across):
             free_right[y] = unused & ((before[y] != BELOW) | (x == 0))
         free_right[width - 1] = 0
         if used + 2 * width > len(edges):
-            grown = np.empty(2 * len(edges) + 2 * width, np.int32)
-            grown[:used] = edges[:used]
-            edges = grown
+            edges = _longer(edges, used, 2 * width)
         base = 2 * x * width
         for y in range(width):
             edges[used] = base + 2 * y
@@ -123,9 +121,7 @@ def voxel_basins(up, height, width):
         y = width - 1
         mask[y] = (row[y] == 0) | ((row[y] == DOWN) & (below[y] == UP))
         if count + width > len(roots):
-            grown = np.empty(2 * len(roots) + width, np.int32)
-            grown[:count] = roots[:count]
-            roots = grown
+            roots = _longer(roots, count, width)
         for y in range(width):
             roots[count] = x * width + y
             count += mask[y]
@@ -155,8 +151,8 @@ def square_basins(across, height, width):
     0 is the outside and has the root -1."""
     size = height * width
     basin = np.full(size + width, -1, np.int32)
-    basin[:width] = 0
-    basin[size:] = 0
+    for y in range(width):
+        basin[y] = basin[size + y] = 0
     roots = np.empty(max(64, size // 16), np.int32)
     roots[0] = -1
     count = 1
@@ -164,9 +160,7 @@ def square_basins(across, height, width):
         row = across[x * width : (x + 1) * width]
         above = across[max(x - 1, 0) * width :]
         if count + width > len(roots):
-            grown = np.empty(2 * len(roots) + width, np.int32)
-            grown[:count] = roots[:count]
-            roots = grown
+            roots = _longer(roots, count, width)
         for y in range(width - 1):
             roots[count] = x * width + y
             count += (row[y] == 0) | ((row[y] == ABOVE) & (above[y] == BELOW) & (x > 0))
@@ -205,9 +199,7 @@ def voxels_below_target(g, up, height, width):
     top = g.max()
     for x in range(height):
         if used + width > len(found):
-            grown = np.empty(2 * len(found) + width, np.int32)
-            grown[:used] = found[:used]
-            found = grown
+            found = _longer(found, used, width)
         row, code = g[x * width : (x + 1) * width], up[x * width : (x + 1) * width]
         over = g[max(x - 1, 0) * width :]
         under = g[min(x + 1, height - 1) * width :]
@@ -248,9 +240,7 @@ def squares_above_target(g, across, height, width):
             bottom = min(bottom, g[x * width + y])
     for x in range(height - 1):
         if used + width > len(found):
-            grown = np.empty(2 * len(found) + width, np.int32)
-            grown[:used] = found[:used]
-            found = grown
+            found = _longer(found, used, width)
         row, code = g[x * width : (x + 1) * width], across[x * width : (x + 1) * width]
         over = g[max(x - 1, 0) * width :]
         under = g[min(x + 1, height - 1) * width :]
@@ -268,3 +258,13 @@ def squares_above_target(g, across, height, width):
             found[used] = x * width + y
             used += mask[y]
     return found[:used]
+
+
+@njit(cache=True, nogil=True)
+def _longer(found, used, room):
+    """An array twice as long and ``room`` more, with the first ``used`` places kept. A loop, since assigning a slice
+    compiles the words of its error message too, which takes longer than the rest of a pass."""
+    result = np.empty(2 * len(found) + room, np.int32)
+    for k in range(used):
+        result[k] = found[k]
+    return result

@@ -49,16 +49,15 @@ def match_images(predictions, labels):
     cells = np.empty((64, 4), np.int64)
     used = 0
     for item in range(items):
-        done, rows, found = match_one(predictions[item], labels[item], True)
-        if not done:
-            done, rows, found = match_one(predictions[item], labels[item], False)
-        if used + len(rows) > len(cells):
-            grown = np.empty((2 * (used + len(rows)), 4), np.int64)
-            grown[:used] = cells[:used]
-            cells = grown
-        cells[used : used + len(rows)] = rows
+        for local in (True, False):  # a variable, so that both ways are compiled once
+            done, rows, found = match_one(predictions[item], labels[item], local)
+            if done:
+                break
+        cells = _appended(cells, used, rows)
         used += len(rows)
-        counts[item] = found
+        for d in range(2):
+            for kind in range(3):
+                counts[item, d, kind] = found[d, kind]
     cells = cells[:used].copy()
     voxels = np.full((used, 4), -1, np.int64)
     row = 0
@@ -79,16 +78,11 @@ def barcode_images(images):
     cells = np.empty((64, 2), np.int64)
     used = 0
     for item in range(items):
-        bars, holes = plain_bars(images[item], True)
-        rows = len(holes) + len(bars)
-        if used + rows > len(cells):
-            grown = np.empty((2 * (used + rows), 2), np.int64)
-            grown[:used] = cells[:used]
-            cells = grown
-        cells[used : used + len(bars)] = bars
-        cells[used + len(bars) : used + rows] = holes
-        used += rows
-        counts[item, 0], counts[item, 1] = len(bars), len(holes)
+        parts = plain_bars(images[item])
+        for d in range(2):
+            cells = _appended(cells, used, parts[d])
+            used += len(parts[d])
+            counts[item, d] = len(parts[d])
     cells = cells[:used].copy()
     voxels = np.empty((used, 2), np.int64)
     row = 0
@@ -104,13 +98,28 @@ def barcode_images(images):
 @njit(cache=True, nogil=True)
 def match_known(a, b, side):
     """:func:`match_images` of one pair of images whose label's ``side = prepare(b, True)`` is known."""
-    done, rows, counts = match_prepared(a, b, side, True)
+    done, rows, counts = match_prepared(a, b, side, np.bool_(True))
     if not done:
-        done, rows, counts = match_one(a, b, False)
+        done, rows, counts = match_one(a, b, np.bool_(False))
     cells = rows.astype(np.int64)
     voxels = np.full(cells.shape, -1, np.int64)
     _fill_voxels(a.ravel(), b.ravel(), a.shape[1], cells, voxels, counts)
     return cells, voxels, counts.reshape(1, 2, 3)
+
+
+@njit(cache=True, nogil=True)
+def _appended(cells, used, rows):
+    """``cells`` with ``rows`` behind its first ``used`` rows; a longer array where they have no room."""
+    if used + len(rows) > len(cells):
+        longer = np.empty((2 * (used + len(rows)), cells.shape[1]), np.int64)
+        for k in range(used):
+            for column in range(cells.shape[1]):
+                longer[k, column] = cells[k, column]
+        cells = longer
+    for k in range(len(rows)):
+        for column in range(cells.shape[1]):
+            cells[used + k, column] = rows[k, column]
+    return cells
 
 
 @njit(cache=True, nogil=True)
@@ -199,7 +208,7 @@ def match_prepared(a, b, side, local):
     partners = _join(ends, images_a, images_b, height * width)
 
     rows = np.full((len(bars_a) + len(bars_b) + len(holes_a) + len(holes_b), 4), -1, np.int32)
-    used = _emit(rows, 0, counts[0], bars_a, bars_b, mates)
+    used = _emit(rows, np.int64(0), counts[0], bars_a, bars_b, mates)
     used = _emit(rows, used, counts[1], holes_a, holes_b, partners)
     return True, rows[:used], counts
 

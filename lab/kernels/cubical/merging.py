@@ -31,11 +31,11 @@ WALK = 6  # a pass may walk this many times the image
 
 
 @njit(cache=True, nogil=True)
-def plain_bars(f, local):
+def plain_bars(f):
     """Bars of positive length of the image ``f``: rows (voxel, edge) and rows (edge, square)."""
     height, width = f.shape
     flat = f.ravel()
-    up, across, edges = contract(f, local)
+    up, across, edges = contract(f, np.bool_(True))
     order, levels = _ordered(flat, width, edges)
     basin, roots = square_basins(across, height, width)
     sides = _edge_squares(edges, basin, width)
