@@ -70,12 +70,15 @@ class Batch:
                 if executor == "local":
                     stack.enter_context(self._zygote())
                 pool = stack.enter_context(ThreadPoolExecutor(max_workers=slots, thread_name_prefix="lab-driver"))
-                futures = [pool.submit(self._one, plan, emit, execute) for plan in self.waiting]
                 try:
-                    for future in futures:
-                        run = future.result()
-                        if run is not None:
-                            found[run.id] = run
+                    # what another driver is at comes last: by then it is done, or its driver is gone
+                    for wait in (False, True):
+                        waiting = [plan for plan in self.waiting if plan.run_id not in found]
+                        futures = [pool.submit(self._one, plan, emit, execute, wait) for plan in waiting]
+                        for future in futures:
+                            run = future.result()
+                            if run is not None:
+                                found[run.id] = run
                 except BaseException:
                     self.stop()
                     raise
@@ -105,9 +108,13 @@ class Batch:
                 if before is not None:
                     os.environ[SOCKET] = before
 
-    def _one(self, plan, emit, execute):
+    def _one(self, plan, emit, execute, wait):
         if self._stopped.is_set():
             return None
+        if not wait:
+            with self.store.lock(plan.run_id, wait=False) as free:
+                if not free:
+                    return None
         control = self._controls[plan.run_id] = Control()
         try:
             run = execute(plan, store=self.store, limits=self.limits, force=self.force, emit=emit, control=control)

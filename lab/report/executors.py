@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lab.report.jobs import Control, Event
 from lab.report.run import Limits, Plan, answering, execute
-from lab.report.store import Run, Store, StoreError
+from lab.report.store import Run, Store, StoreError, writing
 
 Executor = Callable[..., Run]
 NAMES = ("local", "process", "dask")
@@ -119,21 +119,22 @@ class _Dask:
         self.client = client
 
     def __call__(self, plan, *, store, limits, force=False, emit=lambda event: None, control):
-        if not force and (run := answering(plan, store)):
-            return run
-        emit(Event("started", plan.run_id))
-        future = self.client.submit(
-            remote, plan.to_dict(), asdict(limits), key=f"{plan.run_id}-{os.urandom(4).hex()}", pure=False, retries=3
-        )
-        gone = threading.Event()
-        control.attach(lambda: (gone.set(), future.cancel(force=True)))
-        packed = _result(future, gone)
-        if packed is None:
-            raise InterruptedError(f"run {plan.run_id} was cancelled")
         store.prepare()
-        with store.lock(plan.run_id), store.work(plan.run_id) as folder:
-            unpack(packed, folder)
-            return store.publish(folder, plan.run_id)
+        with writing(f"the store {store.runs}"), store.lock(plan.run_id):
+            if not force and (run := answering(plan, store)):
+                return run
+            emit(Event("started", plan.run_id))
+            future = self.client.submit(
+                remote, plan.to_dict(), asdict(limits), key=f"{plan.run_id}-{os.urandom(4).hex()}", pure=False, retries=3
+            )
+            gone = threading.Event()
+            control.attach(lambda: (gone.set(), future.cancel(force=True)))
+            packed = _result(future, gone)
+            if packed is None:
+                raise InterruptedError(f"run {plan.run_id} was cancelled")
+            with store.work(plan.run_id) as folder:
+                unpack(packed, folder)
+                return store.publish(folder, plan.run_id)
 
 
 def _result(future, gone):

@@ -198,10 +198,9 @@ def _range(name, given):
         values = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
     else:
         values = [low + (high - low) * step / (steps - 1) for step in range(steps)]
-    return [
-        int(value) if isinstance(given["from"], int) and isinstance(given["to"], int) and value == int(value) else value
-        for value in values
-    ]
+    whole = isinstance(given["from"], int) and isinstance(given["to"], int)
+    values = [float(f"{value:.14g}") for value in values]  # 0.3, not 0.30000000000000004
+    return [int(value) if whole and value == int(value) else value for value in values]
 
 
 def _ends(name, given, more=()):

@@ -161,6 +161,33 @@ def test_two_drivers_of_one_store_execute_a_run_once(notebook, store, tmp_path):
     assert [run.id for run in found] == [wanted.run_id] * 2
 
 
+def test_a_driver_leaves_what_another_is_at_for_the_end(notebook, store):
+    path = notebook("n: int = 0", "import lab\nlab.report.record('n', n)")
+    plans, order = [plan(path, {"n": n}) for n in range(3)], []
+
+    def finished(event):
+        if event.kind == "finished":
+            order.append(event.run_id)
+            if len(order) == 2:
+                release.set()
+
+    release, held = threading.Event(), threading.Event()
+
+    def other_driver():
+        with store.lock(plans[0].run_id):
+            held.set()
+            release.wait(60)
+
+    store.prepare()
+    thread = threading.Thread(target=other_driver)
+    thread.start()
+    held.wait()
+    runs = Batch(plans, store=store).run(jobs=1, emit=finished)
+    thread.join()
+    assert order == [plans[1].run_id, plans[2].run_id, plans[0].run_id]
+    assert [run.metrics for run in runs] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
 def test_a_store_that_cannot_be_written_is_refused_in_words(notebook, tmp_path, store):
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="cannot be written.*LAB_DATA"):

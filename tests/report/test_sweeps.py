@@ -31,6 +31,9 @@ def test_grid_zip_list_and_seeds_multiply(path):
     assert found[0] == {"kind": "b", "n": 1, "rate": 0.5, "seed": 0}
     assert points(path, list=[{"n": 1}, {"n": 2, "kind": "c"}]) == [{"n": 1}, {"n": 2, "kind": "c"}]
     assert [point["n"] for point in points(path, grid={"n": {"from": 0, "to": 10, "steps": 3}})] == [0, 5, 10]
+    assert [point["rate"] for point in points(path, grid={"rate": {"from": 0.1, "to": 0.5, "steps": 5}})] == [
+        *(0.1, 0.2, 0.3, 0.4, 0.5)
+    ]
     logarithmic = [
         point["rate"] for point in points(path, grid={"rate": {"from": 0.01, "to": 1, "steps": 3, "log": True}})
     ]
