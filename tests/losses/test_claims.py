@@ -68,11 +68,28 @@ comp_sum_gamma, ridge, entropy = comp_sum.gamma_tau, aggregate.interpolated_ridg
 ordering_loss, slopes, fit = groco.group_ordering_loss, meco.gaussian_slopes, correctness_calibration.fit_calibrator
 surrogate = target_surrogates.target_surrogate
 
+def _always_bags(x, bags, means, rho):
+    return ridge(x, bags, means, min(rho, 0.02))
+
+
+def _clean_bags_only(y, bags, epsilon, clip, seed=0):
+    return y[bags].mean(1)
+
+
+def _same_for_every_size(seed, rhos, *, k, **options):
+    return simulated(seed, rhos, k=2, **options)
+
+
+simulated = aggregate.simulate
+
 SWITCHED_OFF = [
     ("comp-sum.consistency-bound", comp_sum, "gamma_tau", _half_the_bound),
     ("ensloss.every-draw-is-convex-and-calibrated", ensloss, "sample_calibrated_derivatives", _unsorted_draws),
     ("ldr.adaptive-temperature-solves-the-inner-problem", ldr, "adaptive_temperature", _one_temperature),
     ("aggregate.bias-and-variance", aggregate, "interpolated_ridge", _bag_loss_only),
+    ("aggregate.interpolation-wins", aggregate, "interpolated_ridge", _always_bags),
+    ("aggregate.risk-grows-with-bag-size", aggregate, "simulate", _same_for_every_size),
+    ("aggregate.optimal-bag-size", aggregate, "private_bag_means", _clean_bags_only),
     ("contrastive-temperature.entropy-grows", contrastive_temperature, "penalty_entropy", _one_hardness),
     ("groco.loss-counts-misordered", groco, "group_ordering_loss", _groups_exchanged),
     ("meco.landscape", meco, "gaussian_slopes", _noise_contrast_only),
@@ -81,12 +98,15 @@ SWITCHED_OFF = [
     ("pulaski.energy-distance", pulaski, "energy_set_distance", _mean_distance_only),
 ]
 
+NEEDS_MORE_SEEDS = ("aggregate.interpolation-wins", "aggregate.optimal-bag-size")  # than a smoke run takes
+
 
 @pytest.mark.parametrize(("claim", "module", "name", "off"), SWITCHED_OFF, ids=[row[0] for row in SWITCHED_OFF])
 def test_statement_does_not_hold_when_its_method_is_switched_off(monkeypatch, claim, module, name, off):
-    assert claims.measure(claim, budget="smoke").holds
+    options = {"budget": "default", "seeds": 10} if claim in NEEDS_MORE_SEEDS else {"budget": "smoke"}
+    assert claims.measure(claim, **options).holds
     monkeypatch.setattr(module, name, off)
-    assert not claims.measure(claim, budget="smoke").holds
+    assert not claims.measure(claim, **options).holds
 
 
 def test_naive_bayes_needs_fewer_samples_only_if_it_is_naive_bayes(monkeypatch):
@@ -105,6 +125,16 @@ def test_naive_bayes_loses_its_advantage_with_few_labels_when_labels_are_shuffle
     x = torch.cat([means[y] + 0.2 * torch.randn(600, 8, generator=generator), torch.randn(600, 60, generator=generator)], 1)
     shuffled = y[torch.randperm(len(y), generator=generator)]
     found = [claims.measure("generative-classifier.few-shot", data=_table(x, labels), budget="smoke") for labels in (y, shuffled)]
+    assert [one.holds for one in found] == [True, False]
+
+
+def test_temperatures_follow_the_noise_only_where_labels_mean_something(monkeypatch):
+    monkeypatch.setattr(ldr, "scale", lambda budget, seeds: {"seeds": tuple(range(4)), "epochs": 15})
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(300) % 4
+    x = 3 * torch.randn(4, 6, generator=generator)[y] + torch.randn(300, 6, generator=generator)
+    shuffled = y[torch.randperm(300, generator=generator)]
+    found = [claims.measure("ldr.temperature-follows-noise", data=_table(x, labels)) for labels in (y, shuffled)]
     assert [one.holds for one in found] == [True, False]
 
 

@@ -27,4 +27,4 @@ def draw(tau, classes, excess, theme):
     numbers = {
         f"bound on the excess error at tau = {t:g}": round(float(gamma_tau(excess, t, classes)), 4) for t in taus
     }
-    return figures.comp_sum_curves(taus, theme=theme), figures.consistency_bounds(taus, classes, theme=theme), numbers
+    return figures.comp_sum_curves(taus, theme=theme), figures.consistency_bounds(taus, classes, excess, theme=theme), numbers

@@ -33,20 +33,30 @@ def comp_sum_curves(taus: Sequence[float], *, theme: str = "light") -> go.Figure
     low, high = min(taus), max(taus)
     title = f"A row that is wrong by 3 costs {at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
     fig = figure(*traces, theme=theme, title=title, x="margin z_y - z_j (nats)", y="loss")
-    return fig.update_yaxes(range=[0, 8])
+    return fig.update_yaxes(range=[-0.2, 8])
 
 
-def consistency_bounds(taus: Sequence[float], classes: int, *, theme: str = "light") -> go.Figure:
-    """Gamma_tau: the largest zero-one excess risk at a surrogate excess risk, one curve a tau."""
+def consistency_bounds(taus: Sequence[float], classes: int, at_excess: float = 0.01, *, theme: str = "light") -> go.Figure:
+    """Gamma_tau: the largest zero-one excess risk at a surrogate excess risk, one curve a tau; ``at_excess`` is marked."""
     c = colours(theme)
     excess = torch.logspace(-4, 0, 121, dtype=torch.float64)
     traces, at = [], {}
     for k, tau in enumerate(taus):
         bound = gamma_tau(excess, tau, classes)
-        at[tau] = float(gamma_tau(0.01, tau, classes))
+        at[tau] = float(gamma_tau(at_excess, tau, classes))
         line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
         traces.append(go.Scatter(x=excess.tolist(), y=bound.tolist(), name=f"tau = {tau:g}", mode="lines", line=line))
     best = min(at, key=at.get)
-    title = f"{classes} classes: an excess of 0.01 bounds the error by {at[best]:.3f} (tau = {best:g}) to {max(at.values()):.3f}"
+    traces.append(
+        go.Scatter(
+            x=[at_excess] * len(at), y=list(at.values()), mode="markers", marker={"size": 9, "color": c.reference},
+            showlegend=False, hovertemplate="excess %{x:g}: bound %{y:.4f}<extra></extra>",
+        )
+    )  # fmt: skip
+    title = (
+        f"{classes} classes: an excess of {at_excess:g} bounds the error by {at[best]:.3f} (tau = {best:g}) "
+        f"to {max(at.values()):.3f}"
+    )
     fig = figure(*traces, theme=theme, title=title, x="excess surrogate risk", y="bound on the excess zero-one risk")
-    return fig.update_xaxes(type="log").update_yaxes(range=[0, 1.02])
+    fig.add_vline(x=at_excess, line={"color": c.muted, "dash": "dot", "width": 1})
+    return fig.update_xaxes(type="log", exponentformat="power", dtick=1).update_yaxes(range=[-0.03, 1.03])

@@ -45,11 +45,12 @@ def pair_pulls(
     colour = [c.label if k < n - positives else c.holds for k in range(n)]
     strongest = max(range(n), key=lambda k: abs(pull[k]))
     share = float(ordered(s.detach(), positives))
-    bars = go.Bar(x=names, y=pull, marker={"color": colour}, showlegend=False)
+    bars = go.Bar(x=pull, y=names, orientation="h", marker={"color": colour}, showlegend=False)
     title = (
         f"Loss {float(loss.detach()):.3f}, {share:.0%} of pairs in order: the strongest pull is on {names[strongest]}"
     )
-    return figure(bars, theme=theme, title=title, x="pair", y="pull on its similarity")
+    fig = figure(bars, theme=theme, title=title, x="pull on its similarity", y="pair")
+    return fig.update_yaxes(autorange="reversed")
 
 
 def pair_names(n: int, positives: int) -> list[str]:
