@@ -35,6 +35,7 @@ _PLACES = {
     ),
     "edits": ("AddDimensions", "RotateImages", "ShuffleFeatures", "LabelNoise", "FewerLabels", "price", "hardest"),
     "routes": ("Estimates", "estimates"),
+    "scale": ("large_law", "large_bits"),
     "bitmap": ("BitMap", "bit_map"),
     "neighbours": ("bound_2023", "prequential_bits", "leave_one_out_loss"),
 }

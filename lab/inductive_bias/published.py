@@ -3,7 +3,8 @@
 Kept as what the exact law is compared with. Its steps: RBF of width one and amplitude one; ``alpha = K^-1 Y`` and
 ``A = K^-1 K_t*`` by Adam on squared residuals (learning rates 1e-2 and 1e-3, batches of rows, many epochs); draws
 ``K_*t alpha + sqrtm(K_** - K_*t A) z``; ``scipy.stats.ncx2.fit`` with location zero; ``-logcdf``, and Sankaran's normal
-approximation where that overflows. Networks are trained one after the other (:func:`train_in_turn`). Three traits make it fail in silence: Adam does not converge where ``K`` is
+approximation where that overflows. Networks are trained one after the other (:func:`train_in_turn`). Three traits of the
+kernel route make it fail in silence: Adam does not converge where ``K`` is
 ill-conditioned, so that the covariance it implies is not symmetric; SciPy's fit often stops far from the optimum and
 changes with the unit of the losses; and ``logcdf`` is ``log(cdf)``, which is ``-inf`` from about 530 nats.
 

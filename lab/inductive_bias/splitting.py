@@ -77,8 +77,10 @@ def _summary(logs, eps, state, meta):
 
     runs = len(logs)
     spread = float(logs.std())
-    # each run is unbiased for P and nearly log-normal: log P = mean + variance / 2
-    log_p = min(float(logs.mean()) + spread**2 / 2, 0.0)
+    # each run is unbiased for P; where the runs agree, log P = mean + variance / 2 of nearly log-normal runs, and where one
+    # lost its way the mean of P itself does not follow it
+    mean_p = float(torch.logsumexp(logs, 0)) - math.log(runs)
+    log_p = min(float(logs.mean()) + spread**2 / 2 if spread < 2.0 else mean_p, 0.0)
     quantile = float(student.ppf(0.975, runs - 1))
     half = math.hypot(quantile * spread / math.sqrt(runs), 1.96 * spread**2 / math.sqrt(2 * (runs - 1)))
     # the spread of few runs may be small by chance; particles with twice the variance of independent ones set its floor
@@ -90,9 +92,9 @@ def _summary(logs, eps, state, meta):
     if state.acceptance < 0.02:
         valid = False
         reasons.append(f"moves are hardly ever accepted ({100 * state.acceptance:.1f} %)")
-    if spread > 0.25 * max(-log_p, 4.0):
+    if spread > 0.25 * max(-log_p, 4.0) or half > 0.5 * max(-log_p, 8.0):
         valid = False
-        reasons.append("the runs disagree by more than a quarter of the value")
+        reasons.append("the runs disagree by more than a quarter of the value, or leave an interval as wide as it")
     return Bits(-log_p / LOG2, interval, "splitting", valid, tuple(reasons), eps, meta)
 
 

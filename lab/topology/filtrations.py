@@ -28,9 +28,7 @@ import numpy as np
 import torch
 
 from lab import checks
-from lab.kernels import pairwise
-
-DENSE_POINTS = 4096  # up to here the density of float64 points at themselves keeps its kernel matrix for the gradient
+from lab.topology.densities import codensity, density
 
 
 class Filtration:
@@ -218,6 +216,36 @@ class Graph(Filtration):
         self.size, self.parameters = self.values.shape
         self.edges = _edge_list(edges, self.size)
 
+    @classmethod
+    def many(cls, edges, vertex_values) -> list[Graph]:
+        """A graph for every pair of the two lists, checked together: many small graphs cost little more than one.
+
+        Args:
+            edges: for each graph, integer pairs (E, 2), an int64 array or what :class:`Graph` takes.
+            vertex_values: for each graph, values (V,) or (V, p), floating, with the same p.
+        """
+        edges, values = list(edges), list(vertex_values)
+        if len(edges) != len(values):
+            raise ValueError(f"edges and vertex_values must hold equally many graphs, got {len(edges)} and {len(values)}")
+        plain = all(type(e) is np.ndarray and e.dtype == np.int64 and e.ndim == 2 and e.shape[1] == 2 for e in edges)
+        plain = plain and all(isinstance(v, torch.Tensor) and v.shape[1:] == values[0].shape[1:] for v in values)
+        if not values or not plain or any(v.dtype != values[0].dtype or v.ndim != 2 or not len(v) for v in values):
+            return [cls(*pair) for pair in zip(edges, values)]
+        size = np.array([len(v) for v in values])
+        start = np.concatenate([[0], np.cumsum(size)])
+        joined, counts = np.concatenate(edges), [len(e) for e in edges]
+        owner = np.repeat(np.arange(len(edges)), counts)
+        if len(joined) and not ((joined >= 0) & (joined < size[owner, None])).all():
+            return [cls(*pair) for pair in zip(edges, values)]  # one of them is refused, with its own numbers
+        whole = cls(joined + start[owner, None], torch.cat([v.detach() for v in values]))
+        pieces = np.split(whole.edges - start[owner, None], np.cumsum(counts)[:-1])
+        graphs = []
+        for value, piece in zip(values, pieces):
+            graph = cls.__new__(cls)
+            graph.values, graph.edges, graph.size, graph.parameters = value, piece, len(value), whole.parameters
+            graphs.append(graph)
+        return graphs
+
     @property
     def source(self):
         return self.values
@@ -288,79 +316,6 @@ class Image(Filtration):
 
     def __repr__(self):
         return f"Image({' x '.join(map(str, self.shape))}, {self.parameters} parameters, {self.construction})"
-
-
-def density(x, bandwidth: float = 0.3, at=None) -> torch.Tensor:
-    r"""Gaussian kernel density estimate, differentiable.
-
-    .. math:: \hat p(y) = \frac{1}{n (2\pi h^2)^{d/2}} \sum_i \exp\!\big(-\|y - x_i\|^2 / 2h^2\big)
-
-    Args:
-        x: points (n, d), floating.
-        bandwidth: h > 0, in the unit of the coordinates.
-        at: where to evaluate (m, d); the points themselves if ``None``.
-    """
-    return _log_density(x, bandwidth, at).exp()
-
-
-def codensity(x, bandwidth: float = 0.3, at=None) -> torch.Tensor:
-    """Minus the logarithm of :func:`density`, computed without underflow."""
-    return -_log_density(x, bandwidth, at)
-
-
-def distance_to_measure(x, neighbours: int = 10) -> torch.Tensor:
-    r"""Root mean square distance to the nearest neighbours, the point itself included; differentiable.
-
-    .. math:: d_k(x_i) = \Big(\frac1k \sum_{j \in N_k(i)} \|x_i - x_j\|^2\Big)^{1/2}
-
-    Source: Frederic Chazal, David Cohen-Steiner, Quentin Merigot, 'Geometric inference for probability measures',
-    Foundations of Computational Mathematics 2011.
-    """
-    x = checks.tensor("x", x, ndim=2, floating=True)
-    neighbours = checks.integer("neighbours", neighbours, low=1, high=len(x))
-    nearest = _square_distances(x.detach(), x.detach()).topk(neighbours, largest=False).indices
-    square = (x[:, None] - x[nearest]).square().sum(-1).mean(1)
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
-
-
-def _log_density(x, bandwidth, at):
-    x = checks.tensor("x", x, ndim=2, floating=True)
-    bandwidth = checks.number("bandwidth", bandwidth, low=0.0, open_low=True)
-    scale = math.log(len(x)) + 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
-    if at is None and x.dtype == torch.float64 and len(x) <= DENSE_POINTS:
-        return _OwnLogDensity.apply(x, bandwidth) - scale
-    y = x if at is None else checks.tensor("at", at, shape=(None, x.shape[1]), floating=True).to(x)
-    return pairwise(y, x, kernel="gaussian", reduce="logsumexp", lengthscale=bandwidth) - scale
-
-
-class _OwnLogDensity(torch.autograd.Function):
-    """log sum_j exp(-|x_i - x_j|^2 / 2h^2); with A the softmax rows times the upstream gradient, its gradient is
-    -((A + A^T) 1 x - (A + A^T) x) / h^2: two products instead of a pass over all pairs an operation."""
-
-    @staticmethod
-    def forward(context, x, bandwidth):
-        centred = x - x.mean(0)
-        kernel = _square_distances(centred, centred).mul_(-0.5 / bandwidth**2).exp_()
-        total = kernel.sum(1)  # at least one: the point itself
-        context.save_for_backward(centred, kernel, total)
-        context.bandwidth = bandwidth
-        return total.log()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(context, upstream):
-        centred, kernel, total = context.saved_tensors
-        rows = kernel * (upstream / total)[:, None]
-        both = rows + rows.T
-        return (both @ centred - both.sum(1, keepdim=True) * centred) / context.bandwidth**2, None
-
-
-def _square_distances(y, x):
-    """Squared distances through the product of centred coordinates; a KDE needs no exact zero on the diagonal."""
-    centre = x.detach().mean(0)
-    y, x = y - centre, x - centre
-    return (y.square().sum(1)[:, None] + x.square().sum(1) - 2 * (y @ x.T)).clamp_min(0)
 
 
 def _edge_list(edges, size) -> np.ndarray:

@@ -21,6 +21,7 @@ from lab.topology.filtrations import Graph
 from lab.topology.ranks import multiparameter_landscape, rank
 from lab.topology.signed_measures import SignedMeasure, euler, hilbert, union
 from lab.topology.vectorize import convolution
+from lab.training import initialize
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ class LearnedFiltration(torch.nn.Module):
         self.parameters_of_filtration = checks.choice("parameters", parameters, (1, 2))
         self.line = torch.linspace(0, 1, 36 if parameters == 1 else 6)
         self.bandwidth = 0.08 if parameters == 1 else 0.15
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(checks.integer("seed", seed, low=0))
+        with torch.device("meta"):
             self.first = torch.nn.Linear(4, width)
             self.second = torch.nn.Linear(2 * width, width)
             self.values = torch.nn.Linear(width, parameters)
             self.read = torch.nn.Linear(2 * 36, classes)
+        initialize(self.to_empty(device="cpu"), seed)
 
     def forward(self, edges: torch.Tensor, graph: torch.Tensor, count: int) -> torch.Tensor:
         """Logits (count, classes) of the disjoint union: ``edges`` (E, 2), ``graph`` (V,) the graph of each vertex."""

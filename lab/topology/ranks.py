@@ -25,8 +25,10 @@ import torch
 
 from lab import checks
 from lab.topology import filtrations as fl
+from lab.topology.euler_cells import edge_cells
+from lab.topology.hilbert_cells import function_rips_components
 from lab.topology.rips_loops import collapsed_complex
-from lab.topology.signed_measures import SignedMeasure, edge_cells, function_rips_components
+from lab.topology.signed_measures import SignedMeasure
 from lab.topology.slices import slicer
 
 POINTS = 200

@@ -37,7 +37,8 @@ def function_rips_loops(filtration):
     grade.
     """
     from lab.kernels.flag import cpu
-    from lab.topology.signed_measures import _merged, function_rips_components
+    from lab.topology.euler_cells import merged
+    from lab.topology.hilbert_cells import function_rips_components
 
     n = filtration.size
     order = np.argsort(filtration.f.detach().double().cpu().numpy(), kind="stable")
@@ -60,7 +61,7 @@ def function_rips_loops(filtration):
     )
     ones = np.ones(1, np.int64)
     weight = np.concatenate([weight, -ones.repeat(n), ones.repeat(len(kept)), -sign])
-    return _merged(index, weight)
+    return merged(index, weight)
 
 
 def collapsed_complex(filtration) -> tuple[np.ndarray, np.ndarray]:

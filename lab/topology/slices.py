@@ -17,8 +17,8 @@ import torch
 from lab import checks
 from lab.topology import diagrams
 from lab.topology import filtrations as fl
+from lab.topology.hilbert_cells import function_rips_components
 from lab.topology.rips_loops import collapsed_complex
-from lab.topology.signed_measures import function_rips_components
 
 
 class Slice(fl.Filtration):

@@ -112,10 +112,10 @@ def small_graphs(count: int, target: float, floor: float, rounds: int = 5):
         size = int(r.integers(15, 31))
         edges = np.argwhere(np.triu(r.random((size, size)) < 0.2, 1))
         data.append((edges, r.random((size, 2))))
-    tensors = [(edges, torch.from_numpy(values)) for edges, values in data]
+    lists = [edges for edges, _ in data], [torch.from_numpy(values) for _, values in data]
 
     def ours():
-        return hilbert([Graph(*item) for item in tensors], 0)
+        return hilbert(Graph.many(*lists), 0)
 
     def theirs():
         found = []

@@ -71,6 +71,11 @@ def test_ranking_by_bits_needs_the_labels():
     assert sum(true) / 4 > 0.85 > sum(shuffled) / 4 + 0.2
 
 
+def test_large_bits_are_those_of_the_same_task():
+    assert max(estimate._large_differences((0,), 120).details["in place"]) < 1e-4
+    assert not estimate._large_differences((0,), 120, noise=0.02).holds
+
+
 def test_copies_of_draws_are_not_more_draws():
     found = estimate._sampling_slope(tuple(range(8)), (200, 1600), correlated=True)
     assert not found.holds

@@ -241,7 +241,26 @@ def test_large_tasks_agree_with_small_ones(method):
     if method == "exact":
         assert found.bits == pytest.approx(exact, rel=1e-8)
     else:
-        assert found.interval[0] - 0.02 * exact <= exact <= found.interval[1] + 0.02 * exact
+        assert found.interval[0] - 1e-3 * exact <= exact <= found.interval[1] + 1e-3 * exact
+        assert found.interval[1] - found.interval[0] < 0.01 * exact
+
+
+def test_bits_at_scale_agree_with_the_plain_route():
+    from lab.inductive_bias import large_law
+    from lab.inductive_bias.scale_study import bits_at_scale, image_task
+
+    found = bits_at_scale(120, shares=(0.8,))
+    task = image_task(120, 120)
+    law = KernelSpace(RBF(), noise=0.01).loss_law(task)
+    exact = required_bits(law, float(found["eps"][0])).bits
+    assert task.train_inputs.shape == (120, 784)
+    assert found["bits"][0] == pytest.approx(exact, rel=1e-7)
+    assert abs(found["difference"][1]) < 1e-2
+    assert (found["peak_mb"] > 10).all() and (found["cpu_seconds"] > 0).all()
+    with pytest.raises(ValueError, match="mse"):
+        large_law(KernelSpace(RBF()), Task((np.eye(4), [0, 1, 0, 1]), (np.eye(4), [0, 1, 0, 1]), metric="error"))
+    with pytest.raises(ValueError, match="begin with 'exact'"):
+        bits_at_scale(20, methods=("lanczos",))
 
 
 def test_estimates_hold_every_route_on_the_same_draws():

@@ -186,6 +186,31 @@ def _sampling_slope(seeds, sizes, *, correlated: bool = False) -> Measured:
     return Measured(slope, (slope - half, slope + half), holds, details)
 
 
+@measures("bias.large")
+def large(data, seeds, budget) -> Measured:
+    """Lanczos and the law in place against the plain law, for images of digits of 28 x 28 pixels, at three thresholds."""
+    return _large_differences(seeds, {"smoke": 250, "default": 1500, "full": 10_000}[budget], plain=budget != "full")
+
+
+def _large_differences(seeds, size, *, plain: bool = True, noise: float = 0.01) -> Measured:
+    """``noise`` is that of the plain law alone: another than 0.01 is another task, and must be noticed."""
+    from lab.inductive_bias.scale_study import bits_at_scale, image_task
+
+    lanczos, in_place = [], [0.0]
+    for seed in seeds:
+        frame = bits_at_scale(size, seed=seed)
+        lanczos.append(float(frame["difference"].abs().max()))
+        if plain:
+            exact = frame[frame["method"] == "exact"]
+            law = KernelSpace(RBF(), noise=noise).loss_law(image_task(size, size, seed=seed))
+            reference = required_bits(law, exact["eps"].to_numpy()).bits
+            in_place.append(float(np.abs(exact["bits"].to_numpy() / reference - 1).max()))
+    value = max(lanczos)
+    holds = value < by_id("bias.large").margin and max(in_place) < 1e-4
+    details = {"points": size, "Lanczos by seed": lanczos, "in place": in_place[1:] or "no plain route at this size"}
+    return Measured(value, (min(lanczos), value), holds, details)
+
+
 def extrapolate(law, eps: float, draws: int, seed: int):
     """The published use of a law: draw losses, fit the family, read off the tail."""
     return required_bits(SampleLaw(law.sample(draws, seed=seed)), eps, method="fit")

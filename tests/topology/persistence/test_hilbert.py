@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image, codensity, density, distance_to_measure
+from lab.topology.densities import codensity, density, distance_to_measure
+from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image
 from lab.topology.signed_measures import SignedMeasure, euler, hilbert
 from tests.topology.persistence import oracle
 
@@ -321,3 +322,28 @@ def test_wrong_kinds_are_refused():
         hilbert(torch.zeros(3, 2), 0)
     with pytest.raises(TypeError, match="edges must be integers"):
         Graph([(0.5, 1.0)], torch.zeros(3))
+
+
+def test_many_graphs_are_the_single_graphs_and_bad_ones_are_refused():
+    r = np.random.default_rng(0)
+    edges, values = [], []
+    for size in (1, 5, 9):
+        edges.append(np.argwhere(np.triu(r.random((size, size)) < 0.4, 1)))
+        values.append(torch.from_numpy(r.random((size, 2))))
+    for graph, one, value in zip(Graph.many(edges, values), edges, values):
+        assert graph.edges.tolist() == Graph(one, value).edges.tolist()
+        assert graph.values is value
+    measures = hilbert(Graph.many(edges, values), 0)
+    for measure, one, value in zip(measures, edges, values):
+        single = hilbert(Graph(one, value), 0)
+        assert sorted(measure.index.tolist()) == sorted(single.index.tolist())
+    flat = Graph.many([edges[1].tolist()], [values[1][:, 0]])
+    assert flat[0].parameters == 1 and Graph.many([], []) == []
+    with pytest.raises(ValueError, match=r"vertices 0\.\.4"):
+        Graph.many([edges[0], np.array([[0, 7]])], values[:2])
+    with pytest.raises(ValueError, match="loop"):
+        Graph.many([edges[0], np.array([[2, 2]])], values[:2])
+    with pytest.raises(ValueError, match="NaN"):
+        Graph.many(edges, [values[0], values[1] * np.nan, values[2]])
+    with pytest.raises(ValueError, match="equally many"):
+        Graph.many(edges, values[:2])

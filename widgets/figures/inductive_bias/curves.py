@@ -71,6 +71,37 @@ def over_dimension(frame, *, theme: str = "light") -> go.Figure:
     return fig
 
 
+def at_scale(frame, *, theme: str = "light") -> go.Figure:
+    """Lanczos against exact bits of a large task, with its intervals (``lab.inductive_bias.scale_study``)."""
+    c = colours(theme)
+    exact, quick = (frame[frame["method"] == method] for method in ("exact", "lanczos"))
+    first = exact.iloc[0]
+    title = (
+        f"{first['n_train']:,} + {first['n_test']:,} images: the exact law takes {first['cpu_seconds']:.3g} s of CPU time"
+    )
+    if len(quick):
+        title += f", Lanczos is within {100 * quick['difference'].abs().max():.2g} %"
+    fig = figure(theme=theme, title=title, x="exact bits", y="difference from exact (%)")
+    fig.add_hline(y=0, line={"color": c.reference, "width": 2})
+    truth = exact["bits"].to_numpy()[: len(quick)]
+    percent = 100 * (quick["bits"].to_numpy() / truth - 1)
+    fig.add_scatter(
+        x=truth,
+        y=percent,
+        mode="markers",
+        name="Lanczos, 95 % interval",
+        marker={"color": c.label, "size": 9},
+        error_y={
+            "type": "data",
+            "array": 100 * (quick["high"] - quick["bits"]).to_numpy() / truth,
+            "arrayminus": 100 * (quick["bits"] - quick["low"]).to_numpy() / truth,
+            "color": c.label,
+        },
+    )
+    fig.update_xaxes(type="log")
+    return fig
+
+
 def lines(
     frame,
     x: str,
