@@ -19,9 +19,10 @@ def build(state: dict) -> pn.viewable.Viewable:
         "seed": pn.widgets.IntInput(label="Seed", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
-    derivatives, table = pages.plot(label="sampled derivatives"), pages.numbers()
-    notice = pages.react(widgets, draw, derivatives, table)
-    return pages.layout(TITLE, QUESTION, widgets, [derivatives, table], notice=notice, method=METHOD)
+    derivatives, losses = pages.plot(label="sampled derivatives"), pages.plot(label="losses with these derivatives")
+    table = pages.numbers()
+    notice = pages.react(widgets, draw, derivatives, losses, table)
+    return pages.layout(TITLE, QUESTION, widgets, [pages.row(derivatives, losses), table], notice=notice, method=METHOD)
 
 
 def draw(draws, batch, box_cox, seed, theme):
@@ -37,4 +38,8 @@ def draw(draws, batch, box_cox, seed, theme):
         "mean magnitude": round(float(-sampled.mean()), 3),
         "share of magnitudes at the clip": round(float((sampled <= -1).double().mean()), 3),
     }
-    return figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme), numbers
+    return (
+        figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme),
+        figures.implied_losses(draws, batch, box_cox, seed, theme=theme),
+        numbers,
+    )

@@ -11,6 +11,7 @@ _PLACES = {
     "temperature_spectrum": "ldr",
     "adaptive_temperatures": "ldr",
     "sampled_derivatives": "ensloss",
+    "implied_losses": "ensloss",
     "aggregate_risk": "aggregate",
     "private_bag_sizes": "aggregate",
     "penalties": "contrastive_temperature",

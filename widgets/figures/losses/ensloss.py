@@ -14,9 +14,11 @@ def sampled_derivatives(draws: int, batch: int, box_cox: float, seed: int, *, th
     c = colours(theme)
     generator = torch.Generator().manual_seed(seed)
     margins = torch.linspace(-3, 3, batch, dtype=torch.float64)
-    traces = []
+    traces, good = [], 0
     for k in range(draws):
         g = sample_calibrated_derivatives(margins, generator, box_cox=box_cox)
+        inside = g[margins <= 1]
+        good += bool((inside.diff() >= 0).all() and (g < 0).all())
         traces.append(
             go.Scatter(
                 x=margins.tolist(),
@@ -36,6 +38,37 @@ def sampled_derivatives(draws: int, batch: int, box_cox: float, seed: int, *, th
     for k, (name, g) in enumerate(fixed.items()):
         line = {"color": (c.reference, c.series[0], c.series[2])[k], "width": 2.5, "dash": ("solid", "dash", "dot")[k]}
         traces.append(go.Scatter(x=margins.tolist(), y=g.tolist(), mode="lines", name=name, line=line))
-    title = f"{draws} draws for a batch of {batch}: every one non-decreasing up to margin 1 and negative, so convex and calibrated"
+    title = f"{good} of {draws} draws for a batch of {batch} never fall up to margin 1 and stay negative: convex and calibrated"
     fig = figure(*traces, theme=theme, title=title, x="margin y f(x)", y="derivative of the loss")
     return fig.update_yaxes(range=[-1.6, 0.1])
+
+
+def implied_losses(draws: int, batch: int, box_cox: float, seed: int, *, theme: str = "light") -> go.Figure:
+    """The losses whose derivatives are drawn: their integrals from the right end, where every loss is set to zero."""
+    c = colours(theme)
+    generator = torch.Generator().manual_seed(seed)
+    margins = torch.linspace(-3, 3, batch, dtype=torch.float64)
+    gap = float(margins[1] - margins[0])
+    traces, at = [], []
+    wrong = int((margins + 1).abs().argmin())
+    for k in range(draws):
+        g = sample_calibrated_derivatives(margins, generator, box_cox=box_cox)
+        loss = gap * (g.sum() - g.cumsum(0)).neg()
+        at.append(float(loss[wrong]))
+        line = {"color": c.series[1], "width": 1.5}
+        traces.append(
+            go.Scatter(
+                x=margins.tolist(), y=loss.tolist(), mode="lines", name="one draw", showlegend=k == 0, line=line, opacity=0.8
+            )
+        )
+    fixed = {
+        "logistic": torch.nn.functional.softplus(-margins),
+        "hinge": (1 - margins).clamp_min(0),
+        "exponential": torch.exp(-margins),
+    }
+    for k, (name, loss) in enumerate(fixed.items()):
+        line = {"color": (c.reference, c.series[0], c.series[2])[k], "width": 2.5, "dash": ("solid", "dash", "dot")[k]}
+        traces.append(go.Scatter(x=margins.tolist(), y=(loss - loss[-1]).tolist(), mode="lines", name=name, line=line))
+    title = f"A row that is wrong by 1 costs {min(at):.2f} to {max(at):.2f} more than a sure one under {draws} draws"
+    fig = figure(*traces, theme=theme, title=title, x="margin y f(x)", y="loss above that of margin 3")
+    return fig.update_yaxes(range=[-0.1, 4.5])
