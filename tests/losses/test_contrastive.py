@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import pytest
 import torch
 
@@ -83,3 +84,14 @@ def test_bad_input_is_refused(a, b, temperature, words):
     for loss in (info_nce, hard_info_nce):
         with pytest.raises(ValueError, match=words):
             loss(a, b, temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.07, 1.0, 50.0])
+def test_contrastive_loss_equals_its_formula_in_forty_digits(temperature, generator):
+    a, b = (torch.nn.functional.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1) for _ in range(2))
+    found = info_nce(a, b, temperature, reduction="none").tolist()
+    with mpmath.workdps(40):
+        rows = [[mpmath.fdot(u, v) / temperature for v in b.tolist()] for u in a.tolist()]
+        for i, value in enumerate(found):
+            exact = mpmath.log(mpmath.fsum(mpmath.exp(s) for s in rows[i])) - rows[i][i]
+            assert value == pytest.approx(float(exact), rel=1e-9, abs=1e-12)

@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import pytest
 import torch
 
@@ -116,3 +117,27 @@ def test_bad_arguments_are_refused(arguments, words):
         LDRKLLoss(**arguments)
     with pytest.raises(ValueError, match="alpha must be greater than 1"):
         ALDRKLLoss(alpha=1.0)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.7, 1.0, 30.0, 1e6])
+def test_loss_equals_its_formula_in_fifty_digits(temperature, batch):
+    z, y = batch
+    found = ldr_kl_loss(z, y, temperature, margin=0.1, reduction="none").tolist()
+    with mpmath.workdps(50):
+        for row, label, value in zip(z.tolist(), y.tolist(), found):
+            scores = [mpmath.mpf(s) - mpmath.mpf(row[label]) + (mpmath.mpf(0.1) if k != label else 0) for k, s in enumerate(row)]
+            exact = temperature * mpmath.log(mpmath.fsum(mpmath.exp(s / temperature) for s in scores) / 5)
+            assert value == pytest.approx(float(exact), rel=1e-12, abs=1e-9 if temperature > 1e5 else 1e-13)
+
+
+def test_gradient_through_the_adaptive_temperature_is_the_whole_derivative(batch):
+    """The temperature is held constant in the backward pass; at the maximum over it this changes nothing."""
+    z, y = batch
+    z.requires_grad_()
+    loss = ALDRKLLoss(None, initial_temperature=2.0, margin=0.1, normalize="none", reduction="sum")
+    (ours,) = torch.autograd.grad(loss(z, y), z)
+    for k in range(5):
+        step = torch.zeros_like(z)
+        step[:, k] = 1e-5
+        slope = (loss(z.detach() + step, y) - loss(z.detach() - step, y)) / 2e-5
+        assert slope.item() == pytest.approx(ours[:, k].sum().item(), abs=1e-6)
