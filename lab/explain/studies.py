@@ -21,7 +21,8 @@ FAMILIES = ("linear", "tanh network", "relu network", "deep relu network", "tree
 class Subject:
     """``f``, the instances ``x (N, ...)`` to explain, the training rows ``background``, and how well ``f`` predicts.
 
-    ``score`` is held-out accuracy (classes) or R^2 (numbers); ``weights`` are the true ones where ``f`` is (link-)linear.
+    ``score`` is held-out accuracy (classes) or R^2 (numbers); ``weights`` are the true ones where ``f`` is (link-)linear;
+    ``mean`` and ``spread`` of the columns in their own units.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Subject:
     differentiable: bool = True
     link: str = "identity"
     weights: torch.Tensor | None = None
+    mean: torch.Tensor | None = None
+    spread: torch.Tensor | None = None
 
     @property
     def title(self) -> str:
@@ -109,6 +112,8 @@ def _table(data, family, seed, instances, columns, budget) -> Subject:
         "x": x[test][:instances].double(),
         "background": x[train].double(),
         "columns": names,
+        "mean": mean.double(),
+        "spread": spread.double(),
     }
     if family == "trees":
         return _trees(common, x, y, train, test, classes, seed, budget)

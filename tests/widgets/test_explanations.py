@@ -1,5 +1,7 @@
 """The explanations page and explorer show what the library returns, and move with their controls."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,51 @@ def test_own_weights_are_chained_and_refused_in_words():
     torch.testing.assert_close(own.f(subject.x), subject.x @ torch.arange(10.0).double())
     with pytest.raises(ValueError, match="chain from 10 columns"):
         page.with_weights(subject, {"layer.weight": np.ones((3, 4))})
+
+
+def test_own_network_in_a_named_architecture_is_explained_as_torch_computes_it(tmp_path):
+    from lab import training
+
+    subject = studies.table("diabetes", "linear", instances=20)
+    net = training.mlp(10, 3, widths=(8,), activation="tanh", seed=3).double()
+    own = page.with_weights(subject, net.state_dict(), "layers with tanh", "probability", page.UNITS[1])
+    raw = subject.x * subject.spread + subject.mean
+    torch.testing.assert_close(own.f(subject.x), torch.softmax(net(raw), 1)[:, 0].detach())
+    with pytest.raises(ValueError, match="did you mean|must be one of"):
+        page.with_weights(subject, net.state_dict(), "layers with tan")
+
+
+def mixed():
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "age": generator.integers(20, 60, 200).astype(float), "colour": generator.choice(["red", "green", "blue"], 200),
+        "income": generator.normal(size=200),
+    })  # fmt: skip
+    frame["y"] = ((frame["colour"] == "red") & (frame["income"] > 0)).astype(int)
+    frame.loc[5, "age"], frame.loc[7, "colour"] = np.nan, None
+    return frame
+
+
+def test_table_with_levels_and_missing_values_keeps_one_column_one_player():
+    upload = SimpleNamespace(data=mixed(), name="mine.csv")
+    answer, shown, table = page.draw(ASKED["noise"], 0.1, 1.0, 0.0, 0, "wine", "trees", "", upload=upload)
+    assert list(table["method"]) == ["LIME", "KernelSHAP", "Occlusion"]
+    assert {str(label).split(" = ")[0] for label in bars(shown, "KernelSHAP").y} == {"age", "colour", "income"}
+    assert "asked instead" in answer.layout.title.text.replace("<br>", " ")
+    again = page.draw(ASKED["coalitions"], 0.1, 2.0, 0.0, 0, "wine", "trees", "", upload=upload)
+    assert len(page._TRAINED) <= 8
+    assert tuple(bars(again[1], "KernelSHAP").x) == tuple(bars(shown, "KernelSHAP").x)
+    with pytest.raises(ValueError, match="target must be one of|did you mean"):
+        page.draw(ASKED["coalitions"], 0.1, 2.0, 0.0, 0, "wine", "trees", "yy", upload=upload)
+
+
+def test_exclusive_or_is_refused_on_the_page():
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({name: generator.choice([-1.0, 1.0], 800) + 0.05 * generator.normal(size=800) for name in "ab"})
+    frame["y"] = frame["a"] * frame["b"]
+    upload = SimpleNamespace(data=frame, name="xor.csv")
+    answer = page.draw(ASKED["coalitions"], 0.1, 1.0, 0.0, 0, "wine", "deep relu network", "", upload=upload)[0]
+    assert answer.layout.title.text.startswith("No linear explanation is faithful")
 
 
 def test_explorer_resolves_the_width_without_calling_f():

@@ -1,24 +1,28 @@
 """Eight explanations of one prediction of your own model on your own table, with intervals, risks and a choice."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 import panel as pn
-import torch
 
 from lab import explain
-from lab.explain import studies
+from lab.explain import own_models, studies
 from lab.explain.choice import choose_task
 from lab.explain.engine import prepare
 from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
+from lab.explain.risk import possible_methods
 from widgets import pages, uploads
 from widgets.figures import explain as figures
 
 TITLE, ROUTE, METHOD = "Explanations", "explanations", "explain"
 QUESTION = "Eight explanations of one prediction disagree. Which of them answers your question?"
 TABLES = ["breast_cancer", "diabetes", "wine", "iris"]
+UNITS = ("standardised columns", "columns as in the table")
 WORDS = {words: key for key, words in explain.QUESTIONS.items()}
+_TRAINED: dict[tuple, tuple] = {}
 
 
 def build(state: dict) -> pn.viewable.Viewable:
@@ -32,6 +36,10 @@ def build(state: dict) -> pn.viewable.Viewable:
         "table": pn.widgets.Select(label="Table", options=TABLES, value="breast_cancer"),
         "family": pn.widgets.Select(label="Model trained here", options=list(studies.FAMILIES), value="relu network"),
         "target": pn.widgets.TextInput(label="Target column of your table (empty: the last)", value=""),
+        "architecture": pn.widgets.Select(label="Architecture of your weights", options=list(own_models.ARCHITECTURES),
+                                          value="layers with relu"),
+        "head": pn.widgets.Select(label="Output of your network", options=list(own_models.HEADS), value="as it is"),
+        "units": pn.widgets.Select(label="Your network reads", options=list(UNITS), value=UNITS[0]),
     }  # fmt: skip
     pages.sync(widgets, state)
     mine = uploads.Upload("Your table (CSV or Parquet)", kinds=("table",))
@@ -43,29 +51,38 @@ def build(state: dict) -> pn.viewable.Viewable:
     return pages.layout(TITLE, QUESTION, controls, [answer, bars, numbers], notice=notice, method=METHOD)
 
 
-def draw(question, sigma, width, blank, instance, table, family, target, upload=None, weights=None, theme="light"):
-    subject = _subject(table, family) if upload is None else _own(upload, family, target)
-    if weights is not None:
-        subject = with_weights(subject, weights.data)
-    row = min(instance, len(subject.x) - 1)
-    lowest = subject.background.amin(0)
-    task = prepare(subject.f, subject.x, baseline=(blank * lowest).to(subject.x.dtype))
-    found = explanations(task, subject, sigma, width)
-    chosen = choose_task(task, WORDS[question], sigma=sigma, n_samples=600)
+def draw(question, sigma, width, blank, instance, table, family, target, architecture="layers with relu",
+         head="as it is", units=UNITS[0], upload=None, weights=None, theme="light"):  # fmt: skip
+    if upload is not None and weights is None and _needs_pipeline(upload.data, target):
+        task, values, columns = _trained(upload, ("pipeline", family, target), lambda: _own_pipeline(upload, family, target))
+    else:
+        subject = (
+            _subject(table, family)
+            if upload is None
+            else _trained(upload, ("network", family, target), lambda: _own(upload, family, target))
+        )
+        if weights is not None:
+            subject = with_weights(subject, weights.data, architecture, head, units)
+        task = prepare(subject.f, subject.x, baseline=(blank * subject.background.amin(0)).to(subject.x.dtype))
+        values, columns = subject.x.tolist(), subject.columns
+    row = min(instance, task.players.instances - 1)
+    found = explanations(task, sigma, width)
+    asked, note = _asked(task, question)
+    chosen = choose_task(task, asked, sigma=sigma, n_samples=600)
     rows = [
         {"method": name, "own risk (1 - R²)": float(one.local_risk[row]), "calls of the model": one.diagnostics.calls,
-         "first feature": one.names[int(one.weights[row].abs().argmax())], "top weight": float(one.weights[row].abs().max()),
-         "risk for your question": _risk(chosen, name, sigma)}
+         "first feature": _column(one.names[int(one.weights[row].abs().argmax())], columns),
+         "top weight": float(one.weights[row].abs().max()), "risk for your question": _risk(chosen, name, sigma)}
         for name, one in found.items()
     ]  # fmt: skip
     return (
-        figures.choice(chosen, theme=theme),
-        figures.weights(found, instance=row, values=subject.x[row].tolist(), names=subject.columns, theme=theme),
-        pd.DataFrame([{**line, "first feature": _column(line["first feature"], subject.columns)} for line in rows]),
+        figures.choice(chosen, note=note, theme=theme),
+        figures.weights(found, instance=row, values=values[row], names=columns, theme=theme),
+        pd.DataFrame(rows),
     )
 
 
-def explanations(task, subject, sigma: float, width: float) -> dict:
+def explanations(task, sigma: float, width: float) -> dict:
     """The eight methods on prepared instances, those without gradients for models that have none."""
     count = task.players.count
     recipes = {
@@ -78,38 +95,52 @@ def explanations(task, subject, sigma: float, width: float) -> dict:
         "Integrated Gradients": (Scaling(0, 1), "gradient"),
         "Gradients x Input": (Scaling(1, 1), "gradient"),
     }
-    if not subject.differentiable:
-        recipes = {name: recipe for name, recipe in recipes.items() if recipe[1] == "squared"}
+    recipes = possible_methods(task, recipes, {"coalitions": Masks(Shapley())} if not task.players.single() else {})
     return {name: task.explain(law, explain.Linear(), loss, n_samples=50 if name == "Integrated Gradients" else 600)
             for name, (law, loss) in recipes.items()}  # fmt: skip
 
 
-def with_weights(subject: studies.Subject, tensors: Mapping) -> studies.Subject:
-    """The subject with a network of your own: a stack of linear layers ``(out, in)`` with ReLU between, in file order.
+def with_weights(subject: studies.Subject, tensors: Mapping, architecture: str = "layers with relu",
+                 head: str = "as it is", units: str = UNITS[0]) -> studies.Subject:  # fmt: skip
+    """The subject with a network of your own on the same columns."""
+    own = {"shift": subject.mean, "scale": subject.spread} if units == UNITS[1] else {}
+    f = own_models.layered(tensors, subject.x.shape[1], architecture=architecture, head=head, **own)
+    named = replace(subject, family="your network", f=f, score=float("nan"), differentiable=True)
+    return studies.one_output(named)
 
-    Names do not matter; shapes do: matrices and their biases must chain from the table's columns to one output.
-    """
-    arrays = [torch.as_tensor(value).double() for value in tensors.values()]
-    matrices = [array for array in arrays if array.ndim == 2]
-    biases = [array for array in arrays if array.ndim == 1]
-    sizes = [subject.x.shape[1], *[len(matrix) for matrix in matrices]]
-    fits = matrices and all(matrix.shape[1] == size for matrix, size in zip(matrices, sizes))
-    if not fits or [len(bias) for bias in biases] not in ([], sizes[1:]) or len(arrays) != len(matrices) + len(biases):
-        listed = ", ".join(str(tuple(array.shape)) for array in arrays)
-        raise ValueError(
-            f"the weights must be linear layers that chain from {sizes[0]} columns (out, in), each with its bias or none with "
-            f"one; the file holds {listed}"
-        )
 
-    def f(x):
-        for number, matrix in enumerate(matrices):
-            x = x.to(matrix) @ matrix.T + (biases[number] if biases else 0)
-            x = torch.relu(x) if number + 1 < len(matrices) else x
-        return x[:, 0]
+def _needs_pipeline(frame, target: str) -> bool:
+    """Whether a table holds levels or missing values beside its target."""
+    column = target or str(frame.columns[-1])
+    columns = frame.drop(columns=[column], errors="ignore")
+    return bool(columns.isna().any().any()) or len(columns.select_dtypes(include=["number", "bool"]).columns) < columns.shape[1]
 
-    return studies.Subject(
-        subject.name, "your network", f, subject.x, subject.background, subject.columns, float("nan")
-    )
+
+def _own_pipeline(upload, family: str, target: str):
+    """Prepared rows of a table with levels or missing values under a scikit-learn pipeline trained here."""
+    f, rows, known, _ = own_models.pipeline(upload.data, target or str(upload.data.columns[-1]), family)
+    rows = rows[:20]
+    several = np.ndim(f(rows[:1])) == 2
+    task = prepare(f, rows, baseline=explain.typical(known), target="predicted" if several else None)
+    return task, rows.to_numpy().tolist(), tuple(map(str, rows.columns))
+
+
+def _asked(task, question: str) -> tuple[str, str]:
+    """The question to put to these inputs, and what to say where it is not the visitor's: levels do not jitter."""
+    wanted = WORDS[question]
+    if not getattr(task.box.f, "categorical", None) or wanted not in ("noise", "path"):
+        return wanted, ""
+    return "coalitions", f"Columns of levels have no small moves; asked instead: {explain.QUESTIONS['coalitions']}"
+
+
+def _trained(upload, settings: tuple, make):
+    """What ``make`` returned for this upload and these settings; sliders do not train again."""
+    place = (id(upload.data), *settings)
+    if place not in _TRAINED:
+        while len(_TRAINED) >= 8:
+            _TRAINED.pop(next(iter(_TRAINED)))
+        _TRAINED[place] = (upload.data, make())  # the table is kept, so that its id stays its own
+    return _TRAINED[place][1]
 
 
 @lru_cache(maxsize=16)
@@ -122,6 +153,8 @@ def _own(upload, family: str, target: str) -> studies.Subject:
 
     frame = upload.data
     column = target or str(frame.columns[-1])
+    if column not in frame.columns:
+        raise ValueError(f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
     table = datasets.Table(frame.dropna(), column, upload.name)
     return studies.one_output(studies.table(table, family, instances=20, budget="smoke"))
 
