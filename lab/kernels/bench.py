@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lab.kernels import dispatch, spec, timing
+from lab.kernels import dispatch, peers, spec, timing
 
 NOT_MEASURED = "not measured"
 
@@ -56,6 +56,8 @@ class Row:
     of_roof: float | str
     over_reference: float | str
     over_compiled: float | str
+    peer: str
+    over_peer: float | str
     peak_mib: float | str
     repeatable: str
     versions: str
@@ -151,12 +153,25 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
                                         rounds=3))
         finally:
             dispatch.COMPILED_WORD = "auto"
+    other, ahead = _peer(name, inputs, forward, seconds, device)
     same = all(torch.equal(forward(), forward()) for _ in range(3))
     return Row(name, " ".join(f"{key}={size}" for key, size in shape.items()), str(dtype).removeprefix("torch."),
                torch.cuda.get_device_name() if device == "cuda" else "one CPU core: " + timing.machine(), word, error,
                1e3 * seconds, 1e3 * both if isinstance(both, float) else both, roof / seconds,
-               slow / own if isinstance(slow, float) else slow, jit / own if isinstance(jit, float) else jit, peak,
+               slow / own if isinstance(slow, float) else slow, jit / own if isinstance(jit, float) else jit, other, ahead, peak,
                "same bits" if same else "differs", versions(), datetime.date.today().isoformat())
+
+
+def _peer(name, inputs, forward, seconds, device) -> tuple[str, float | str]:
+    """The other library and its forward time over ours, where one is importable, agrees and takes these inputs."""
+    found = peers.peer(name, {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in inputs.items()})
+    if found is None:
+        return "", NOT_MEASURED
+    library, call = found
+    if spec.relative_error(call().to(torch.float64), forward().to(torch.float64)) > 20 * spec.get(name).bound(torch.float32):
+        return library, "differs"
+    theirs = attempt(lambda: clock(call, device, rounds=3))
+    return library, theirs / seconds if isinstance(theirs, float) else theirs
 
 
 def verify(name: str, word: str, dtype: torch.dtype, device: str) -> float:
@@ -228,6 +243,7 @@ def line(row: Row | str) -> str:
     return (f"{row.op:18} {row.dtype:8} {row.path:9} error {show(row.error, '.1e')}  forward {show(row.forward_ms, '.3g')} "
             f"ms  with gradients {show(row.full_ms, '.3g')} ms  {show(row.of_roof, '.0%')} of the roof  "
             f"reference x {show(row.over_reference, '.2f')}  compiled x {show(row.over_compiled, '.2f')}  "
+            f"{row.peer or 'peer'} x {show(row.over_peer, '.2f')}  "
             f"peak {show(row.peak_mib, '.0f')} MiB  {row.repeatable}  ({row.shape})")
 
 

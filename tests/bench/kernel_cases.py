@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 import lab.kernels as kernels
@@ -140,3 +142,11 @@ def doubled_batch():
 
     return frame.ratio("random networks 4-8-1: one batch of 128, two of 64", ours, theirs, compare=_difference,
                        tolerance=0.0, peer="torch", target=1.1, floor=1.0)
+
+
+def device_benchmark():
+    """The row of pairwise in the benchmark of this machine's device, as a dictionary."""
+    from lab.kernels import bench
+
+    tops = bench.ceilings("cpu")
+    return asdict(bench.measure("pairwise", "cpu", torch.float32, "cpu", tops, compiled=False, reference=False))

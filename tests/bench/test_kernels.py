@@ -22,3 +22,10 @@ def test_kernel_against_torch(case):
 @pytest.mark.peers
 def test_pairwise_against_keops():
     judge(peers.call("tests.bench.kernel_cases:pairwise_keops"))
+
+
+@pytest.mark.peers
+def test_the_device_benchmark_times_keops_where_it_can_be_imported():
+    found = peers.call("tests.bench.kernel_cases:device_benchmark")
+    assert found["peer"] == "KeOps"
+    assert found["over_peer"] > 0
