@@ -177,7 +177,7 @@ def _blocks(data):
         for corner in torch.cartesian_prod(*(torch.tensor(list(cut), dtype=torch.long) for cut in cuts)).tolist():
             window = tuple(slice(low, low + SIZE) for low in corner)
             share = float((item.label[window] > 0).float().mean())
-            if 0.01 < share < 0.99:
+            if 0.005 < share < 0.995:
                 volumes.append(item.image[window])
                 labels.append((item.label[window] > 0).float())
     if len(volumes) < 8:
