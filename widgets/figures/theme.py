@@ -32,7 +32,7 @@ _THEMED = {
         "background": "#1b1e24",
     },
 }
-TITLE_WIDTH = 42  # characters a line: two figures side by side on a laptop, one on a phone
+TITLE_WIDTH = 40  # characters a line: two figures side by side on a laptop, one on a phone
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
