@@ -8,6 +8,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 PEERS := .venv-peers
+GATE := .gate
 PORT ?= 5006
 LAB_PORT ?= 8888
 PIP_ARGS ?=
@@ -53,13 +54,15 @@ bench: env peers ## measure speed against the peers and write the tables
 kernels: env ## compile every CPU kernel and keep it in the cache
 	@$(PYTHON) -m lab kernels warm
 
-gate: env ## compile the Triton kernels for several GPUs without one
-	@$(PYTHON) -m lab.kernels.aot
+gate: env ## compile the Triton kernels for several GPUs without one, and run them in the interpreter
+	@bash .ci/gate $(PYTHON) $(GATE) $(PIP_ARGS)
+	@PYTHONPATH=$(GATE)/3.9.0 $(PYTHON) -m lab.kernels.aot --also $(GATE)/3.6.0 --csv data/benchmarks/gate.csv $(ARGS)
+	@PYTHONPATH=$(GATE)/3.9.0 $(PYTHON) -m pytest -m triton tests/kernels
 
 lint: env ## ruff and mypy
 	@$(PYTHON) -m ruff check lab widgets tests
 	@$(PYTHON) -m mypy
 
 clean: ## remove environments, runs, reports and caches
-	@rm -rf $(VENV) $(PEERS) data/runs data/reports data/cache data/screenshots build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	@rm -rf $(VENV) $(PEERS) $(GATE) data/runs data/reports data/cache data/screenshots build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
