@@ -1,9 +1,14 @@
-"""Cells of a volume and their order: codes, dense ranks, sorted cells, voxels.
+"""Cells of a volume: the frame they lie in, their codes, levels and voxels.
 
-A vertex or a cube is its voxel (flat, C-order, lowest corner), an edge ``3 * anchor + axis``, a square ``3 * anchor +
-type`` with ``type`` the axis it is orthogonal to. Cells of one dimension are ordered by (value, code). Values are
-replaced by dense ranks (equal values, equal ranks), so that a cell's key is the largest rank of its voxels and one
-counting sort in code order gives the order of cells, ties included.
+Inside the kernels a volume has a frame of voxels that enter after all others: one plane before and behind, one row
+after each plane, one voxel after each row, which is also the one before the next row. No pass has to ask where the
+volume ends: a cell that reaches into the frame is later than every other one.
+
+A vertex or a cube is its voxel (lowest corner), an edge ``4 * anchor + axis``, a square ``4 * anchor + type`` with
+``type`` the axis it is orthogonal to. Cells of one dimension are ordered by (level, code), which is one int64 key, and
+the level of a cell is the largest of its voxels. Arrays over edges or squares hold one plane for each axis.
+
+Outside the kernels a cell is ``3 * anchor + type`` with anchors of the volume as it came (:func:`public`).
 """
 
 from __future__ import annotations
@@ -11,100 +16,87 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.cubical.planar import stable_order
+OUTSIDE = np.int32(2**31 - 1)  # the level of the frame
+MOST = 1 << 29  # framed voxels whose cells fit 31 bits
 
 
 @njit(cache=True, nogil=True)
 def strides(shape):
-    """Steps of flat indices along the three axes."""
-    return np.array([shape[1] * shape[2], shape[2], 1], np.int64)
+    """Steps of flat indices along the three axes of the framed volume."""
+    return np.array([(shape[1] + 1) * (shape[2] + 1), shape[2] + 1, 1], np.int64)
+
+
+def framed_size(shape) -> int:
+    """Voxels of the framed volume."""
+    return (shape[0] + 2) * (shape[1] + 1) * (shape[2] + 1)
 
 
 @njit(cache=True, nogil=True)
-def dense_ranks(flat):
-    """``(ranks, count)``: int32 ranks of the values, equal where the values are."""
-    order, levels = stable_order(flat)
-    ranks = np.empty(len(flat), np.int32)
-    last = 0
-    for k in range(len(flat)):
-        if k and levels[k] != levels[k - 1]:
-            last += 1
-        ranks[order[k]] = last
-    return ranks, last + 1
-
-
-@njit(cache=True, nogil=True)
-def cube_ranks(ranks, shape):
-    """Key of every cube with the volume's strides; -1 where an anchor has no cube."""
-    nx, ny, nz = shape
-    keys = np.full(nx * ny * nz, -1, np.int32)
-    column = np.empty(nz, np.int32)
-    for x in range(nx - 1):
-        for y in range(ny - 1):
-            base = (x * ny + y) * nz
-            for z in range(nz):
-                v = base + z
-                near = max(ranks[v], ranks[v + nz])
-                column[z] = max(near, max(ranks[v + ny * nz], ranks[v + ny * nz + nz]))
-            for z in range(nz - 1):
-                keys[base + z] = max(column[z], column[z + 1])
-    return keys
-
-
-@njit(cache=True, nogil=True)
-def sorted_cells(ranks, count, shape, squares):
-    """Codes of all edges (or squares), int32, in the order (value, code)."""
+def framed(flat, shape):
+    """The levels ``flat`` (C-order) in their frame."""
     nx, ny, nz = shape
     step = strides(shape)
-    size = nx * ny * nz
-    keys = np.full(3 * size, -1, np.int32)
-    begins = np.zeros(count + 1, np.int32)
+    out = np.full((nx + 2) * step[0], OUTSIDE, np.int32)
     for x in range(nx):
         for y in range(ny):
-            for z in range(nz):
-                v = (x * ny + y) * nz + z
-                more = (x < nx - 1, y < ny - 1, z < nz - 1)
-                for t in range(3):
-                    if squares:
-                        p, q = (1 if t == 0 else 0), (1 if t == 2 else 2)
-                        if not (more[p] and more[q]):
-                            continue
-                        one, two = step[p], step[q]
-                        key = max(max(ranks[v], ranks[v + one]), max(ranks[v + two], ranks[v + one + two]))
-                    else:
-                        if not more[t]:
-                            continue
-                        key = max(ranks[v], ranks[v + step[t]])
-                    keys[3 * v + t] = key
-                    begins[key + 1] += 1
-    for k in range(count):
-        begins[k + 1] += begins[k]
-    order = np.empty(begins[count], np.int32)
-    for cell in range(3 * size):
-        key = keys[cell]
-        if key >= 0:
-            order[begins[key]] = cell
-            begins[key] += 1
-    return order
+            row, base = (x * ny + y) * nz, (x + 1) * step[0] + y * step[1]
+            out[base : base + nz] = flat[row : row + nz]
+    return out
+
+
+@njit(cache=True, nogil=True, inline="always")
+def sides(kind):
+    """The two axes of a square of type ``kind``."""
+    return 1 if kind == 0 else 0, 1 if kind == 2 else 2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def edge_level(r, step, edge):
+    v = edge >> 2
+    return max(r[v], r[v + step[edge & 3]])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def square_level(r, step, square):
+    v = square >> 2
+    p, q = sides(square & 3)
+    return max(max(r[v], r[v + step[p]]), max(r[v + step[q]], r[v + step[p] + step[q]]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def cube_level(r, step, v):
+    w = v + step[0]
+    near = max(max(r[v], r[v + 1]), max(r[v + step[1]], r[v + step[1] + 1]))
+    return max(near, max(max(r[w], r[w + 1]), max(r[w + step[1]], r[w + step[1] + 1])))
 
 
 @njit(cache=True, nogil=True)
-def edge_rank(ranks, step, edge):
-    v = edge // 3
-    return max(ranks[v], ranks[v + step[edge % 3]])
+def public(shape, dimension, cell):
+    """The number under which a cell is known outside the kernels."""
+    step = strides(shape)
+    between = dimension == 1 or dimension == 2
+    v = (cell >> 2 if between else cell) - step[0]
+    x, rest = v // step[0], v % step[0]
+    flat = (x * shape[1] + rest // step[1]) * shape[2] + rest % step[1]
+    return 3 * flat + (cell & 3) if between else flat
 
 
 @njit(cache=True, nogil=True)
-def square_rank(ranks, step, square):
-    v, t = square // 3, square % 3
-    one, two = step[1 if t == 0 else 0], step[1 if t == 2 else 2]
-    return max(max(ranks[v], ranks[v + one]), max(ranks[v + two], ranks[v + one + two]))
+def internal(shape, dimension, cell):
+    """The reverse of :func:`public`."""
+    step = strides(shape)
+    between = dimension == 1 or dimension == 2
+    flat = cell // 3 if between else cell
+    z, rest = flat % shape[2], flat // shape[2]
+    v = (rest // shape[1] + 1) * step[0] + rest % shape[1] * step[1] + z
+    return 4 * v + cell % 3 if between else v
 
 
 @njit(cache=True, nogil=True)
-def cell_voxel(f, step, dimension, cell):
-    """The voxel that carries the cell's value. Of equal ones: for edges and squares the far corner, then those along the
-    cell's axes in turn, then the anchor; for cubes the first in C-order."""
+def cell_voxel(f, shape, dimension, cell):
+    """The voxel that carries the value of the cell with the public number ``cell``. Of equal ones: for edges and squares
+    the far corner, then those along the cell's axes in turn, then the anchor; for cubes the first in C-order."""
+    step = np.array([shape[1] * shape[2], shape[2], 1], np.int64)
     if dimension == 0:
         return np.int64(cell)
     if dimension == 3:
@@ -118,7 +110,8 @@ def cell_voxel(f, step, dimension, cell):
     if dimension == 1:
         far = v + step[t]
         return far if f[far] >= f[v] else v
-    one, two = step[1 if t == 0 else 0], step[1 if t == 2 else 2]
+    p, q = sides(t)
+    one, two = step[p], step[q]
     best = v + one + two
     for w in (v + one, v + two, v):
         if f[w] > f[best]:

@@ -1,14 +1,19 @@
 """Dimension 1 of volumes: reduction of the boundary matrix of squares over the field with two elements.
 
 Columns are squares in the order of one volume, rows edges in the order of the same or of another one (image
-persistence). Two kinds of cells never enter: squares that begin a cavity (their columns reduce to zero: *clearing*),
-and edges that end a component in the order of the rows. A boundary is a cycle, the last edge of a cycle never joins
-two components, and a cycle is known from its other edges; so rows of the spanning forest change no pivot, and columns
-are a third shorter without them.
+persistence); a row is the int64 key (level, code) of its edge. What never enters:
 
-The last row of every column is found in a pass in the order of memory. A column whose last row is still free is paired
-as it stands and not stored (it is its square). Others are sums of
-earlier columns, kept as sorted lists of rows; long ones are summed in a tree of bits, 64 children a node.
+- squares that begin a cavity (their columns reduce to zero: *clearing*);
+- edges that end a component in the order of the rows. A boundary is a cycle, the last edge of a cycle never joins two
+  components, and a cycle is known from its other edges; so rows of the spanning forest change no pivot;
+- squares and edges that name each other, the square the first at its edge, the edge the last of its square: such a
+  square stays as it is and is found from the edge when it is needed.
+
+The other columns are reduced in the order of memory, so that what one needs lies where the one before left it. Where a
+column meets a row whose owner comes later in the order, it takes the row and the owner goes on. Only earlier columns are
+ever added to later ones, so the pairs are those of the reduction from first to last.
+
+Source of the exchange: Dmitriy Morozov, Arnur Nigmetov, 'Towards Lockfree Persistent Homology', SPAA 2020.
 """
 
 from __future__ import annotations
@@ -16,40 +21,165 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-LONG = 256  # entries above which a column moves to the tree of bits
+from lab.kernels.cubical.boxes import sides, square_level, strides
+
+LOW = np.int64(0xFFFFFFFF)
+# by axis and number of its first square (see ``stencils.cofaces``): what ``faces`` says if the edge is that square's last
+LAST = np.array([[0, 2, 2, 0, 0], [0, 3, 2, 0, 1], [0, 3, 3, 1, 1]], np.uint8)
+
+
+def pivots(r, marks, last, c, first, squares, shape, report=None):
+    """By square of ``squares`` (codes ascending) the code of the edge it is paired with.
+
+    Args:
+        r, marks, last: framed levels that order the rows, the marks of their edges, ``faces(r)``.
+        c, first: framed levels that order the columns, ``cofaces(c)``.
+        squares: ``columns_left`` of the marks of the columns' squares, ``last`` and ``first``.
+        report: called with the number of columns after each chunk.
+    """
+    return reduced(r, marks, last, c, first, squares, shape, report)[0]
+
+
+def reduced(r, marks, last, c, first, squares, shape, report=None, chunk=1 << 16):
+    """:func:`pivots` and what the columns are: ``(pivots, spans, pool)``; column ``k`` is ``pool[slice(*spans[k])]``, keys
+    ascending, or the square's boundary where ``spans[k, 0] < 0``."""
+    found = np.full(len(squares), -1, np.int32)
+    owner = np.full(3 * len(r), -1, np.int32)
+    spans = np.full((len(squares), 2), -1, np.int64)
+    pool, work, spare = np.empty(4096, np.int64), np.empty(1024, np.int64), np.empty(1024, np.int64)
+    state = np.zeros(5, np.int64)
+    for end in range(chunk, len(squares) + chunk, chunk):
+        end = min(end, len(squares))
+        while not advance(end, r, marks, last, c, first, squares, shape, found, owner, spans, pool, work, spare, state):
+            longest, top = state[LONGEST] + state[USED] + 8, state[TOP] + state[USED]
+            if longest > len(work):
+                work, spare = _grown(work, 2 * longest), _grown(spare, 2 * longest)
+            if top > len(pool):
+                pool = _grown(pool, 2 * top)
+        if report is not None:
+            report(end)
+    return found, spans, pool
+
+
+NEXT, COLUMN, USED, TOP, LONGEST = range(5)  # the state of a reduction; COLUMN is 0 between columns, else minus number - 1
 
 
 @njit(cache=True, nogil=True)
-def rows_of_edges(edges, tree, size):
-    """``(place, edge)``: the row of every edge, -1 for edges of the spanning forest ``tree``, and the edge of each row."""
-    place = np.full(3 * size, -1, np.int32)
-    back = np.empty(len(edges), np.int32)
-    used = 0
-    for k in range(len(edges)):
-        if not tree[edges[k]]:
-            place[edges[k]] = used
-            back[used] = edges[k]
-            used += 1
-    return place, back[:used].copy()
-
-
-@njit(cache=True, nogil=True)
-def _faces(place, step, square, out):
-    """Rows of the square's edges, ascending, in ``out``; returns their number."""
-    v, t = square // 3, square % 3
-    p, q = 1 if t == 0 else 0, 1 if t == 2 else 2
-    used = 0
-    for k in range(4):
-        anchor = v if k < 2 else v + step[q] if k == 2 else v + step[p]
-        row = place[3 * anchor + (p if k == 0 or k == 2 else q)]
-        if row < 0:
+def advance(end, r, marks, last, c, first, squares, shape, found, owner, spans, pool, work, spare, state):
+    """Reduce the columns up to ``end``; false if there is no room left, to be called again with more."""
+    step, size = strides(shape), len(r)
+    face = np.empty(4, np.int64)
+    start, top, longest = state[NEXT], state[TOP], state[LONGEST]
+    k, used = -state[COLUMN] - 1, state[USED]
+    plain = False
+    while k >= 0 or start < end:
+        if k < 0:
+            k = start
+            start += 1
+            used = boundary(r, marks, step, size, np.int64(squares[k]), work)
+            plain = True
+        if used + longest + 8 > len(work) or top + used > len(pool):
+            state[NEXT], state[TOP], state[LONGEST] = start, top, longest
+            state[COLUMN], state[USED] = -k - 1, used
+            return False
+        edge = work[used - 1] & LOW if used > 0 else 0
+        v, t = edge >> 2, edge & 3
+        number = first[t * size + v]
+        anchor, kind = _coface(step, t, v, number)
+        if used > 0 and last[kind * size + anchor] == LAST[t, number]:
+            used = _add_square(r, marks, step, size, anchor, kind, edge, work, used - 1)
+            plain = False
             continue
+        held = owner[t * size + v] if used > 0 else -1
+        if held < 0:
+            if used > 0:
+                owner[t * size + v] = k
+                found[k] = edge
+                if not plain:
+                    top = _stored(pool, top, work, used, spans, k)
+                    longest = max(longest, used)
+            k = -1
+            continue
+        later = _later(c, step, np.int64(squares[held]), np.int64(squares[k]))
+        if later:
+            owner[t * size + v] = k
+            found[k] = edge
+            if not plain:
+                top = _stored(pool, top, work, used, spans, k)
+                longest = max(longest, used)
+        low, high = spans[held, 0], spans[held, 1]
+        if low < 0:
+            high = boundary(r, marks, step, size, np.int64(squares[held]), face)
+            used = _add(work, used, spare, face, 0, high)
+        else:
+            used = _add(work, used, spare, pool, low, high)
+        plain = False
+        if later:
+            k = np.int64(held)
+    state[NEXT], state[TOP], state[LONGEST], state[COLUMN] = start, top, longest, 0
+    return True
+
+
+@njit(cache=True, nogil=True)
+def boundary(r, marks, step, size, square, out):
+    """Keys of the square's edges outside the forest, ascending, in ``out``; returns their number."""
+    v, kind = square >> 2, square & 3
+    p, q = sides(kind)
+    w, u = v + step[q], v + step[p]
+    levels = (r[v], r[u], r[w], r[u + step[q]])
+    used = 0
+    for side in range(4):
+        if side == 0:
+            anchor, axis, level = v, p, max(levels[0], levels[1])
+        elif side == 1:
+            anchor, axis, level = v, q, max(levels[0], levels[2])
+        elif side == 2:
+            anchor, axis, level = w, p, max(levels[2], levels[3])
+        else:
+            anchor, axis, level = u, q, max(levels[1], levels[3])
+        if marks[axis * size + anchor] == 1:
+            continue
+        key = (np.int64(level) << 32) | (4 * anchor + axis)
         at = used
-        while at > 0 and out[at - 1] > row:
+        while at > 0 and out[at - 1] > key:
             out[at] = out[at - 1]
             at -= 1
-        out[at] = row
+        out[at] = key
         used += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _add_square(r, marks, step, size, v, kind, known, work, used):
+    """Sum of ``work[:used]`` and the square's edges but the one with code ``known``; returns its length."""
+    p, q = sides(kind)
+    w, u = v + step[q], v + step[p]
+    corner, up, beside, far = r[v], r[u], r[w], r[u + step[q]]
+    for side in range(4):
+        if side == 0:
+            anchor, axis, level = v, p, max(corner, up)
+        elif side == 1:
+            anchor, axis, level = v, q, max(corner, beside)
+        elif side == 2:
+            anchor, axis, level = w, p, max(beside, far)
+        else:
+            anchor, axis, level = u, q, max(up, far)
+        code = 4 * anchor + axis
+        if code == known or marks[axis * size + anchor] == 1:
+            continue
+        key = (np.int64(level) << 32) | code
+        at = used
+        while at > 0 and work[at - 1] > key:
+            at -= 1
+        if at > 0 and work[at - 1] == key:
+            for i in range(at - 1, used - 1):
+                work[i] = work[i + 1]
+            used -= 1
+        else:
+            for i in range(used, at, -1):
+                work[i] = work[i - 1]
+            work[at] = key
+            used += 1
     return used
 
 
@@ -74,154 +204,38 @@ def _add(work, used, spare, other, low, high):
     return i + 1 + top
 
 
-@njit(cache=True, nogil=True)
-def _flip(bits, heads, levels, row):
-    """Change one bit; clear or set the way up where a node empties or fills."""
-    for level in range(levels):
-        word = heads[level] + (row >> 6)
-        before = bits[word]
-        after = before ^ (np.uint64(1) << np.uint64(row & 63))
-        bits[word] = after
-        if (before == 0) == (after == 0):
-            return
-        row >>= 6
+@njit(cache=True, nogil=True, inline="always")
+def _coface(step, axis, v, number):
+    """Anchor and type of the square with this number at an edge."""
+    u, w = 1 if axis == 0 else 0, 1 if axis == 2 else 2
+    if number == 1:
+        return v - step[u], w
+    if number == 2:
+        return v - step[w], u
+    return (v, u) if number == 3 else (v, w)
 
 
 @njit(cache=True, nogil=True)
-def _last_bit(word):
-    found = 0
-    for shift in (32, 16, 8, 4, 2, 1):
-        if word >> np.uint64(shift):
-            word >>= np.uint64(shift)
-            found += shift
-    return found
+def _later(c, step, one, two):
+    first, second = square_level(c, step, one), square_level(c, step, two)
+    return first > second or (first == second and one > two)
 
 
 @njit(cache=True, nogil=True)
-def _last(bits, heads, levels):
-    """The largest row whose bit is set, -1 for none."""
-    if bits[heads[levels - 1]] == 0:
-        return -1
-    row = 0
-    for level in range(levels - 1, -1, -1):
-        row = 64 * row + _last_bit(bits[heads[level] + row])
-    return row
+def _stored(pool, top, work, used, spans, k):
+    """Keep a column, in its old place if it fits; returns the entries of the pool in use."""
+    begin = spans[k, 0]
+    if begin < 0 or spans[k, 1] - begin < used:
+        begin = top
+        top += used
+    for i in range(used):
+        pool[begin + i] = work[i]
+    spans[k, 0], spans[k, 1] = begin, begin + used
+    return top
 
 
 @njit(cache=True, nogil=True)
-def _tree(rows):
-    """``(bits, heads, levels)`` of an empty tree over so many rows."""
-    heads = np.zeros(8, np.int64)
-    total, width, levels = 0, rows, 0
-    while True:
-        width = (width + 63) >> 6
-        heads[levels] = total
-        total += width
-        levels += 1
-        if width <= 1:
-            break
-    return np.zeros(max(total, 1), np.uint64), heads, levels
-
-
-@njit(cache=True, nogil=True)
-def _grown(array, length):
-    result = np.empty(2 * length, array.dtype)
+def _grown(array, least):
+    result = np.empty(max(2 * len(array), least), array.dtype)
     result[: len(array)] = array
     return result
-
-
-@njit(cache=True, nogil=True)
-def _last_rows(shape, cleared, place, step):
-    """By square the last row of its column, -1 where there is none: a pass in the order of memory."""
-    tops = np.full(len(place), -1, np.int32)
-    nx, ny, nz = shape
-    for x in range(nx):
-        for y in range(ny):
-            for z in range(nz):
-                v = (x * ny + y) * nz + z
-                more = (x < nx - 1, y < ny - 1, z < nz - 1)
-                for t in range(3):
-                    p, q = 1 if t == 0 else 0, 1 if t == 2 else 2
-                    if more[p] and more[q] and not cleared[3 * v + t]:
-                        near = max(place[3 * v + p], place[3 * v + q])
-                        far = max(place[3 * (v + step[q]) + p], place[3 * (v + step[p]) + q])
-                        tops[3 * v + t] = max(near, far)
-    return tops
-
-
-@njit(cache=True, nogil=True)
-def pivots(squares, cleared, place, rows, shape, step):
-    """The row with which each of ``squares`` is paired, -1 for those ``cleared`` (and for columns that vanish), and the
-    reduced column of the last square, ascending."""
-    found = np.full(len(squares), -1, np.int32)
-    owner = np.zeros(rows, np.int32)  # 0: free, square + 1: the square itself, -slot - 1: a stored column
-    begins = np.zeros(64, np.int64)
-    slots = 0
-    pool = np.empty(1024, np.int32)
-    face, work, spare = np.empty(4, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
-    bits, heads, levels = _tree(rows)
-    last = face[:0]
-    tops = _last_rows(shape, cleared, place, step)
-    for k in range(len(squares)):
-        square = np.int64(squares[k])
-        row = tops[square]
-        if row < 0:
-            continue
-        if owner[row] == 0:
-            owner[row] = square + 1
-            found[k] = row
-            if k == len(squares) - 1:
-                last = work[: _faces(place, step, square, work)].copy()
-            continue
-        used = _faces(place, step, square, work)
-        wide = False
-        while True:
-            held = owner[row]
-            if held == 0:
-                break
-            if held > 0:
-                other, low, high = face, 0, _faces(place, step, np.int64(held - 1), face)
-            else:
-                other, low, high = pool, begins[-held - 1], begins[-held]
-            if not wide and used + high - low > LONG:
-                wide = True
-                for i in range(used):
-                    _flip(bits, heads, levels, np.int64(work[i]))
-            if wide:
-                for i in range(low, high):
-                    _flip(bits, heads, levels, np.int64(other[i]))
-                row = _last(bits, heads, levels)
-                if row < 0:
-                    break
-            else:
-                used = _add(work, used, spare, other, low, high)
-                if used == 0:
-                    row = -1
-                    break
-                row = work[used - 1]
-        if row < 0:
-            continue
-        found[k] = row
-        begin = begins[slots]
-        if wide:
-            used = 0
-            at = row
-            while at >= 0:
-                if used == len(work):
-                    work = _grown(work, used)
-                work[used] = at
-                used += 1
-                _flip(bits, heads, levels, np.int64(at))
-                at = _last(bits, heads, levels)
-        if begin + used > len(pool):
-            pool = _grown(pool, begin + used)
-        for i in range(used):
-            pool[begin + i] = work[used - 1 - i] if wide else work[i]
-        slots += 1
-        if slots == len(begins):
-            begins = _grown(begins, slots)
-        begins[slots] = begin + used
-        owner[row] = -slots
-        if k == len(squares) - 1:
-            last = pool[begin : begin + used].copy()
-    return found, last

@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.cubical.boxes import cube_ranks, dense_ranks, sorted_cells, square_rank, strides
-from lab.kernels.cubical.columns import pivots, rows_of_edges
-from lab.kernels.cubical.forests import cavities
+from lab.kernels.cubical import boxes, columns, forests, stencils
+from lab.kernels.cubical.levels import levels
 
 
 def cycle(f, dimension, birth, death):
@@ -30,14 +29,14 @@ def cycle(f, dimension, birth, death):
     edges = loop(f, death)
     if len(edges) == 0 or edges[-1] != birth:
         raise ValueError(f"bar must be a bar of x, got the loop from edge {birth} to square {death}, which x has not")
-    step = strides(f.shape)
+    step = _steps(f.shape)
     return np.unique(np.concatenate([edges // 3, edges // 3 + step[edges % 3]])), nothing
 
 
 @njit(cache=True, nogil=True)
 def component(f, start, edge):
     """Voxels joined to ``start`` by edges before ``edge`` in the order (value, code)."""
-    shape, step, flat = f.shape, strides(f.shape), f.ravel()
+    shape, step, flat = f.shape, _steps(f.shape), f.ravel()
     value = max(flat[edge // 3], flat[edge // 3 + step[edge % 3]])
     seen = np.zeros(flat.size, np.bool_)
     found = np.empty(flat.size, np.int64)
@@ -61,33 +60,47 @@ def component(f, start, edge):
     return found[:used]
 
 
-@njit(cache=True, nogil=True)
 def loop(f, square):
-    """Edges of the reduced column of ``square``, in their order."""
-    shape, step = f.shape, strides(f.shape)
-    ranks, count = dense_ranks(f.ravel())
-    cubes = cube_ranks(ranks, shape)
-    squares = sorted_cells(ranks, count, shape, True)
-    _, _, cleared = cavities(ranks, cubes, cubes, squares, step)
-    edges = sorted_cells(ranks, count, shape, False)
-    place, back = rows_of_edges(edges, np.zeros(3 * len(ranks), np.bool_), len(ranks))
-    stop = 0
-    while stop < len(squares) and squares[stop] != square:
-        stop += 1
-    _, last = pivots(squares[: stop + 1], cleared, place, len(back), shape, step)
-    found = np.empty(len(last), np.int64)
-    for k in range(len(last)):
-        found[k] = back[last[k]]
-    return found
+    """Edges of the reduced column of ``square``, in their order; none if it ends no loop."""
+    shape = f.shape
+    if not 0 <= square < 3 * f.size:
+        return np.empty(0, np.int64)
+    r = boxes.framed(levels(f.reshape(-1), np.empty(0))[0], shape)
+    last, first = stencils.faces(r, shape), stencils.cofaces(r, shape)
+    _, squares = forests.cavities(r, first, shape)
+    left = stencils.columns_left(squares, last, first, shape)
+    code = boxes.internal(shape, 2, square)
+    keys = _up_to(r, shape, left, code)
+    left = left[keys]
+    place = np.searchsorted(left, code)
+    if place == len(left) or left[place] != code:
+        return np.empty(0, np.int64)
+    every = np.zeros(3 * len(r), np.uint8)  # no edge is left out: the column is the whole cycle
+    _, spans, pool = columns.reduced(r, every, last, r, first, left, shape)
+    low, high = spans[place]
+    if low < 0:
+        pool = np.empty(4, np.int64)
+        low, high = 0, columns.boundary(r, every, boxes.strides(shape), len(r), np.int64(code), pool)
+    return np.array([boxes.public(shape, 1, edge) for edge in (pool[low:high] & columns.LOW).tolist()], np.int64)
+
+
+@njit(cache=True, nogil=True)
+def _up_to(r, shape, squares, code):
+    """Which of ``squares`` are not after ``code`` in the order (level, code)."""
+    step = boxes.strides(shape)
+    level = boxes.square_level(r, step, np.int64(code))
+    kept = np.empty(len(squares), np.bool_)
+    for k in range(len(squares)):
+        own = boxes.square_level(r, step, np.int64(squares[k]))
+        kept[k] = own < level or (own == level and squares[k] <= code)
+    return kept
 
 
 @njit(cache=True, nogil=True)
 def surface(f, square, cube):
     """``(outline, inside)``: voxels of the cubes joined to ``cube`` across squares after ``square``."""
-    step, flat = strides(f.shape), f.ravel()
-    ranks, _ = dense_ranks(flat)
-    cubes = cube_ranks(ranks, f.shape)
-    key = square_rank(ranks, step, square)
+    shape, step, flat = f.shape, _steps(f.shape), f.ravel()
+    value = _square_value(flat, step, square)
     seen = np.zeros(flat.size, np.bool_)
     found = np.empty(flat.size, np.int64)
     seen[cube] = True
@@ -100,14 +113,27 @@ def surface(f, square, cube):
         for k in range(8):
             corners[v + (k >> 2) * step[0] + (k >> 1 & 1) * step[1] + (k & 1) * step[2]] += 1
         for axis in range(3):
+            place = v // step[axis] % shape[axis]
             for forward in range(2):
-                w = v + step[axis] if forward else v - step[axis]
-                if w < 0 or w >= flat.size or cubes[w] < 0 or seen[w]:
+                if place == (shape[axis] - 2 if forward else 0):
                     continue
+                w = v + step[axis] if forward else v - step[axis]
                 between = 3 * max(v, w) + axis
-                level = square_rank(ranks, step, between)
-                if level > key or (level == key and between > square):
+                level = _square_value(flat, step, between)
+                if not seen[w] and (level > value or (level == value and between > square)):
                     seen[w] = True
                     found[used] = w
                     used += 1
     return np.nonzero((corners > 0) & (corners < 8))[0], np.nonzero(corners == 8)[0]
+
+
+@njit(cache=True, nogil=True)
+def _square_value(flat, step, square):
+    v = square // 3
+    p, q = boxes.sides(square % 3)
+    return max(max(flat[v], flat[v + step[p]]), max(flat[v + step[q]], flat[v + step[p] + step[q]]))
+
+
+@njit(cache=True, nogil=True)
+def _steps(shape):
+    return np.array([shape[1] * shape[2], shape[2], 1], np.int64)

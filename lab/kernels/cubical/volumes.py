@@ -3,34 +3,162 @@
 Sublevel filtration, V-construction: voxels are vertices, a cell's value is the maximum over its vertices, cells of one
 dimension are ordered by (value, code) with the codes of :mod:`lab.kernels.cubical.boxes`.
 
-- Components and cavities: union-find on the grid and on its dual (:mod:`~lab.kernels.cubical.forests`).
-- Loops: five reductions (:mod:`~lab.kernels.cubical.columns`): prediction, label, their minimum ``c``, and the images
-  of the first two in ``c``, which have rows in the order of one side and columns in the order of ``c``.
+1. *Levels* (:mod:`~lab.kernels.cubical.levels`) stand for values. Passes over them
+   (:mod:`~lab.kernels.cubical.stencils`) find most bars of length zero with comparisons alone.
+2. *Components and cavities*: union-find of the basins that are left, on the grid and on its dual
+   (:mod:`~lab.kernels.cubical.forests`).
+3. *Loops*: reduction of the columns that are left (:mod:`~lab.kernels.cubical.columns`), of the prediction, the label,
+   their minimum ``c``, and the images of the first two in ``c``, which have rows in the order of one side and columns in
+   the order of ``c``. What nobody asks for is not computed: without a loop on one side none is matched, and the image of
+   a mask is that of ``c`` (:func:`~lab.kernels.cubical.mates.joined`).
 
 A bar of the prediction and one of the label are matched when the images of both end in the same cell as one bar of
 ``c`` of positive length, as :mod:`lab.kernels.cubical.reference` says it literally.
+
+Each step is a compiled function that holds no lock; between steps, and between pieces of a reduction, ``report`` is
+called with the fraction that is done, and an interrupt is heard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit
 
-from lab.kernels.cubical import tracing
-from lab.kernels.cubical.boxes import cell_voxel, cube_ranks, dense_ranks, edge_rank, sorted_cells, square_rank, strides
-from lab.kernels.cubical.columns import pivots, rows_of_edges
-from lab.kernels.cubical.forests import cavities, component_mates, components
+from lab.kernels.cubical import boxes, columns, forests, mates, stencils, tracing
+from lab.kernels.cubical.basins import cube_levels
+from lab.kernels.cubical.levels import levels
+
+Report = Callable[[float], None]
 
 
-def match_volumes(predictions, labels):
+class Side(NamedTuple):
+    """What one volume gives alone: bars by dimension, the last edge of every square, the marks of edges."""
+
+    components: np.ndarray
+    loops: np.ndarray
+    cavities: np.ndarray
+    last: np.ndarray
+    marks: np.ndarray
+
+    @property
+    def bars(self):
+        return self[:3]
+
+
+def match_volumes(predictions, labels, report: Report | None = None):
     """Match every prediction ``(n, x, y, z)`` with its label, both float64 in sublevel form.
 
     Returns ``cells`` and ``voxels``, int64 of shape ``(rows, 4)`` with columns prediction birth, prediction death,
     label birth, label death (-1 where a side is absent), and ``counts`` of shape ``(n, 3, 3)``: rows by item, dimension
     and kind (matched, only in the prediction, only in the label), in this order.
     """
-    parts = [match_volume(a, b) for a, b in zip(predictions, labels)]
-    return tuple(np.concatenate([part[k] for part in parts]) for k in range(2)) + (np.stack([p[2] for p in parts]),)
+    n = len(predictions)
+    parts = [match_volume(a, b, None, _part(report, k / n, (k + 1) / n))
+             for k, (a, b) in enumerate(zip(predictions, labels))]
+    return _joined(parts)
+
+
+def barcode_volumes(volumes, report: Report | None = None):
+    """Bars of positive length of every volume ``(n, x, y, z)``: ``cells``, ``voxels`` ``(rows, 2)`` and ``counts
+    (n, 3)``."""
+    n = len(volumes)
+    return _joined([barcode_volume(f, _part(report, k / n, (k + 1) / n)) for k, f in enumerate(volumes)])
+
+
+def match_volume(a, b, known: Side | None = None, report: Report | None = None):
+    """``(cells, voxels, counts)`` of one pair; ``known`` is :func:`prepare` of ``b``, made before."""
+    shape = a.shape
+    _check(shape)
+    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
+    one, two = levels(flat_a, flat_b)
+    one, two = boxes.framed(one, shape), boxes.framed(two, shape)
+    label = side(two, shape, _part(report, 0.02, 0.2)) if known is None else known
+    prediction = side(one, shape, _part(report, 0.2, 0.45))
+    found = _mates(one, two, prediction, label, shape, report)
+    del one, two
+    result = mates.rows(shape, flat_a, flat_b, prediction.bars, label.bars, found)
+    if report is not None:
+        report(1.0)
+    return result
+
+
+def barcode_volume(f, report: Report | None = None):
+    """``(cells, voxels, counts)`` of one volume."""
+    bars = prepare(f, report).bars
+    return *mates.one_sided(f.shape, f.reshape(-1), bars), np.array([len(each) for each in bars])
+
+
+def prepare(f, report: Report | None = None) -> Side:
+    """What the side of one volume needs before another one is known."""
+    _check(f.shape)
+    r = boxes.framed(levels(f.reshape(-1), np.empty(0))[0], f.shape)
+    return side(r, f.shape, report)
+
+
+def side(r, shape, report: Report | None = None) -> Side:
+    """:func:`prepare` from framed levels."""
+    last = stencils.faces(r, shape)
+    components, marks = forests.components(r, last, shape)
+    first = stencils.cofaces(r, shape)
+    cavities, squares = forests.cavities(r, first, shape)
+    left = stencils.columns_left(squares, last, first, shape)
+    del squares
+    found = columns.pivots(r, marks, last, r, first, left, shape, _counted(report, 0.3, 1.0, len(left)))
+    return Side(components, mates.loops(r, left, found, shape), cavities, last, marks)
+
+
+def _mates(a, b, prediction, label, shape, report):
+    """By dimension the pairs of bars that go to one bar of the minimum."""
+    nothing = np.empty((0, 2), np.int32)
+    zero, one, two = (len(x) > 0 and len(y) > 0 for x, y in zip(prediction.bars, label.bars))
+    found = [nothing, nothing, nothing]
+    if not (zero or one or two):
+        return tuple(found)
+    c, known_a, known_b = mates.joined(a, b)
+    if zero or one:
+        last = stencils.faces(c, shape)
+        found[0], marks = forests.component_mates(a, b, c, last, shape, prediction.components, label.components)
+    if one or two:
+        first = stencils.cofaces(c, shape)
+        holes, squares = forests.cavities(c, first, shape)
+    if two:
+        cubes = cube_levels(c, shape)
+        ends = [forests.cavity_images(r, stencils.cofaces(r, shape), cubes, shape) for r in (a, b)]
+        found[2] = mates.cavity_mates(c, holes, *[_as_listed(bars, *end) for bars, end in
+                                                  zip((prediction.cavities, label.cavities), ends)], shape)
+    if one:
+        left = stencils.columns_left(squares, last, first, shape)
+        born = columns.pivots(c, marks, last, c, first, left, shape, _counted(report, 0.5, 0.65, len(left)))
+        del marks, last
+        ends, born = mates.loops_of_minimum(c, left, born, shape)
+        parts = _part(report, 0.65, 0.8), _part(report, 0.8, 0.95)
+        images = [
+            born if known else _image(r, each, c, first, squares, ends, shape, part)
+            for r, each, known, part in zip((a, b), (prediction, label), (known_a, known_b), parts)
+        ]
+        found[1] = mates.loop_mates(*images, prediction.loops, label.loops, len(c))
+    return tuple(found)
+
+
+def _image(r, each: Side, c, first, squares, ends, shape, report):
+    """By square of ``ends`` the edge in which the image of ``r`` in ``c`` pairs it."""
+    order, changed = mates.least_reordered(r, c)
+    if changed:
+        first = stencils.cofaces(order, shape)
+        _, squares = forests.cavities(order, first, shape)
+    left = stencils.columns_left(squares, each.last, first, shape)
+    report = _counted(report, 0.0, 1.0, len(left))
+    found = columns.pivots(r, each.marks, each.last, order, first, left, shape, report)
+    return mates.creators(ends, left, found, each.last, shape)
+
+
+def _as_listed(bars, again, images):
+    """Images in the order of ``bars``, which ``again`` lists in another one: no cube ends two bars."""
+    if len(bars) != len(again):
+        raise AssertionError("two ways to the cavities disagree")
+    return images[np.argsort(again[:, 1])][np.argsort(np.argsort(bars[:, 1]))]
 
 
 def cycle(f, dimension, birth, death):
@@ -38,181 +166,31 @@ def cycle(f, dimension, birth, death):
     return tracing.cycle(f, dimension, birth, death)
 
 
-def barcode_volumes(volumes):
-    """Bars of positive length of every volume ``(n, x, y, z)``: ``cells``, ``voxels`` ``(rows, 2)`` and ``counts
-    (n, 3)``."""
-    parts = [barcode_volume(f) for f in volumes]
+def _check(shape):
+    if boxes.framed_size(shape) >= boxes.MOST:
+        raise ValueError(f"a volume must have fewer than {boxes.MOST} voxels with its frame, got shape {tuple(shape)}")
+
+
+def _joined(parts):
     return tuple(np.concatenate([part[k] for part in parts]) for k in range(2)) + (np.stack([p[2] for p in parts]),)
 
 
-@njit(cache=True, nogil=True)
-def match_volume(a, b):
-    """``(cells, voxels, counts)`` of one pair."""
-    shape = a.shape
-    step = strides(shape)
-    fa, fb = a.ravel(), b.ravel()
-    ranks, count = dense_ranks(np.minimum(fa, fb))
-    cubes = cube_ranks(ranks, shape)
-    squares = sorted_cells(ranks, count, shape, True)
-    cavities_c, _, cleared = cavities(ranks, cubes, cubes, squares, step)
-
-    ranks_a, rows_a, back_a, bars_a, loops_a, holes_a, ends_a = _side(fa, shape, step, cubes)
-    images_a = _edges(pivots(squares, cleared, rows_a, len(back_a), shape, step)[0], back_a)
-    ranks_b, rows_b, back_b, bars_b, loops_b, holes_b, ends_b = _side(fb, shape, step, cubes)
-    images_b = _edges(pivots(squares, cleared, rows_b, len(back_b), shape, step)[0], back_b)
-
-    edges = sorted_cells(ranks, count, shape, False)
-    mates_0, tree = component_mates(ranks_a, ranks_b, ranks, edges, step, bars_a, bars_b)
-    rows, back = rows_of_edges(edges, tree, len(ranks))
-    found = _edges(pivots(squares, cleared, rows, len(back), shape, step)[0], back)
-    mates_1 = _loop_mates(ranks, step, squares, found, images_a, images_b, loops_a, loops_b)
-    mates_2 = _cavity_mates(cavities_c, ends_a, ends_b, len(ranks))
-
-    counts = np.zeros((3, 3), np.int64)
-    total = len(bars_a) + len(bars_b) + len(loops_a) + len(loops_b) + len(holes_a) + len(holes_b)
-    cells = np.full((total, 4), -1, np.int64)
-    used = _emit(cells, 0, counts[0], bars_a, bars_b, mates_0)
-    used = _emit(cells, used, counts[1], loops_a, loops_b, mates_1)
-    used = _emit(cells, used, counts[2], holes_a, holes_b, mates_2)
-    cells = cells[:used].copy()
-    voxels = np.full((used, 4), -1, np.int64)
-    row = 0
-    for d in range(3):
-        for _ in range(counts[d].sum()):
-            for column in range(4):
-                if cells[row, column] >= 0:
-                    f = fa if column < 2 else fb
-                    voxels[row, column] = cell_voxel(f, step, d + (column & 1), cells[row, column])
-            row += 1
-    return cells, voxels, counts
+def _part(report, low, high):
+    """``report`` for a step that leads from ``low`` to ``high``."""
+    return None if report is None else lambda fraction: report(low + (high - low) * fraction)
 
 
-@njit(cache=True, nogil=True)
-def barcode_volume(f):
-    """``(cells, voxels, counts)`` of one volume."""
-    shape = f.shape
-    step = strides(shape)
-    flat = f.ravel()
-    _, _, _, bars, loops, holes, _ = _side(flat, shape, step, np.empty(0, np.int32))
-    counts = np.array([len(bars), len(loops), len(holes)])
-    cells = np.concatenate((bars, loops, holes)).astype(np.int64)
-    voxels = np.empty(cells.shape, np.int64)
-    for row in range(len(cells)):
-        d = 0 if row < counts[0] else 1 if row < counts[0] + counts[1] else 2
-        for column in range(2):
-            voxels[row, column] = cell_voxel(flat, step, d + column, cells[row, column])
-    return cells, voxels, counts
-
-
-@njit(cache=True, nogil=True)
-def _side(flat, shape, step, cubes_c):
-    """What one volume gives alone, and the cubes in which the images of its cavities end in c.
-
-    Returns ``(ranks, rows, edges of rows, bars 0, bars 1, bars 2, ends of the images of bars 2)``.
-    """
-    ranks, count = dense_ranks(flat)
-    cubes = cube_ranks(ranks, shape)
-    squares = sorted_cells(ranks, count, shape, True)
-    others = cubes if len(cubes_c) == 0 else cubes_c
-    holes, ends, cleared = cavities(ranks, cubes, others, squares, step)
-    edges = sorted_cells(ranks, count, shape, False)
-    bars, tree = components(ranks, edges, step)
-    rows, back = rows_of_edges(edges, tree, len(ranks))
-    found = _edges(pivots(squares, cleared, rows, len(back), shape, step)[0], back)
-    return ranks, rows, back, bars, _loops(ranks, step, squares, found), holes, ends
-
-
-@njit(cache=True, nogil=True)
-def _edges(rows, back):
-    for k in range(len(rows)):
-        if rows[k] >= 0:
-            rows[k] = back[rows[k]]
-    return rows
-
-
-@njit(cache=True, nogil=True)
-def _loops(ranks, step, squares, found):
-    """Rows (edge, square) of positive length."""
-    bars = np.empty((len(squares), 2), np.int32)
-    used = 0
-    for k in range(len(squares)):
-        if found[k] < 0:
-            continue
-        edge, square = np.int64(found[k]), np.int64(squares[k])
-        if edge_rank(ranks, step, edge) != square_rank(ranks, step, square):
-            bars[used, 0], bars[used, 1] = edge, square
-            used += 1
-    return bars[:used].copy()
-
-
-@njit(cache=True, nogil=True)
-def _loop_mates(ranks, step, squares, found, images_a, images_b, loops_a, loops_b):
-    """Pairs of loops of a and b whose images end in the same square as a loop of c of positive length."""
-    bar_a, bar_b = np.full(3 * len(ranks), -1, np.int32), np.full(3 * len(ranks), -1, np.int32)
-    for i in range(len(loops_a)):
-        bar_a[loops_a[i, 0]] = i
-    for j in range(len(loops_b)):
-        bar_b[loops_b[j, 0]] = j
-    mates = np.empty((min(len(loops_a), len(loops_b)), 2), np.int32)
-    used = 0
-    for k in range(len(squares)):
-        if found[k] < 0 or images_a[k] < 0 or images_b[k] < 0:
-            continue
-        i, j = bar_a[images_a[k]], bar_b[images_b[k]]
-        if i < 0 or j < 0:
-            continue
-        if edge_rank(ranks, step, np.int64(found[k])) != square_rank(ranks, step, np.int64(squares[k])):
-            mates[used, 0], mates[used, 1] = i, j
-            used += 1
-    return mates[:used]
-
-
-@njit(cache=True, nogil=True)
-def _cavity_mates(holes_c, ends_a, ends_b, size):
-    """Pairs of cavities of a and b whose images end in the same cube as a cavity of c."""
-    where_a, where_b = np.full(size + 1, -1, np.int32), np.full(size + 1, -1, np.int32)
-    for i in range(len(ends_a)):
-        where_a[ends_a[i]] = i
-    for j in range(len(ends_b)):
-        where_b[ends_b[j]] = j
-    mates = np.empty((len(holes_c), 2), np.int32)
-    used = 0
-    for k in range(len(holes_c)):
-        i, j = where_a[holes_c[k, 1]], where_b[holes_c[k, 1]]
-        if i >= 0 and j >= 0:
-            mates[used, 0], mates[used, 1] = i, j
-            used += 1
-    return mates[:used]
-
-
-@njit(cache=True, nogil=True)
-def _emit(rows, used, counts, bars_a, bars_b, mates):
-    """Append matched rows, then the rows of one side only."""
-    taken_a, taken_b = np.zeros(len(bars_a), np.bool_), np.zeros(len(bars_b), np.bool_)
-    for k in range(len(mates)):
-        i, j = mates[k]
-        taken_a[i] = taken_b[j] = True
-        rows[used, 0], rows[used, 1] = bars_a[i]
-        rows[used, 2], rows[used, 3] = bars_b[j]
-        used += 1
-    counts[0] = len(mates)
-    for i in range(len(bars_a)):
-        if not taken_a[i]:
-            rows[used, 0], rows[used, 1] = bars_a[i]
-            used += 1
-    counts[1] = len(bars_a) - len(mates)
-    for j in range(len(bars_b)):
-        if not taken_b[j]:
-            rows[used, 2], rows[used, 3] = bars_b[j]
-            used += 1
-    counts[2] = len(bars_b) - len(mates)
-    return used
+def _counted(report, low, high, total):
+    """``report`` for a reduction of so many columns."""
+    return None if report is None else lambda count: report(low + (high - low) * count / total)
 
 
 def warm():
     """Compile every kernel for the types it is used with."""
-    volume = np.random.default_rng(0).permutation(60.0 + np.arange(60)).reshape(1, 3, 4, 5)
-    match_volumes(volume, volume.copy())
+    draw = np.random.default_rng(0)
+    volume = draw.random((1, 6, 7, 8))
+    match_volumes(volume, draw.random((1, 6, 7, 8)))
+    match_volumes(volume, (volume > 0.5).astype(float))
     cells, _, counts = barcode_volumes(volume)
     for row, d in zip(cells.tolist(), np.repeat(np.arange(3), counts[0]).tolist()):
         cycle(volume[0], d, *row)

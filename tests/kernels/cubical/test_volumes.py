@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from lab import topology
-from lab.kernels.cubical import columns, cpu, reference, volumes
+from lab.kernels.cubical import boxes, columns, cpu, levels, reference, stencils, volumes
 
 
 def pairs_of_volumes(seed):
@@ -94,25 +94,65 @@ def test_a_volume_of_one_layer_is_an_image(axis):
         assert sorted(map(tuple, places)) == sorted(map(tuple, flat))
 
 
-def test_the_tree_of_bits_adds_as_lists_do():
-    plain = columns._add.py_func  # the sum of two lists, beside the sum in the tree
+def test_columns_add_as_sets_do():
     draw = np.random.default_rng(0)
-    bits, heads, levels = columns._tree(5000)
-    held = np.empty(0, np.int32)
-    for _ in range(60):
-        other = np.unique(draw.integers(0, 5000, draw.integers(1, 200))).astype(np.int32)
-        work, spare = np.empty(20_000, np.int32), np.empty(20_000, np.int32)
-        work[: len(held)] = held
-        used = plain(work, len(held), spare, other, 0, len(other))
-        held = work[:used].copy()
-        for row in other:
-            columns._flip(bits, heads, levels, int(row))
-        assert columns._last(bits, heads, levels) == (held[-1] if used else -1)
-    listed = []
-    while (row := columns._last(bits, heads, levels)) >= 0:
-        listed.append(row)
-        columns._flip(bits, heads, levels, row)
-    assert listed[::-1] == held.tolist()
+    r, shape = boxes.framed(draw.integers(0, 9, 60).astype(np.int32), (3, 4, 5)), (3, 4, 5)
+    step, size = boxes.strides(shape), len(r)
+    marks = (draw.random(3 * size) < 0.2).astype(np.uint8)
+    work, spare, out = np.empty(500, np.int64), np.empty(500, np.int64), np.empty(4, np.int64)
+    held, used = set(), 0
+    for k in range(300):
+        v, kind = (int(draw.integers(n - 1)) for n in shape), int(draw.integers(3))
+        anchor = sum((x + (axis == 0)) * int(s) for axis, (x, s) in enumerate(zip(v, step)))
+        low = columns.boundary(r, marks, step, size, 4 * anchor + kind, out)
+        held ^= set(out[:low].tolist())
+        if k % 2:
+            used = columns._add(work, used, spare, out, 0, low)
+        else:
+            used = columns._add_square(r, marks, step, size, anchor, kind, np.int64(-1), work, used)
+        assert work[:used].tolist() == sorted(held)
+    assert used > 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_keep_the_order_of_values_of_both_volumes(seed):
+    draw = np.random.default_rng(seed)
+    short = draw.standard_normal(500).astype(np.float32).astype(float)
+    close = 1 + np.sort(draw.random(900))[::-1] * 2.0**-40
+    for a, b in (
+        (short, -(short > 0).astype(float)), (draw.random(400), draw.integers(0, 3, 400) / 3), (close, close[:300] + 1e-15),
+        (np.zeros(5), np.array([-0.0, 1e300, -1e300, 0.1, -0.0])), (np.r_[-1e300, close], close), (short, np.empty(0)),
+        (np.array([3e38, -3e38]), np.array([0.0])),
+    ):
+        found = np.concatenate(levels.levels(a.copy(), b.copy()))
+        values = np.concatenate([a, b])
+        assert found.min() == 0
+        assert np.array_equal(np.unique(values, return_inverse=True)[1], np.unique(found, return_inverse=True)[1])
+
+
+def test_passes_find_the_first_and_the_last_of_the_cells_around():
+    draw = np.random.default_rng(1)
+    shape = (3, 4, 5)
+    f = draw.integers(0, 4, shape).astype(float)
+    r = boxes.framed(levels.levels(f.ravel(), np.empty(0))[0], shape)
+    last, first = stencils.faces(r, shape), stencils.cofaces(r, shape)
+    edges, squares = reference._cells(f, 1), reference._cells(f, 2)
+    at = {cell: k for k, cell in enumerate(edges)}
+    for square in squares:
+        around = sorted(reference._faces(square), key=at.get)
+        t, v = divmod(boxes.internal(shape, 2, code(f, square, 2)), 4)[::-1]
+        p, q = square[1]
+        far = {1: (square[0], (q,)), 2: (moved(square[0], q), (p,)), 3: (moved(square[0], p), (q,))}
+        assert far[int(last[t * len(r) + v])] == around[-1]
+    for edge in edges:
+        above = [square for square in squares if edge in set(reference._faces(square))]
+        t, v = divmod(boxes.internal(shape, 1, code(f, edge, 1)), 4)[::-1]
+        anchor, kind = columns._coface.py_func(boxes.strides(shape), t, v, int(first[t * len(r) + v]))
+        assert boxes.public(shape, 2, 4 * anchor + kind) == code(f, above[0], 2)
+
+
+def moved(anchor, axis):
+    return tuple(x + (k == axis) for k, x in enumerate(anchor))
 
 
 def test_components_and_cavities_of_cycles_are_connected_regions():
