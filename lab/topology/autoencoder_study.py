@@ -40,6 +40,7 @@ class Embedding:
 
 def shape(points: torch.Tensor, parameters: int):
     """H0 measure of a cloud in units of its mean distance, of lengths (1) or of lengths and codensity (2)."""
+    points = points.double()  # the density of float64 points has a gradient of its own, in two products
     scale = torch.pdist(points.detach()[:64]).mean().clamp_min(1e-12)
     kinds = {1: Rips, 2: lambda points: CodensityRips(points, 0.2)}
     return _centred(hilbert(kinds[checks.choice("parameters", parameters, (1, 2))](points / scale), 0))
