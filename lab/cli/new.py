@@ -18,7 +18,7 @@ def new(
     title: Annotated[str | None, typer.Option(help="The study's title [default: from the method's name].")] = None,
 ) -> None:
     """Create module, test, claims, notebook, page and catalog row of a new study."""
-    from lab.report.templates import create
+    from lab.cli.templates import create
 
     room, slash, method = place.partition("/")
     if not slash or not re.fullmatch(r"[a-z][a-z0-9_]*", method):

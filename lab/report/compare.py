@@ -83,7 +83,8 @@ def load_run(place: str | Path, store: Store) -> Run:
     if path.name == "run.json" and path.is_file():
         path = path.parent
     if (path / "run.json").is_file():
-        return Run(path.name, path, json.loads((path / "run.json").read_text(encoding="utf-8")))
+        info = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return Run(info["id"], path, info)
     return store.find(str(place))
 
 

@@ -1,4 +1,4 @@
-"""Executing a notebook: a papermill engine that times out, measures, and tells apart how a kernel ended."""
+"""Executing a notebook with papermill's client: it times out, measures, and tells apart how a kernel ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import nbformat
 import psutil
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager
+from papermill.engines import NotebookExecutionManager
 from papermill.utils import nb_kernel_name
 from traitlets.config import Config
 
@@ -124,24 +124,6 @@ def injected(plan) -> nbformat.NotebookNode:
         )
         notebook.cells.insert(schema.cell, cell)
     return notebook
-
-
-class LabEngine(NBClientEngine):
-    """The lab's execution as a papermill engine (``papermill --engine lab``): default timeouts, kernels over local sockets."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls, nb_man, kernel_name, log_output=False, start_timeout=120, execution_timeout=1800, **options
-    ):
-        """Execute as papermill's own engine does, with a timeout for each cell unless one is given."""
-        return super().execute_managed_notebook(
-            nb_man,
-            kernel_name,
-            log_output=log_output,
-            start_timeout=start_timeout,
-            execution_timeout=execution_timeout,
-            **options,
-        )
 
 
 class _Client(PapermillNotebookClient):

@@ -61,7 +61,7 @@ class Zygote:
         self._folder: tempfile.TemporaryDirectory | None = None
         self.path = ""
 
-    def start(self, *, timeout: float = 60.0) -> Zygote:
+    def start(self, *, timeout: float = 240.0) -> Zygote:
         """Start the process and wait until it has imported; after a failure kernels are started cold."""
         self.reason = obstacle(self.environment)
         if self.reason:
