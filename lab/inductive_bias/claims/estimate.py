@@ -10,7 +10,7 @@ import torch
 from lab.claims import Measured, by_id, measures
 from lab.inductive_bias import fit as fitting
 from lab.inductive_bias.bits import required_bits
-from lab.inductive_bias.claims.common import interval, own_or_digits
+from lab.inductive_bias.claims.common import CHOSEN, interval, own_or_digits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, SampleLaw
@@ -182,6 +182,7 @@ def _sampling_slope(seeds, sizes, *, correlated: bool = False) -> Measured:
         "draws": list(sizes),
         "measured": [round(float(v), 3) for v in spread],
         "promised": [round(v, 3) for v in promised],
+        "sizes and verdict": CHOSEN,
     }
     return Measured(slope, (slope - half, slope + half), holds, details)
 

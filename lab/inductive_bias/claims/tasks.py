@@ -9,7 +9,7 @@ import numpy as np
 from lab.claims import Measured, measures
 from lab.inductive_bias import edits
 from lab.inductive_bias.bits import required_bits
-from lab.inductive_bias.claims.common import digits_task, interval, own_or_digits
+from lab.inductive_bias.claims.common import CHOSEN, digits_task, interval, own_or_digits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.ranking import Share, cosine_task, threshold
@@ -53,7 +53,8 @@ def _over_labels(data, seeds, budget, *, shuffled: bool = False) -> Measured:
         half = task.subset(n_train=max(1, task.n_train // 2), seed=seed)
         saved.append(required_bits(space.loss_law(half), eps).bits - required_bits(space.loss_law(task), eps).bits)
     value, ends = interval(saved)
-    return Measured(value, ends, math.isfinite(value) and ends[0] > 0, {"saved": [round(v, 1) for v in saved]})
+    details = {"saved": [round(v, 1) for v in saved], "threshold": CHOSEN}
+    return Measured(value, ends, math.isfinite(value) and ends[0] > 0, details)
 
 
 @measures("bias.task-design")

@@ -301,7 +301,7 @@ def sliced_areas(place, mass, offset, first, second, lines):
     return areas
 
 
-@njit(inline="always")
+@njit(inline="always", nogil=True)
 def _merge_step(place, mass, i, both, level, last, area):
     """One atom of two merged lists, the first at ``i``, the second at ``both - i``; infinite ends spare the branches."""
     j = both - i
