@@ -17,9 +17,9 @@ import pytest
 from tests.browser.conftest import ROOT
 from tests.browser.test_pages import PLOTLY_JS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 TOKEN = "a-token-of-this-test"
-SECONDS = 120_000
+SECONDS = 400_000
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 ARROWS = "import plotly.graph_objects as go\nfigure = go.Figure(go.Quiver(x=[0, 1], y=[0, 1], u=[1, 0], v=[0, 1]))"
 
@@ -60,7 +60,7 @@ def jupyter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jupyter")
     shutil.copy(ROOT / "notebooks" / "start.ipynb", folder / "start.ipynb")
     arrows = nbformat.v4.new_notebook(metadata=KERNEL)
-    arrows.cells = [nbformat.v4.new_code_cell(source) for source in (ARROWS, "figure", "go.FigureWidget(figure)")]
+    arrows.cells = [nbformat.v4.new_code_cell(source) for source in (ARROWS, "figure", "from widgets.jupyter.explorer import live\nlive(figure)")]
     nbformat.write(arrows, folder / "arrows.ipynb")
     port = free_port()
     command = [

@@ -26,6 +26,21 @@ def test_moving_a_control_gives_the_figure_that_draw_gives():
         assert [list(trace.y) for trace in shown.data] == [list(trace.y) for trace in wanted.data]
 
 
+def test_first_message_to_the_browser_holds_the_figure(monkeypatch):
+    import comm
+
+    from widgets.jupyter.explorer import live
+
+    sent = []
+    monkeypatch.setattr(comm.DummyComm, "publish_msg", lambda self, kind, data=None, **_: sent.append((self.comm_id, kind, data)))
+    widget = live(go.Figure(go.Scatter(y=[1.0, 2.0]), layout_title_text="T"))
+    opened = [data["state"] for name, kind, data in sent if kind == "comm_open" and name == widget.model_id]
+    assert sent[-1][1] == "comm_open"
+    assert [trace["y"] for trace in opened[-1]["_widget_data"]] == [[1.0, 2.0]]
+    assert opened[-1]["_widget_layout"]["title"]["text"] == "T"
+    assert isinstance(widget, go.FigureWidget)
+
+
 def test_executed_notebook_gets_static_figures(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setenv("LAB_RUN_FOLDER", str(tmp_path))

@@ -34,7 +34,7 @@ class Explorer:
         self._message = ipywidgets.HTML()
         self._tables = ipywidgets.HTML()
         shown = self._results()
-        self.figures = [go.FigureWidget(item) for item in shown if isinstance(item, go.Figure)]
+        self.figures = [live(item) for item in shown if isinstance(item, go.Figure)]
         self._tables.value = _tables(shown)
         for control in self.controls.values():
             control.observe(self._changed, names="value")
@@ -171,6 +171,20 @@ def _bounded(free, bounded, widget, common):
     return bounded(value=widget.value, min=widget.start, max=widget.end, **common)
 
 
+def live(figure: go.Figure) -> go.FigureWidget:
+    """The figure as a widget that opens its channel to the browser with everything in it.
+
+    A new ``FigureWidget`` opens its channel first and is filled after, and a browser that draws in between shows empty axes
+    for good; so the channel is opened once more.
+    """
+    widget = go.FigureWidget(figure)
+    if widget.comm is not None:
+        widget.comm.close()
+        widget.comm = None
+        widget.open()
+    return widget
+
+
 def _replace(widget: go.FigureWidget, figure: go.Figure) -> None:
     same = [trace.type for trace in widget.data] == [trace.type for trace in figure.data]
     with widget.batch_update():
@@ -232,7 +246,7 @@ class NotebookExplorer:
         with self._output:
             clear_output(wait=True)
             for path in run.figures():
-                display(go.FigureWidget(_figure(path)))
+                display(live(_figure(path)))
         return run
 
     def _ipython_display_(self):
