@@ -15,18 +15,21 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import importlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 
-from lab.kernels import dispatch, peers, spec, timing
+from lab.kernels import dispatch, spec, timing
 
 NOT_MEASURED = "not measured"
+Peer = Callable[[str, Mapping], tuple[str, Callable[[], torch.Tensor]] | None]
+"""From an operation and its inputs the name of another library and its forward call, or ``None``."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def clock(function: Callable[[], object], device: str, *, least: float = 0.2, ro
 
 
 def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: Ceilings, *, compiled: bool = True,
-            reference: bool = True) -> Row:
+            reference: bool = True, peer: Peer | None = None) -> Row:
     """Check and time one operation.
 
     Raises:
@@ -153,7 +156,7 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
                                         rounds=3))
         finally:
             dispatch.COMPILED_WORD = "auto"
-    other, ahead = _peer(name, inputs, forward, seconds, device)
+    other, ahead = _peer(peer, name, inputs, forward, seconds, device)
     same = all(torch.equal(forward(), forward()) for _ in range(3))
     return Row(name, " ".join(f"{key}={size}" for key, size in shape.items()), str(dtype).removeprefix("torch."),
                torch.cuda.get_device_name() if device == "cuda" else "one CPU core: " + timing.machine(), word, error,
@@ -162,9 +165,10 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
                "same bits" if same else "differs", versions(), datetime.date.today().isoformat())
 
 
-def _peer(name, inputs, forward, seconds, device) -> tuple[str, float | str]:
-    """The other library and its forward time over ours, where one is importable, agrees and takes these inputs."""
-    found = peers.peer(name, {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in inputs.items()})
+def _peer(peer, name, inputs, forward, seconds, device) -> tuple[str, float | str]:
+    """The other library and its forward time over ours, where ``peer`` knows one and it agrees."""
+    plain = {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in inputs.items()}
+    found = peer(name, plain) if peer is not None else None
     if found is None:
         return "", NOT_MEASURED
     library, call = found
@@ -209,7 +213,7 @@ def versions() -> str:
 
 
 def run(*, quick: bool = False, device: str | None = None, ops: Sequence[str] | None = None, compiled: bool = True,
-        progress: Callable[[Row | str], None] | None = None) -> list[Row]:
+        peer: Peer | None = None, progress: Callable[[Row | str], None] | None = None) -> list[Row]:
     """Measure all operations; those that fail their check are reported and left out."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows: list[Row] = []
@@ -223,7 +227,7 @@ def run(*, quick: bool = False, device: str | None = None, ops: Sequence[str] | 
             shape = "small" if quick else ("gpu" if device == "cuda" else "cpu")
             for dtype in (torch.float32, torch.bfloat16) if device == "cuda" else (torch.float32,):
                 try:
-                    rows.append(measure(name, shape, dtype, device, tops, compiled=compiled))
+                    rows.append(measure(name, shape, dtype, device, tops, compiled=compiled, peer=peer))
                     say(rows[-1])
                 except ValueError as error:
                     say(f"FAILED {error}")
@@ -263,9 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--op", action="append", choices=spec.names())
     parser.add_argument("--csv", metavar="FILE")
+    parser.add_argument("--peers", metavar="MODULE", help="a module with peer(op, inputs): other libraries to time beside")
     options = parser.parse_args(arguments)
     count = len(options.op or spec.names()) * (2 if torch.cuda.is_available() and options.device != "cpu" else 1)
     rows = run(quick=options.quick, device=options.device, ops=options.op, compiled=not options.quick,
+               peer=importlib.import_module(options.peers).peer if options.peers else None,
                progress=lambda said: print(line(said), flush=True))
     if options.csv:
         write(rows, Path(options.csv))

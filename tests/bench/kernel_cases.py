@@ -147,6 +147,7 @@ def doubled_batch():
 def device_benchmark():
     """The row of pairwise in the benchmark of this machine's device, as a dictionary."""
     from lab.kernels import bench
+    from tests.bench.device_peers import peer
 
     tops = bench.ceilings("cpu")
-    return asdict(bench.measure("pairwise", "cpu", torch.float32, "cpu", tops, compiled=False, reference=False))
+    return asdict(bench.measure("pairwise", "cpu", torch.float32, "cpu", tops, compiled=False, reference=False, peer=peer))
