@@ -97,3 +97,17 @@ def test_bad_input_is_refused():
         transform_features(lambda x: x, z, [], top=3)
     with pytest.raises(ValueError, match="loss must be one of"):
         fit_calibrator(z, z, y, loss="ce")
+
+
+def test_held_out_rows_keep_a_calibrator_from_learning_noise_by_heart(generator):
+    n = 80
+    z = torch.randn(n, 3, generator=generator)
+    y, phi = torch.randint(3, (n,), generator=generator), torch.randn(n, 12, generator=generator)
+    spread = {}
+    for held_out in (0.0, 0.25):
+        calibrator = fit_calibrator(z, phi, y, steps=600, learning_rate=0.02, held_out=held_out)
+        with torch.no_grad():
+            spread[held_out] = float(calibrator(torch.randn(500, 12, generator=generator)).log().std())
+    assert spread[0.25] < 0.75 * spread[0.0]
+    with pytest.raises(ValueError, match="held_out must be at most"):
+        fit_calibrator(z, phi, y, held_out=1.0)

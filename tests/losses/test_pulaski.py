@@ -86,3 +86,39 @@ def test_bad_input_is_refused():
         energy_set_distance(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 5, 5))
     with pytest.raises(ValueError, match="samples must be finite"):
         energy_set_distance(torch.full((1, 1, 2, 2), torch.nan), torch.ones(1, 1, 2, 2))
+
+
+def test_every_loss_of_the_study_trains(generator):
+    x, raters = torch.rand(2, 1, 8, 8, generator=generator), (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).float()
+    model = TinyProbUNet(widths=(4, 8))
+    for distance in ("energy", "sinkhorn", "cross-entropy", "focal-tversky", "dice"):
+        value = set_loss(model, x, raters, distance=distance)
+        value.backward()
+        assert torch.isfinite(value)
+    with pytest.raises(ValueError, match="distance must be one of"):
+        set_loss(model, x, raters, distance="hausdorff")
+
+
+def test_dice_is_the_tversky_index_with_equal_weights(generator):
+    p, t = torch.rand(2, 5, 5, generator=generator), (torch.rand(2, 5, 5, generator=generator) > 0.5).float()
+    overlap = 2 * (p * t).flatten(1).sum(1)
+    dice = (overlap + 2) / (p.flatten(1).sum(1) + t.flatten(1).sum(1) + 2)
+    torch.testing.assert_close(focal_tversky_loss(p, t, alpha=0.5, gamma=1.0), (1 - dice).mean())
+
+
+def test_every_loss_gets_as_many_trials_and_the_best_of_them(monkeypatch):
+    from lab.losses.claims import pulaski
+
+    tried = []
+
+    def evaluate(loss, seed, setting, trial):
+        assert seed in pulaski.TUNING
+        tried.append((loss, trial))
+        return torch.tensor([abs(trial[0] - 3e-2)]), 0.0
+
+    monkeypatch.setattr(pulaski, "evaluate", evaluate)
+    pulaski.tuned.cache_clear()
+    chosen = {loss: pulaski.tuned(loss, pulaski.Setting()) for loss in (pulaski.METHOD, *pulaski.BASELINES)}
+    pulaski.tuned.cache_clear()
+    assert all(rate == 3e-2 for rate, _ in chosen.values())
+    assert {sum(one == loss for one, _ in tried) for loss in chosen} == {len(pulaski.TRIALS)}

@@ -97,3 +97,23 @@ def test_bad_input_is_refused(problem, generator):
         SSO(model, 1.0).step(x, lambda z: (0.0, torch.zeros(3)))
     with pytest.raises(ValueError, match="schedule must be one of"):
         SSO(model, 1.0, schedule="cosine")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_line_search_stops_where_its_share_of_the_decrease_is_reached(share):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 3, generator=generator, dtype=torch.float64)
+    model = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
+    before = model.weight.detach().clone()
+    y = (x[:, 0] > 0).double()
+    oracle = loss_oracle(lambda z, target: (torch.nn.functional.softplus(z[:, 0]) - target * z[:, 0]).sum(), y)
+    with torch.no_grad():
+        z = model(x)
+    gradient = oracle(z.clone())[1]
+    slope = (gradient.T @ x)[0]
+    SSO(model, 4.0, 1, armijo=share).step(x, oracle)
+    length = float((before - model.weight.detach()).norm() / slope.norm())
+    # along its gradient the quadratic surrogate has its minimum at |slope|^2 / (slope' H slope), H = X'X / eta
+    least = float(slope @ slope / (x @ slope).square().sum() * 4.0)
+    assert length <= 2 * (1 - share) * least * (1 + 1e-9)
+    assert length > 0.6 * 2 * (1 - share) * least
