@@ -124,14 +124,39 @@ def _values(found, d):
     return sorted(zip(*(values.tolist() for bars in sides for values in (bars.birth, bars.death))))
 
 
+def orientation(*, pairs: int = 10, size: int = 24, seed: int = 0) -> pd.DataFrame:
+    """What flipping axis 0 of both images does to their matching, one row a pair.
+
+    Columns: ``kind`` of the pair (``"noise with noise"``, ``"noise with a mask"``, ``"prediction with its label"``),
+    ``changed`` (whether the matched values are others) and ``loss_change`` (relative).
+    """
+    import pandas as pd
+
+    rows = []
+    for k in range(checks.integer("pairs", pairs, low=1)):
+        draw = np.random.default_rng([seed, k])
+        noise, other = torch.from_numpy(draw.random((2, size, size)))
+        field = torch.from_numpy(ndimage.gaussian_filter(draw.standard_normal((size, size)), 2))
+        mask = (field > 0).double()
+        soft = (3 * field / field.std() + 0.3 * torch.from_numpy(draw.standard_normal((size, size)))).sigmoid()
+        for kind, one, two in (
+            ("noise with noise", noise, other), ("noise with a mask", noise, mask), ("prediction with its label", soft, mask),
+        ):
+            changed, change = flip_changes(one, two)
+            rows.append({"kind": kind, "changed": changed, "loss_change": change})
+    return pd.DataFrame(rows)
+
+
 def growth(sizes, *, seed: int = 0, rounds: int = 3) -> pd.DataFrame:
     """Process CPU time of one matching against the number of pixels: the least of ``rounds`` each."""
     import pandas as pd
 
     rows = []
     for size in sizes:
-        field = smooth_field((size, size), seed=seed)
-        prediction, label = field.prediction.double(), field.label > 0
+        draw = np.random.default_rng([seed, size])
+        field, detail = (ndimage.gaussian_filter(draw.standard_normal((size, size)), width) for width in (6, 2))
+        prediction = torch.from_numpy(3 * field / field.std() + detail / detail.std()).float().sigmoid().double()
+        label = torch.from_numpy(field > 0.3 * field.std())
         match(prediction, label)
         times = []
         for _ in range(rounds):
@@ -142,19 +167,25 @@ def growth(sizes, *, seed: int = 0, rounds: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def benchmark_table() -> pd.DataFrame:
-    """The committed comparison with the peers, one row a case; ``make bench`` writes it.
+def benchmark_table(part: str = "") -> pd.DataFrame:
+    """A committed table; ``make bench`` writes them.
+
+    Args:
+        part: ``""`` the comparison with the peers, one row a case; ``"limits"`` threads, overlap, cache, first calls;
+            ``"growth"`` cost and memory against size; ``"companions"`` all measures of predictions of equal Dice.
 
     Raises:
-        FileNotFoundError: the project's data folder holds no such table.
+        ValueError: an unknown part. FileNotFoundError: the project's data folder holds no such table.
     """
     from pathlib import Path
 
     import pandas as pd
 
-    path = Path(__file__).parents[2] / "data" / "benchmarks" / "betti_matching.csv"
+    checks.choice("part", part, ("", "limits", "growth", "companions"))
+    name = f"betti_matching_{part}.csv" if part else "betti_matching.csv"
+    path = Path(__file__).parents[2] / "data" / "benchmarks" / name
     if not path.exists():
-        raise FileNotFoundError(f"no table at data/benchmarks/{path.name}; `make bench` writes it")
+        raise FileNotFoundError(f"no table at data/benchmarks/{name}; `make bench` writes it")
     return pd.read_csv(path)
 
 

@@ -10,7 +10,7 @@ same batches. Arms:
 - ``control``: Dice under flips, rotations and changes of contrast, plus the network's own first predictions as soft
   targets: plain losses with augmentation and self-distillation.
 
-Images are vessel trees (:func:`lab.datasets.vessel_tree`), another set for every seed, or tiles of a user's images.
+Every arm had one number tuned over as many values (:mod:`lab.topology.segmentation_tuning`), on images of other seeds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import time
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab import checks
-from lab.datasets import ImageSet, vessel_tree
+from lab.datasets import ImageSet
+from lab.topology import segmentation_data as images
 from lab.topology.comparison import cldice, dice
 from lab.topology.loss import BettiMatchingLoss
 from lab.topology.metric import matching_error
@@ -36,20 +38,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ARMS = ("dice", "cldice", "wasserstein", "betti", "control")
-WEIGHTS = {"cldice": 0.5, "wasserstein": 0.1, "betti": 0.1}
-_SIZES = {"smoke": (8, 8, 10, 6), "default": (32, 40, 40, 40), "full": (64, 64, 100, 150)}
+SETTINGS = {
+    "vessels": {"dice": 1e-2, "cldice": 0.3, "wasserstein": 0.03, "betti": 0.03, "control": 0.3},
+}
+"""The tuned number of each arm: of ``dice`` the learning rate, which all arms share; of the others the factor of their
+second term, of ``control`` the share of the soft targets."""
+TABLE = Path(__file__).parents[2] / "data" / "benchmarks" / "segmentation_training.csv"
+FRESH, TUNING = 20_000, 10_000  # where the streams of images for testing and for tuning begin
+_SIZES = {"smoke": (8, 8, 10, 6), "default": (24, 40, 30, 30), "full": (64, 64, 100, 150)}
 
 
-def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, weights=None,
-          progress=None) -> pd.DataFrame:
+def results() -> pd.DataFrame:
+    """The committed run of all arms at the default budget: what :func:`train` returned, with the kind of ``images``.
+
+    Raises:
+        FileNotFoundError: the project's data folder holds no such table.
+    """
+    import pandas as pd
+
+    if not TABLE.exists():
+        raise FileNotFoundError(f"no table at data/benchmarks/{TABLE.name}")
+    return pd.read_csv(TABLE)
+
+
+def train(*, seeds=5, arms=ARMS, budget: str = "default", kind: str = "vessels", data: ImageSet | None = None,
+          weights=None, progress=None) -> pd.DataFrame:
     """Train every arm for every seed and measure it on images not trained on.
 
     Args:
         seeds: how many, or which; a seed draws images, weights and batches.
         arms: which of ``ARMS``.
         budget: ``"smoke"``, ``"default"`` or ``"full"``: images for training and for testing, epochs before and after.
-        data: images with labels instead of vessel trees; cut into tiles of 48 pixels, half of them for testing.
-        weights: factors of the second term by arm, instead of ``WEIGHTS``. A factor 0 switches the method off.
+        kind: what the images show, one of ``SETTINGS``.
+        data: images with labels instead; cut into tiles of 48 pixels, half of them for testing.
+        weights: numbers by arm, instead of those of ``SETTINGS``. A factor 0 switches the second term off.
         progress: called with the finished share of the work.
 
     Returns:
@@ -57,7 +79,7 @@ def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None 
         images), ``seconds`` of the arm's training.
 
     Raises:
-        ValueError: an unknown arm or budget, no seed, data without labels or with fewer than 8 tiles that hold
+        ValueError: an unknown arm, kind or budget, no seed, data without labels or with fewer than 8 tiles that hold
             foreground.
     """
     import pandas as pd
@@ -65,45 +87,46 @@ def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None 
     arms = [checks.choice("arms", arm, ARMS) for arm in arms]
     sizes = _SIZES[checks.choice("budget", budget, _SIZES)]
     seeds = range(checks.integer("seeds", seeds, low=1)) if isinstance(seeds, int) else seeds
-    weights = WEIGHTS | (weights or {})
-    tiles = None if data is None else _tiles(data)
+    settings = SETTINGS[checks.choice("kind", kind, SETTINGS)] | (weights or {})
+    parts = None if data is None else images.tiles(data)
     rows = []
     for place, seed in enumerate(seeds):
         for k, arm in enumerate(arms):
-            weight = float(weights.get(arm, 0.0))
-            if tiles is None:
-                row = _remembered(seed, arm, weight, sizes)
+            rate, factor = float(settings["dice"]), float(settings[arm])
+            if parts is None:
+                row = remembered(kind, FRESH + seed, arm, factor, rate, sizes)
             else:
-                row = _trained(_start(_split(tiles, seed), sizes, seed), arm, weight, sizes, seed)
+                row = _trained(_start(images.split(parts, seed), sizes, seed), arm, factor, rate, sizes, seed)
             rows.append({"seed": seed, "arm": arm} | row)
             if progress is not None:
                 progress((place + (k + 1) / len(arms)) / len(seeds))
     return pd.DataFrame(rows)
 
 
-@lru_cache(maxsize=512)
-def _remembered(seed, arm, weight, sizes):
-    """One arm on vessel trees. It depends on its arguments alone, so that several studies of one session share it."""
-    return _trained(_vessel_start(seed, sizes), arm, weight, sizes, seed)
+@lru_cache(maxsize=1024)
+def remembered(kind: str, seed: int, arm: str, factor: float, rate: float, sizes: tuple[int, ...]) -> dict[str, float]:
+    """One arm on drawn images. It depends on its arguments alone, so that several studies of one session share it."""
+    return _trained(_drawn_start(kind, seed, sizes), arm, factor, rate, sizes, seed)
 
 
 @lru_cache(maxsize=4)
-def _vessel_start(seed, sizes):
-    return _start(_images(sizes, seed), sizes, seed)
+def _drawn_start(kind, seed, sizes):
+    x, y = images.draw(kind, sizes[0] + sizes[1], seed=seed)
+    return _start((x[: sizes[0]], y[: sizes[0]], x[sizes[0] :], y[sizes[0] :]), sizes, seed)
 
 
-def _start(images, sizes, seed):
+def _start(parts, sizes, seed):
     """Images and a network trained on them with Dice: where all arms of a seed begin."""
     network = unet(1, 1, widths=(8, 16), seed=seed)
-    _run(network, *images[:2], "dice", 0.0, sizes[2], 1e-2, seed)
-    return network, images
+    _run(network, *parts[:2], "dice", 0.0, sizes[2], 1e-2, seed)
+    return network, parts
 
 
-def _trained(start, arm, weight, sizes, seed) -> dict[str, float]:
+def _trained(start, arm, factor, rate, sizes, seed) -> dict[str, float]:
     first, (x, y, test_x, test_y) = start
     network = copy.deepcopy(first)
     began = time.process_time()
-    _run(network, x, y, arm, weight, sizes[3], 3e-3, 1000 + seed)
+    _run(network, x, y, arm, factor, sizes[3], rate, 1000 + seed)
     return {"seconds": time.process_time() - began} | measure(network, test_x, test_y)
 
 
@@ -147,7 +170,7 @@ def _skeleton(x, steps):
     return bones
 
 
-def _run(network, x, y, arm, weight, epochs, rate, seed):
+def _run(network, x, y, arm, factor, epochs, rate, seed):
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed)
     term = {"betti": BettiMatchingLoss(sigmoid=True), "wasserstein": WassersteinMatchingLoss(sigmoid=True),
@@ -163,9 +186,9 @@ def _run(network, x, y, arm, weight, epochs, rate, seed):
             logits = network(image)
             loss = dice_loss(logits, target)
             if teacher is not None:
-                loss = 0.7 * loss + 0.3 * F.binary_cross_entropy_with_logits(logits, soft)
-            elif term is not None and weight > 0:
-                loss = loss + weight * term(logits, target)
+                loss = (1 - factor) * loss + factor * F.binary_cross_entropy_with_logits(logits, soft)
+            elif term is not None and factor > 0:
+                loss = loss + factor * term(logits, target)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -177,38 +200,3 @@ def _augment(image, target, soft, generator):
     move = lambda x: torch.rot90(x.flip(-1) if flip else x, turns, (-2, -1))  # noqa: E731
     gain, shift = 0.8 + 0.4 * torch.rand(1, generator=generator), 0.2 * torch.rand(1, generator=generator) - 0.1
     return move(image) * gain + shift, move(target), move(soft)
-
-
-def _images(sizes, seed):
-    count = sizes[0] + sizes[1]
-    generator = torch.Generator().manual_seed(seed)
-    sets = [
-        vessel_tree((48, 48), radius=2.5, generations=5, loops=3, noise=0.2, seed=generator) for _ in range(count)
-    ]
-    x = torch.stack([item.image for item in sets])[:, None]
-    y = torch.stack([item.label for item in sets])[:, None].float()
-    return x[: sizes[0]], y[: sizes[0]], x[sizes[0] :], y[sizes[0] :]
-
-
-def _tiles(data, size=48):
-    images, labels = [], []
-    for item in data:
-        if item.label is None or item.image.ndim != 2:
-            raise ValueError(f"data must hold 2-D images with labels, got {item.name or 'an image'} without")
-        for top in range(0, item.image.shape[0] - size + 1, size):
-            for left in range(0, item.image.shape[1] - size + 1, size):
-                window = (slice(top, top + size), slice(left, left + size))
-                share = float((item.label[window] > 0).float().mean())
-                if 0.02 < share < 0.98:
-                    images.append(item.image[window])
-                    labels.append((item.label[window] > 0).float())
-    if len(images) < 8:
-        raise ValueError(f"data must hold at least 8 tiles of {size} pixels with foreground and background, got {len(images)}")
-    return torch.stack(images)[:, None], torch.stack(labels)[:, None]
-
-
-def _split(tiles, seed, limit=96):
-    x, y = tiles
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:limit]
-    half = len(order) // 2
-    return x[order[:half]], y[order[:half]], x[order[half:]], y[order[half:]]

@@ -6,7 +6,9 @@ imageSeg-2.5D_topo 6, GUDHI 1162, 1282 and 1288.
 """
 
 import inspect
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +126,17 @@ def test_connectivity_border_and_direction_are_stated_and_follow_the_statement()
 def test_bogus_input_is_refused_in_words_and_nothing_crashes(bad):
     with pytest.raises((ValueError, TypeError), match="prediction"):
         topology.match(bad, np.zeros(np.shape(bad)))
+
+
+def test_training_loop_of_the_readme_runs_as_it_stands():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"## Replace your segmentation loss\n+```python\n(.*?)```", text, flags=re.DOTALL)
+    network = torch.nn.Conv2d(1, 1, 3, padding=1)
+    target = ring()[None, None].expand(2, 1, 16, 16)
+    names = {
+        "batches": [(target + 0.1, target)] * 2, "network": network, "optimizer": torch.optim.SGD(network.parameters(), 0.1),
+        "dice": lambda logits, target: 1 - 2 * (logits.sigmoid() * target).sum() / (logits.sigmoid() + target).sum(),
+    }
+    before = network.weight.detach().clone()
+    exec(code, names)
+    assert not torch.equal(network.weight, before)

@@ -8,6 +8,7 @@ from lab import topology
 from lab.topology import comparison, segmentation_studies
 from widgets import pages
 from widgets.figures.topology import betti as figures
+from widgets.figures.topology import betti_studies
 from widgets.jupyter import BettiExplorer
 from widgets.pages import betti_matching as page
 
@@ -52,15 +53,33 @@ def test_gradient_marks_the_pixels_that_the_loss_touches():
     x = prediction.clone().requires_grad_()
     topology.BettiMatchingLoss()(x[None, None], label[None, None]).backward()
     figure = figures.gradient(prediction, x.grad)
-    assert sum(markers(figure).values()) == int((x.grad != 0).sum())
+    assert sum(markers(figure).values()) == 2 * int((x.grad != 0).sum())  # an arrow has two ends
+    up = next(trace for trace in figure.data if (trace.name or "").startswith("raised"))
+    for k in range(0, len(up.x), 3):
+        assert x.grad[up.y[k], up.x[k]] < 0
+        assert up.y[k + 1] < up.y[k]
 
 
 def test_study_figures_state_their_answer():
     table = comparison.table({"one": pair()[0], "two": pair()[1]}, pair()[1])
-    assert "from 0 to 1 features" in figures.equal_dice(table).layout.title.text.replace("<br>", " ")
+    assert "from 0 to 1 features" in betti_studies.equal_dice(table).layout.title.text.replace("<br>", " ")
     growth = segmentation_studies.growth((32, 64), rounds=1)
-    assert "ns a pixel" in figures.growth(growth).layout.title.text.replace("<br>", " ")
-    assert len(figures.rankings(segmentation_studies.pitfalls(disks())).data) > 2
+    assert "ns a pixel" in betti_studies.growth(growth).layout.title.text.replace("<br>", " ")
+    assert len(betti_studies.rankings(segmentation_studies.pitfalls(disks())).data) > 2
+
+
+def test_cost_figures_state_memory_limits_and_orientation():
+    frame = segmentation_studies.benchmark_table("growth")
+    title = betti_studies.growth(frame).layout.title.text
+    assert f"{frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel" in title.replace("<br>", " ")
+    flips = segmentation_studies.orientation(pairs=4, size=16)
+    assert len(flips) == 12
+    assert flips[flips.kind == "noise with noise"].changed.mean() > flips[flips.kind != "noise with noise"].changed.mean()
+    assert len(betti_studies.orientation(flips).data[0].x) == 3
+    table = segmentation_studies.benchmark_table("companions")
+    assert len(betti_studies.companions(table).data) == 5
+    with pytest.raises(ValueError, match="part must be one of"):
+        segmentation_studies.benchmark_table("speed")
 
 
 def disks():
@@ -112,3 +131,18 @@ def test_explorer_follows_its_controls_and_its_clicks():
     assert "this feature" in {trace.name for trace in explorer.figures[0].data}
     with pytest.raises(ValueError, match=r"\(24, 30\) and \(30, 24\)"):
         BettiExplorer(prediction, label.T)
+
+
+def test_explorer_of_several_classes_matches_the_class_that_is_chosen():
+    prediction, label = pair()
+    ids = label.long() + 2 * (prediction > 0.7).long() * (label == 0).long()  # the island is of class 2
+    several = torch.stack([1 - prediction, prediction * label, prediction * (ids == 2)])
+    explorer = BettiExplorer(several, ids)
+    for k in (1, 2, 0):
+        explorer.controls["label_id"].value = k
+        wanted = topology.match(several[k], ids == k)
+        assert explorer.matching.counts().equals(wanted.counts())
+        title = figures.overlay(wanted).layout.title.text
+        assert explorer.figures[0].layout.title.text == title
+    with pytest.raises(ValueError, match="class ids 0 to 2"):
+        BettiExplorer(several, ids + 1)

@@ -25,8 +25,10 @@ class BettiExplorer(Explorer):
     Clicking a bar lights up its feature in the image.
 
     Args:
-        prediction: probabilities (height, width), numpy or torch; two axes or more of length 1 are dropped.
-        label: mask or class ids of the same shape; with ids a control chooses the class.
+        prediction: probabilities (height, width), or (classes, height, width) of several classes, numpy or torch;
+            axes of length 1 are dropped.
+        label: mask or class ids (height, width); with ids, or with a prediction of several classes, a control chooses the
+            class.
         image: the picture to draw on; the prediction if ``None``.
         border: ``None`` or ``"foreground"``.
         theme: ``"light"`` or ``"dark"``.
@@ -38,9 +40,10 @@ class BettiExplorer(Explorer):
     def __init__(self, prediction, label, *, image=None, border: str | None = None, theme: str = "light"):
         self.prediction = images.image("prediction", prediction, ndim=(2, 3, 4)).squeeze()
         self.label = images.image("label", label, ndim=(2, 3, 4)).squeeze()
-        if self.prediction.ndim != 2:
-            raise ValueError(f"prediction must be one image with 2 axes, got {tuple(self.prediction.shape)}")
-        checks.same_shape("prediction", self.prediction, "label", self.label)
+        if self.prediction.ndim not in (2, 3):
+            raise ValueError(f"prediction must have 2 axes, or 3 with classes first, got {tuple(self.prediction.shape)}")
+        classes = len(self.prediction) if self.prediction.ndim == 3 else 0
+        checks.same_shape("prediction", self.prediction[0] if classes else self.prediction, "label", self.label)
         self.image = None if image is None else images.image("image", image, ndim=(2, 3)).squeeze()
         self.border, self.theme, self.highlight = border, theme, None
         self._found: dict[int, tuple] = {}
@@ -49,7 +52,12 @@ class BettiExplorer(Explorer):
             "threshold": _slider("Threshold", 0.01, 0.99, 0.5),
             "min_length": _slider("Shortest bar", 0.0, 1.0, 0.2),
         }
-        if len(ids) > 1:
+        if classes:
+            if max(ids, default=0) >= classes:
+                raise ValueError(f"label must hold class ids 0 to {classes - 1} like prediction, got {max(ids)}")
+            options = [(str(i), i) for i in range(classes)]
+            controls["label_id"] = ipywidgets.Dropdown(options=options, value=1, description="Class", layout=_WIDTH)
+        elif len(ids) > 1:
             options = [("any", 0), *((str(i), i) for i in ids)]
             controls["label_id"] = ipywidgets.Dropdown(options=options, value=0, description="Class", layout=_WIDTH)
         super().__init__("Betti matching", controls, self._figures)
@@ -70,16 +78,18 @@ class BettiExplorer(Explorer):
 
     def _case(self, label_id):
         if label_id not in self._found:
-            label = self.label > 0 if label_id == 0 else self.label == label_id
-            found = topology.match(self.prediction, label, border=self.border)
-            x = self.prediction.detach().to(torch.float64).requires_grad_()
+            several = self.prediction.ndim == 3
+            prediction = self.prediction[label_id] if several else self.prediction
+            label = self.label == label_id if several or label_id else self.label > 0
+            found = topology.match(prediction, label, border=self.border)
+            x = prediction.detach().to(torch.float64).requires_grad_()
             (pull,) = torch.autograd.grad(topology.match(x, label, border=self.border).loss(), x)
             self._found[label_id] = (found, label, pull)
         return self._found[label_id]
 
     def _figures(self, values):
         found, label, pull = self._case(values.get("label_id", 0))
-        errors = topology.matching_error(self.prediction, label, threshold=values["threshold"], border=self.border)
+        errors = topology.matching_error(found.prediction, label, threshold=values["threshold"], border=self.border)
         counts = found.counts()
         rows = [
             {
@@ -95,7 +105,7 @@ class BettiExplorer(Explorer):
             figures.overlay(found, image=self.image, threshold=values["threshold"], min_length=length,
                             highlight=self.highlight, theme=self.theme),
             figures.barcodes(found, min_length=length, highlight=self.highlight, theme=self.theme),
-            figures.gradient(self.prediction, pull, theme=self.theme),
+            figures.gradient(found.prediction, pull, theme=self.theme),
             rows,
         ]
 
