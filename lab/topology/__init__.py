@@ -37,6 +37,8 @@ _PLACES = {
     "match_batch": "matching",
     "Matching": "matching",
     "Pairs": "matching",
+    "estimate": "large",
+    "Estimate": "large",
     "barcode": "barcodes",
     "Barcode": "barcodes",
     "Bars": "barcodes",

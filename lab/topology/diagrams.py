@@ -311,13 +311,22 @@ def cubical_bars(values, degree, construction):
 
 def _cubical_pairs(values, degree):
     """Birth and death pixel (k, 2) of the finite bars of positive length of the V-construction."""
-    values = np.ascontiguousarray(values)
-    if values.ndim == 2:
+    values = np.ascontiguousarray(values, np.float64) + 0.0
+    if values.ndim > 3:
+        return _cubical_pairs_by_rank(values, degree)
+    if values.ndim == 3:
+        from lab.kernels.cubical import volumes
+
+        _, voxels, counts = volumes.barcode_volumes(values[None])
+    else:
         from lab.kernels.cubical import cpu
 
-        _, pixels, counts = cpu.barcode_images(values[None])
-        split = int(counts[0, 0])
-        return pixels[:split] if degree == 0 else pixels[split:]
+        _, voxels, counts = cpu.barcode_images(values[None] if values.ndim == 2 else values[None, None])
+    ends = counts[0].cumsum()
+    return voxels[ends[degree] - counts[0, degree] : ends[degree]]
+
+
+def _cubical_pairs_by_rank(values, degree):
     import gudhi
 
     # every rank is one pixel, so the values of the pairs are their generators
@@ -327,7 +336,9 @@ def _cubical_pairs(values, degree):
     cubes = gudhi.CubicalComplex(vertices=rank.reshape(values.shape))
     cubes.compute_persistence(homology_coeff_field=2)
     found = np.asarray(cubes.persistence_intervals_in_dimension(degree)).reshape(-1, 2)
-    return order[found[np.isfinite(found).all(1)].astype(np.int64)]
+    found = order[found[np.isfinite(found).all(1)].astype(np.int64)]
+    flat = values.reshape(-1)
+    return found[flat[found[:, 0]] != flat[found[:, 1]]]
 
 
 _BARCODES = {

@@ -1,7 +1,8 @@
 """Labels return every epoch: their half of the matching is kept, and found again by content.
 
 The key is made of every byte of the label, so that a label changed in place is another one. What is kept of a label:
-its sublevel array and what :func:`lab.kernels.cubical.merging.prepare` found, about 15 bytes a pixel.
+its sublevel array and what :func:`lab.kernels.cubical.merging.prepare` found of an image or
+:func:`lab.kernels.cubical.volumes.prepare` of a volume, about 15 bytes a voxel.
 """
 
 from __future__ import annotations
@@ -35,26 +36,24 @@ class LabelCache:
         self.__init__(state["size"] / 2**20)
 
     def worthwhile(self, labels: Tensor) -> bool:
-        """Whether ``labels`` (items, axes...) are images large enough to be looked up."""
-        return bool(self.size) and labels.ndim == 3 and labels[0].numel() >= SMALLEST
+        """Whether ``labels`` (items, axes...) are images or volumes large enough to be looked up."""
+        return bool(self.size) and labels.ndim in (3, 4) and labels[0].numel() >= SMALLEST
 
     def match_rows(self, predictions: np.ndarray, labels: Tensor, level: str, border: str | None, *, threads: int) -> engine.Rows:
         """Rows of ``predictions`` (sublevel, framed) against ``labels`` (as they came), equal to those without a
         cache."""
-        from lab.kernels.cubical import cpu
-
         labels = labels.detach().cpu().contiguous()
+        match = _match_volume if labels.ndim == 4 else _match_image
 
         def one(k):
-            values, side = self._side(labels[k], level, border)
-            return engine.Rows(*cpu.match_known(predictions[k], values, side))
+            return engine.Rows(*match(predictions[k], *self._side(labels[k], level, border)))
 
         ks = range(len(labels))
         workers = min(threads, len(labels))
         return engine.join(list(map(one, ks) if workers == 1 else engine.pool(workers).map(one, ks)))
 
     def _side(self, label, level, border):
-        from lab.kernels.cubical import cpu, merging
+        from lab.kernels.cubical import cpu
 
         key = (*cpu.content_key(_words(label)), label.dtype, tuple(label.shape), level, border)
         with self._lock:
@@ -63,7 +62,7 @@ class LabelCache:
                 self.hits += 1
                 return self._kept[key]
         values = images.sublevel(label, level, border)
-        side = merging.prepare(values, True)
+        side = _prepared(values)
         cost = values.nbytes + sum(part.nbytes for part in side)
         with self._lock:
             self.misses += 1
@@ -74,6 +73,25 @@ class LabelCache:
                     _, (old, parts) = self._kept.popitem(last=False)
                     self._bytes -= old.nbytes + sum(part.nbytes for part in parts)
         return values, side
+
+
+def _prepared(values):
+    from lab.kernels.cubical import merging, volumes
+
+    return volumes.prepare(values) if values.ndim == 3 else merging.prepare(values, True)
+
+
+def _match_image(prediction, label, side):
+    from lab.kernels.cubical import cpu
+
+    return cpu.match_known(prediction, label, side)
+
+
+def _match_volume(prediction, label, side):
+    from lab.kernels.cubical import volumes
+
+    cells, voxels, counts = volumes.match_volume(prediction, label, side)
+    return cells, voxels, counts[None]
 
 
 def _words(label: Tensor) -> np.ndarray:

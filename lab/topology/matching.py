@@ -19,7 +19,7 @@ Bauer, 'Efficient Betti Matching Enables Topology-Aware 3D Segmentation via Pers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from lab import checks
-from lab.topology import engine, images
+from lab.topology import engine, images, large
 from lab.topology.barcodes import NAMES, Bar, Bars, endless, gathered, gatherer
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Matching:
 
 
 def match(prediction, label, *, filtration: str = "superlevel", border: str | None = None,
-          max_dimension: int | None = None, convention: str | None = None) -> Matching:
+          max_dimension: int | None = None, convention: str | None = None,
+          progress: bool | Callable[[float], None] | None = None) -> Matching:
     """Match the features of one prediction with those of one label.
 
     Args:
@@ -163,6 +164,9 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
         max_dimension: leave out features of higher dimension (0 components, 1 loops, 2 cavities).
         convention: a published code's choices by name (``lab.topology.images.CONVENTIONS``) instead of ``filtration``
             and ``border``: ``"betti-matching-3d"`` or ``"betti-matching-2d"``, whose loss counts the endless pair.
+        progress: for volumes: a bar with an estimate of time and memory on standard error (``True``, and by default
+            from :data:`lab.topology.large.ANNOUNCED` voxels), none (``False``), or a function that is called with the
+            fraction done. An interrupt, or an exception of that function, ends the matching.
 
     Returns:
         ``Matching``; births and deaths are values of the images, differentiable with respect to both.
@@ -177,7 +181,8 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
     checks.same_shape("prediction", prediction, "label", label)
     top = prediction.ndim - 1
     top = checks.integer("max_dimension", top if max_dimension is None else max_dimension, low=0, high=top)
-    return _matching(prediction, label, _rows(prediction, label, filtration, border), chosen, top)
+    rows = _rows(prediction, label, filtration, border, progress)
+    return _matching(prediction, label, rows, chosen, top)
 
 
 def match_batch(predictions, labels, *, threads: int | None = None, filtration: str = "superlevel",
@@ -205,17 +210,19 @@ def match_batch(predictions, labels, *, threads: int | None = None, filtration: 
         tops.append(checks.integer("max_dimension", top if max_dimension is None else max_dimension, low=0, high=top))
 
     def one(k):
-        return _rows(predictions[k], labels[k], filtration, border)
+        return _rows(predictions[k], labels[k], filtration, border, False)
 
     ks = range(len(predictions))
     found = map(one, ks) if workers == 1 else engine.pool(workers).map(one, ks)
     return [_matching(predictions[k], labels[k], rows, chosen, tops[k]) for k, rows in enumerate(found)]
 
 
-def _rows(prediction, label, filtration, border) -> engine.Rows:
+def _rows(prediction, label, filtration, border, progress) -> engine.Rows:
     if prediction.ndim == 2 and engine.direct(prediction):
         return engine.direct_rows(prediction[None], label[None], filtration, border)
     a, b = images.sublevel(prediction, filtration, border), images.sublevel(label, filtration, border)
+    if a.ndim == 3:
+        return large.match_rows(a, b, progress)
     return engine.match_rows(a[None], b[None], threads=1)
 
 
