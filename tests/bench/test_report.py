@@ -134,7 +134,7 @@ def batch(study, folder, count, seconds, warm):
 
 @pytest.mark.parametrize(
     "seconds, count, peers, target, floor",
-    [(0.0, 50, 8, 15.0, 12.0), (10.0, 6, 2, 2.0, 1.5), (60.0, 4, 1, 1.8, 1.2)],
+    [(0.0, 50, 8, 15.0, 12.0), (10.0, 4, 1, 2.0, 1.5), (60.0, 4, 1, 1.8, 1.2)],
     ids=["overhead", "10 s", "60 s"],
 )
 def test_fifty_small_reports_against_serial_papermill(study, tmp_path, seconds, count, peers, target, floor):

@@ -211,6 +211,14 @@ def test_thumbnails_draw_what_the_figure_holds():
     assert re.search(r'd="M16\.0 162\.0L160\.0 125\.5L304\.0 16\.0"', line)
     assert "#009E73" in line
     assert thumbnail({"data": [{"type": "bar", "x": ["a", "b"], "y": [1, 2]}]}).count("<rect") == 2
+    lying = thumbnail({"data": [{"type": "bar", "orientation": "h", "y": ["a", "b"], "x": [1, 2]}]})
+    widths = [float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"', lying)]
+    assert widths == [144.0, 288.0]
+    upright = {"data": [{"type": "bar", "x": ["a", "b", "c"], "y": [1, 100, 0]}], "layout": {"yaxis": {"type": "log"}}}
+    drawn = thumbnail(upright)
+    assert drawn.count("<rect") == 2
+    assert "nan" not in drawn
+    assert "inf" not in drawn
     assert "data:image/png;base64," in thumbnail({"data": [{"type": "heatmap", "z": [[0, 1], [1, 0]]}]})
     assert thumbnail({"data": []}).count("<path") == 7
 

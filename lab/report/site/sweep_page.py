@@ -52,7 +52,8 @@ def _failures(runs, axes):
             f"{escape(error.get('name', ''))}: {escape(error.get('message', ''))}</li>"
         )
     more = f"<li>and {len(runs) - 20} more in the table below</li>" if len(runs) > 20 else ""
-    return f'<div class="notice" role="alert"><b>Not good</b><ul>{"".join(lines)}{more}</ul></div>' if lines else ""
+    head = f"{len(runs)} run{'s' * (len(runs) != 1)} did not come to an end"
+    return f'<div class="notice" role="alert"><b>{head}</b><ul>{"".join(lines)}{more}</ul></div>' if lines else ""
 
 
 def _metrics(runs):
