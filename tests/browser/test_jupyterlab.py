@@ -60,7 +60,8 @@ def jupyter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jupyter")
     shutil.copy(ROOT / "notebooks" / "start.ipynb", folder / "start.ipynb")
     arrows = nbformat.v4.new_notebook(metadata=KERNEL)
-    arrows.cells = [nbformat.v4.new_code_cell(source) for source in (ARROWS, "figure", "from widgets.jupyter.explorer import live\nlive(figure)")]
+    sources = (ARROWS, "figure", "from widgets.jupyter.explorer import live\nlive(figure)")
+    arrows.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(arrows, folder / "arrows.ipynb")
     port = free_port()
     command = [

@@ -127,7 +127,8 @@ def _table(runs: Sequence[Run], total: int) -> str:
         reason = f"<small>{escape(str((run.error or {}).get('message', '')))[:240]}</small>" if run.error else ""
         rows.append(
             f'<tr><th scope="row">{escape(run.title)}<br><small>{escape(run.id)}</small></th><td>{_status(run)}{reason}</td>'
-            f"<td>{short_time(run)}</td><td>{changed}</td><td>{metrics}</td><td>{tally}</td><td>{_links(run)}</td></tr>"
+            f'<td>{short_time(run)}</td><td class="wide">{changed}</td><td class="wide">{metrics}</td><td>{tally}</td>'
+            f"<td>{_links(run)}</td></tr>"
         )
     columns = ("Run", "Status", "Started", "Parameters", "Numbers", "Claims", "Open")
     heading = "".join(f'<th scope="col">{column}</th>' for column in columns)
