@@ -55,7 +55,7 @@ def test_bad_settings_are_refused():
 def test_best_network_of_a_search_is_replayed():
     found = study.search(count=3000)
     assert found.replayed == pytest.approx(float(found.errors.min()))
-    title = figures.search(found).layout.title.text
+    title = figures.search(found).layout.title.text.replace("<br>", " ")
     assert f"{found.best:,}" in title or "errs on" in title
 
 
