@@ -121,7 +121,7 @@ def overfitting(data, seeds, budget):
 
 
 PAIRS = tuple(combinations(range(10), 2))
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TUNING = (1000, 1001)  # seeds that only choose learning rates
 
 
@@ -199,7 +199,7 @@ def pair_study(seeds, budget):
     pairs, epochs = {"smoke": (PAIRS[::15], 4), "default": (PAIRS, 40), "full": (PAIRS, 150)}[budget]
     counts, chosen, accuracy = {}, {}, {}
     for architecture in ARCHITECTURES:
-        rates = tuned_rates(architecture, epochs, RATES if budget != "smoke" else RATES[-1:])
+        rates = tuned_rates(architecture, epochs, RATES if budget != "smoke" else RATES[3:4])
         found: dict[str, list[torch.Tensor]] = {name: [] for name in (*FIXED, "ensloss")}
         for first in range(0, len(pairs), 15):  # as many models at once as fit the cache and the memory
             for name, values in pair_accuracies(architecture, pairs[first : first + 15], seeds, rates, epochs).items():
