@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from lab import checks
+from lab.kernels import cubical_matching, dispatch
+from lab.topology import images
 
 KINDS = ("matched", "prediction", "label")
 _MOST = 1 << 29  # three cells a voxel are numbered in 32 bits
@@ -38,6 +41,19 @@ def match_rows(predictions: np.ndarray, labels: np.ndarray, *, threads: int | No
 def barcode_rows(values: np.ndarray, *, threads: int | None = None) -> Rows:
     """Barcode of each item of a float64 stack (items, axes...), in sublevel form."""
     return _spread(_kernel(values.ndim - 1)[1], values.ndim - 1, (values,), threads)
+
+
+def direct(x: torch.Tensor) -> bool:
+    """Whether images with two axes are matched on the device of ``x`` in torch's own memory: the Triton form on a GPU, and
+    the reference where ``lab.kernels.backend("reference")`` asks for it. Otherwise they are copied to the CPU."""
+    choice = dispatch.choose("cubical", torch.empty(0, dtype=torch.int32, device=x.device))
+    return choice.path == "triton" or (choice.path == "reference" and dispatch.current() == "reference")
+
+
+def direct_rows(predictions: torch.Tensor, labels: torch.Tensor, filtration: str, border: str | None) -> Rows:
+    """:func:`match_rows` of two stacks of images (items, height, width) as they came, on their device."""
+    stacks = [images.sublevel_tensor(stack, filtration, border) for stack in (predictions, labels.to(predictions.device))]
+    return Rows(*(each.cpu().numpy() for each in cubical_matching(*stacks)))
 
 
 def join(parts: list[Rows]) -> Rows:
