@@ -70,7 +70,7 @@ def extrapolation_flags(runs: int = 40, *, draws: int = 2000, seed: int = 0):
     for run in range(checks.integer("runs", runs, low=1)):
         rng = np.random.default_rng([seed, run])
         dof, shift = float(rng.uniform(5, 200)), float(rng.uniform(0, 100))
-        spectrum = fresh_law(50_000 + run)
+        spectrum = fresh_law(50_000 + 1000 * seed + run)
         for kind, depth in (("true family", 1.2), ("spectrum", 5.0)):
             target = depth * math.log2(draws)
             if kind == "true family":
