@@ -180,7 +180,41 @@ def losses(*, seed: int = 0) -> list[Contest]:
             lost,
             True,
         ),
+        *_simple_losses(seed),
     ]
+
+
+def _simple_losses(seed: int) -> list[Contest]:
+    """Grounds on which a richer surrogate, loss or law only adds variance, bias or calls."""
+    generator = torch.Generator().manual_seed(seed)
+    w, spread = torch.randn(12, generator=generator, dtype=torch.float64), Gaussian(0.5)
+    x = torch.randn(10, 12, generator=generator, dtype=torch.float64)
+    waves = 40 * torch.randn(12, 12, generator=generator, dtype=torch.float64)
+
+    def error(f, arguments: dict, truth=w) -> float:
+        found = explain(f, x, **{"neighbourhood": spread, "n_samples": 240, "seed": seed, **arguments}).weights
+        return _error(found, torch.as_tensor(truth).expand_as(found))
+
+    def pair(method, extends, where, f, old: dict, new: dict, truth=w) -> Contest:
+        return Contest(method, extends, where, "error", error(f, old, truth), error(f, new, truth), True)
+
+    linear = lambda z: z @ w + 50  # noqa: E731
+    rough = lambda z: z @ w + 0.1 * torch.sin(z @ waves).sum(1)  # noqa: E731
+    path = [integrated_gradients(torch.tanh, x[:, :1], n_samples=50, until=u).diagnostics.calls for u in (None, 1e-15)]
+    few = [explain(rough, x, neighbourhood=spread, model=Linear(degree=d), n_samples=240, seed=seed) for d in (1, 2)]
+    risks = [Bench.draw(one.problem.task, spread, 1000, seed + 5).risk(one).value for one in few]
+    rows = torch.randn(200, 12, generator=generator, dtype=torch.float64)
+    at_zero = {"neighbourhood": Masks(Shapley()), "baseline": 0.0}
+    return [
+        pair("Sobolev loss", "C-LIME", "a rough model: gradients are noise", rough, {}, {"loss": Sobolev(1.0)}),
+        pair("log link", "C-LIME", "a linear model", linear, {}, {"model": Linear(link="log")}),
+        Contest("quadratic surrogate", "C-LIME", "no products, few draws", "risk", *risks, True),
+        pair("sparse surrogate", "C-LIME", "every feature counts", linear, {}, {"model": Linear(penalty=0.3)}),
+        pair("categorical neighbourhood", "KernelSHAP", "numbers with a baseline of their own", linear, at_zero,
+             {"neighbourhood": Categories(rows, Shapley())}, w * x),
+        Contest("path with a certificate", "Integrated Gradients", "a smooth model: calls to certify it", "calls",
+                float(path[0]), float(path[1]), True),
+    ]  # fmt: skip
 
 
 def _smooth_game(seed: int, count: int):

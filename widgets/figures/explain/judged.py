@@ -82,7 +82,8 @@ def choice(found, *, note: str = "", theme: str = "light") -> go.Figure:
         hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
     )
     head = found.sentence.split(" (", 1)[0] if not found.refused else "No linear explanation is faithful here"
-    detail = f"{found.sentence} {note}".strip()
+    told = found.sentence.removeprefix(head).strip(" (").replace(").", ".", 1)
+    detail = f"{told[:1].upper()}{told[1:]} {note}".strip()
     result = figure(
         trace,
         theme=theme,
@@ -96,9 +97,9 @@ def choice(found, *, note: str = "", theme: str = "light") -> go.Figure:
         line={"color": c.text, "dash": "dot"},
         annotation_text="refused beyond",
         annotation_font_size=11,
-        annotation_position="top right",
-        annotation_y=-0.03,
+        annotation_position="bottom right",
     )
+    result.update_xaxes(range=[0, min(2.1, max(1.05 * float((shown + half).max()), 1.2 * found.threshold))])
     return result
 
 

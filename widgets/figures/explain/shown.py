@@ -60,7 +60,7 @@ def weights(
             "yanchor": "top",
         },
     )
-    result.update_xaxes(nticks=4, tickangle=0, exponentformat="e")
+    result.update_xaxes(nticks=3, tickangle=0, exponentformat="e")
     result.update_annotations(font_size=13)
     return result
 
