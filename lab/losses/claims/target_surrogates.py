@@ -230,7 +230,7 @@ def imitation(data, seeds, budget):
     """
     seeds = seeds[:2] if budget == "smoke" else seeds
     rounds = 8 if budget == "smoke" else 60
-    etas = (0.05, 0.1, 0.25, 0.5)
+    etas = (0.25, 0.5, 1.0, 2.0)  # 1 = 1/L, the largest with a guarantee
     chosen = {
         inner: min(etas, key=lambda eta, inner=inner: sum(_imitate(eta, inner, 1000 + s, rounds) for s in range(2)))
         for inner in (1, 20)
