@@ -20,8 +20,8 @@ from lab.topology import engine, images
 
 PIECE = 32  # voxels along the sides of a piece
 ANNOUNCED = 1 << 22  # voxels from which a matching says what it will take, and shows how far it is
-GROWTH = 0.12  # a voxel takes (voxels / voxels of a piece) ** GROWTH times as long
-FIXED, BAR = 75.0, 320.0  # bytes a voxel, and bytes for each of the bars
+GROWTH = 0.15  # a voxel takes (voxels / voxels of a piece) ** GROWTH times as long
+FIXED, BAR = 70.0, 100.0  # bytes a voxel, and bytes for each of the bars
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
-"""Betti matching of volumes against the C++ code: exact agreement in every voxel, then speed."""
+"""Betti matching of volumes against the C++ code: exact agreement in every voxel, then speed and memory. ``make bench``
+writes data/benchmarks/betti_volumes.csv."""
 
 import pytest
 
-from tests.bench import peers
+from tests.bench import frame, peers
+
+MATCHING = [(kind, size, 8.0, 4.0) for kind in ("seg", "coarse") for size in (32, 64, 96)]
+MATCHING += [("noise", 32, 7.0, 4.0), ("noise", 64, 7.0, 4.0)]
+BARCODES = [("seg", 32), ("seg", 64), ("noise", 32), ("noise", 64)]
 
 
 @pytest.mark.peers
@@ -15,11 +20,43 @@ def test_matching_of_volumes_equals_the_cpp_code_in_every_voxel(seed):
 
 @pytest.mark.bench
 @pytest.mark.peers
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", ["seg", "coarse", "noise"])
-@pytest.mark.parametrize("size", [32, 64])
-def test_matching_of_volumes_is_faster_than_the_cpp_code(kind, size):
-    found = peers.call("tests.bench.volume_cases:speed", kind, size)
-    print(f"{kind} {size}^3: {found['lab']:.3f} s against {found['peer']:.3f} s, {found['ratio']:.1f} times")
-    assert found["different"] == 0
-    assert found["ratio"] > 1
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("case", MATCHING, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_speed_of_matching_volumes(case):
+    row = peers.call("tests.bench.volume_cases:matching_ratio", *case, timeout=1700)
+    frame.write("betti_volumes", [row])
+    print(frame.show([row]))
+    assert row.difference == 0
+
+
+@pytest.mark.bench
+@pytest.mark.peers
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("case", BARCODES, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_speed_of_barcodes_of_volumes(case):
+    row = peers.call("tests.bench.volume_cases:barcode_ratio", *case, 2.0, 1.0, timeout=1700)
+    frame.write("betti_volumes", [row])
+    print(frame.show([row]))
+    assert row.difference == 0
+
+
+@pytest.mark.bench
+@pytest.mark.peers
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("size", [64, 96])
+def test_memory_of_matching_volumes(size):
+    ours = peers.call("tests.bench.volume_cases:memory", "seg", size, False)
+    theirs = peers.call("tests.bench.volume_cases:memory", "seg", size, True)
+    ratio = theirs["megabytes"] / ours["megabytes"]
+    print(f"{size}^3: {ours['megabytes']:.0f} MB against {theirs['megabytes']:.0f} MB, 1/{ratio:.1f}")
+    assert ratio > 6
+
+
+@pytest.mark.bench
+@pytest.mark.peers
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("size", [128, 192, 256])
+def test_time_and_memory_of_large_volumes(size):
+    found = peers.call("tests.bench.volume_cases:memory", "seg", size, False, timeout=1700)
+    print(f"{size}^3: {found['seconds']:.2f} s, {found['megabytes']:.0f} MB, {found['bytes_per_voxel']:.0f} bytes a voxel")
+    assert found["bytes_per_voxel"] < 200

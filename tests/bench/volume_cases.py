@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from lab.kernels.cubical import volumes
-from tests.bench import peers
+from tests.bench import frame, peers
 
 
 def small_pair(draw):
@@ -99,18 +100,65 @@ def pair(kind: str, size: int, seed: int = 0):
     return -(1 / (1 + np.exp(-logits))).astype(np.float32).astype(float), -(field > level).astype(float)
 
 
-def speed(kind: str, size: int, rounds: int = 3) -> dict:
-    """Medians of process CPU seconds, taken in turns, and rows in which the two differ."""
+NAMES = {"seg": "prediction and label", "coarse": "prediction and coarse label", "noise": "noise and noise"}
+
+
+def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: int = 3) -> frame.Row:
+    """One matching against the C++ code, which is asked for the same."""
     peer = peers.topolosses()
     a, b = pair(kind, size)
-    volumes.match_volumes(a[None, :6, :6, :6] + 0.0, b[None, :6, :6, :6] + 0.0)
-    ours, theirs = [], []
-    for _ in range(rounds):
-        begin = time.process_time()
-        mine = volumes.match_volumes(a[None], b[None])
-        middle = time.process_time()
-        other = peer.compute_matching(a, b)
-        ours.append(middle - begin)
-        theirs.append(time.process_time() - middle)
-    lab, code = float(np.median(ours)), float(np.median(theirs))
-    return {"lab": lab, "peer": code, "ratio": code / lab, "different": differing_rows(mine, other, a.shape)}
+    return frame.ratio(
+        f"matching, {NAMES[kind]}, {size}^3", lambda: volumes.match_volumes(a[None], b[None]),
+        lambda: peer.compute_matching(a, b), compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)),
+        tolerance=0.0, peer="topolosses", target=target, floor=floor, rounds=rounds,
+    )
+
+
+def barcode_ratio(kind: str, size: int, target: float, floor: float, rounds: int = 3) -> frame.Row:
+    """A barcode of one volume against cripser: V-construction, dimensions 0 to 2."""
+    import cripser
+
+    a = pair(kind, size)[0]
+
+    def compare(ours, theirs):
+        _, voxels, counts = ours
+        wrong, start = 0, 0
+        for d in range(3):
+            mine = a.reshape(-1)[voxels[start : start + counts[0, d]]]
+            start += counts[0, d]
+            other = theirs[(theirs[:, 0] == d) & (theirs[:, 2] < 1e300)][:, 1:3]
+            other = other[other[:, 0] != other[:, 1]]
+            one, two = np.array(sorted(map(tuple, mine))), np.array(sorted(map(tuple, other)))
+            wrong += abs(len(one) - len(two)) if len(one) != len(two) else int((one != two).any(-1).sum())
+        return float(wrong)
+
+    name = {"seg": "prediction", "noise": "noise"}[kind]
+    return frame.ratio(
+        f"barcode, {name}, {size}^3", lambda: volumes.barcode_volumes(a[None]), lambda: cripser.computePH(a, maxdim=2),
+        compare=compare, tolerance=0.0, peer="cripser", target=target, floor=floor, rounds=rounds,
+    )
+
+
+def memory(kind: str, size: int, peer: bool) -> dict:
+    """Growth of the peak resident memory by one matching, of this process and nothing before, and its CPU seconds."""
+    import resource
+
+    match = peers.topolosses().compute_matching if peer else lambda a, b: volumes.match_volumes(a[None], b[None])
+    for small in ("seg", "noise"):
+        match(*pair(small, 8))
+    a, b = pair(kind, size)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, without what made the volumes
+    before = resident()
+    begin = time.process_time()
+    match(a, b)
+    seconds = time.process_time() - begin
+    grown = resident(peak=True) - before
+    return {"megabytes": grown / 2**20, "bytes_per_voxel": grown / a.size, "seconds": seconds,
+            "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def resident(peak: bool = False) -> int:
+    """Resident bytes of this process, now or at its peak."""
+    name = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
