@@ -43,6 +43,8 @@ async def visit(server: Server, page: str = PAGE, *, wait: float = 0):
     request = HTTPRequest(f"ws://{address}{page}/ws", headers=origin, connect_timeout=600)
     socket = await websocket_connect(request, subprotocols=["bokeh", token])
     event = {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": READY}]}
+    for _ in range(3):  # the server greets first
+        await socket.read_message()
     await say(socket, "PULL-DOC-REQ", {})
     await hear(socket, '"doc"')
     await say(socket, "PATCH-DOC", event)
@@ -56,8 +58,9 @@ async def say(socket, kind, content):
 
 
 async def hear(socket, words):
-    while words not in (message := await asyncio.wait_for(socket.read_message(), 600)):
-        assert message is not None, "the server hung up"
+    while words not in ((message := await asyncio.wait_for(socket.read_message(), 600)) or ""):
+        if message is None:
+            raise ConnectionError("the server hung up")
 
 
 def seconds_of(process) -> float:
@@ -149,7 +152,7 @@ def main() -> None:
         folder = Path(name) / "own"
         folder.mkdir()
         write_notebook(folder, "busy", "A busy run", "seconds: float = 60.0", BUSY)
-        options = ["--session-seconds", "2", "--notebooks", str(folder), "--num-procs", str(given.num_procs)]
+        options = ["--session-seconds", "10", "--notebooks", str(folder), "--num-procs", str(given.num_procs)]
         server = Server(Path(name), *options)
         front = psutil.Process(server.process.pid)
         processes = [front, *front.children()] if given.num_procs > 1 else [front]

@@ -75,7 +75,7 @@ def jupyter(tmp_path_factory):
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 def run_all(tab, jupyter, notebook):
@@ -136,7 +136,7 @@ def test_lab_jupyter_opens_at_the_start_notebook(tmp_path):
         assert "/lab/tree/notebooks/start.ipynb" in line
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 def test_the_arrows_are_arrows_in_the_report_too(tmp_path, tab):
