@@ -92,7 +92,7 @@ def efficient(data, seeds, budget):
 
 @measures("volumes.topology-improves", "volumes.overlap-preserved")
 def improves(data, seeds, budget, *, id):
-    """Paired over seeds: the same 3-D network trained on with Dice alone and with Dice and Betti matching.
+    """Paired over seeds: the same 3-D network trained on without and with Betti matching.
 
     Overlap is preserved where Dice is equivalent within half a point: the interval of 90 percent lies between -0.5 and
     0.5 (two one-sided tests at 5 percent).

@@ -216,7 +216,7 @@ def by_arm(frame, *, theme: str = "light") -> go.Figure:
     title = "Matching error by dimension"
     if {"dice", "betti"} <= set(arms):
         words = ", ".join(f"{name} {means.loc['betti', name] - means.loc['dice', name]:+.2f}" for name in NAMES)
-        title = f"Betti matching against Dice alone, features a volume: {words}".replace("-", "\u2212")
+        title = f"With Betti matching instead of without, features a volume: {words}".replace("-", "\u2212")
     return figure(*traces, theme=theme, title=title, x="dimension", y="matching error (features a volume)", height=400)
 
 
