@@ -35,6 +35,7 @@ def lab_server(tmp_path_factory):
         "from widgets import pages\npages.show('comp_sum', {'tau': tau, 'classes': classes})",
     )  # fmt: skip
     write_notebook(folder, "fails", "A failure", "n: int = 3", "n / 0")
+    write_notebook(folder, "dies", "A death", "n: int = 3", "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)")
     begin = "print('begun', flush=True)\nimport time"
     write_notebook(folder, "long", "A long run", "seconds: float = 60.0", begin, "time.sleep(seconds)")
     started = Server(tmp_path_factory.mktemp("store"), "--notebooks", str(folder))
@@ -69,6 +70,22 @@ def test_home_shows_every_study_and_opens_its_page(server, tab, screenshots):
     page.wait_for_url("**/comp-sum")
     tab.figures(1)
     tab.assert_clean()
+
+
+def test_home_is_filtered_while_typing_and_the_link_keeps_the_filter(server, new_tab):
+    first, second = new_tab(), new_tab()
+    page = first.open(server.url)
+    cards = page.locator(".lab-card")
+    everything = cards.count()
+    page.get_by_label("Filter").press_sequentially("comp-sum")
+    page.get_by_text("1 study").wait_for()
+    assert cards.count() == 1 < everything
+    page.get_by_label("Filter").press("Enter")
+    page.wait_for_function("location.search.includes('search=comp-sum')")
+    second.open(page.url)
+    second.page.get_by_text("1 study").wait_for()
+    first.assert_clean()
+    second.assert_clean()
 
 
 def test_choice_of_dark_survives_the_way_through_the_pages(server, tab, screenshots):
@@ -187,6 +204,17 @@ def test_failed_run_says_where_and_why(lab_server, tab, screenshots):
     assert "ZeroDivisionError" in alert.inner_text()
     assert "cell" in alert.inner_text()
     page.screenshot(path=screenshots / "run-failed.png", full_page=True)
+    tab.assert_clean()
+
+
+def test_dead_job_says_why(lab_server, tab):
+    page = choose(tab, lab_server, "dies")
+    page.get_by_role("button", name="Run", exact=True).click()
+    alert = page.get_by_role("alert")
+    alert.wait_for(timeout=60_000)
+    assert run_of(lab_server, "dies")["status"] != "ok"
+    assert "kernel" in alert.inner_text().lower()
+    assert "cell 4 of the notebook" in alert.inner_text()
     tab.assert_clean()
 
 
