@@ -208,7 +208,7 @@ def _simple_losses(seed: int) -> list[Contest]:
     return [
         pair("Sobolev loss", "C-LIME", "a rough model: gradients are noise", rough, {}, {"loss": Sobolev(1.0)}),
         pair("log link", "C-LIME", "a linear model", linear, {}, {"model": Linear(link="log")}),
-        Contest("quadratic surrogate", "C-LIME", "no products, few draws", "risk", *risks, True),
+        Contest("quadratic surrogate", "C-LIME", "no products, few draws", "risk", risks[0], risks[1], True),
         pair("sparse surrogate", "C-LIME", "every feature counts", linear, {}, {"model": Linear(penalty=0.3)}),
         pair("categorical neighbourhood", "KernelSHAP", "numbers with a baseline of their own", linear, at_zero,
              {"neighbourhood": Categories(rows, Shapley())}, w * x),
