@@ -201,7 +201,7 @@ def ratios(frame, *, theme: str = "light") -> go.Figure:
     c = colours(theme)
     bars = go.Bar(
         y=frame.case, x=frame.ratio, orientation="h", marker_color=c.matched, name="measured",
-        text=[f"{r:.1f}" for r in frame.ratio],
+        text=[f"{r:.1f}" for r in frame.ratio], textposition="inside", insidetextanchor="start",
         error_x={
             "type": "data", "symmetric": False, "array": frame.high - frame.ratio, "arrayminus": frame.ratio - frame.low,
         },
