@@ -182,7 +182,12 @@ def test_a_sweep_from_the_command_line(lab, study):
     assert code == 1
     assert (lines[-1]["runs"], lines[-1]["failed"]) == (3, 1)
     assert {line["kind"] for line in lines} == {"started", "cell", "finished", "run", "sweep"}
-    assert Path(lines[-1]["page"]).is_file()
+    page = Path(lines[-1]["page"])
+    assert f"<code>lab sweep {lines[-1]['id']}</code>" in page.read_text()
+    code, out, _ = lab("sweep", lines[-1]["id"], "--dry-run", "--json")
+    again = json.loads(out.splitlines()[-1])
+    assert (code, again["sweep"], again["runs"], again["waiting"]) == (0, lines[-1]["id"], 3, 1)
+    assert "takes no --grid" in lab("sweep", lines[-1]["id"], "--grid", "n=1,2")[2]
 
 
 def test_claims_studies_and_the_installation_are_listed(lab):

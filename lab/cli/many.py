@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    what: Annotated[str, typer.Argument(help="A YAML file of a sweep, or a notebook.")],
+    what: Annotated[str, typer.Argument(help="A YAML file of a sweep, a notebook, or the id of a sweep to do again.")],
     grid: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUES", help="Values to combine: noise=0,0.5,1 or noise=0..1:5.")
     ] = None,
@@ -59,8 +59,8 @@ def sweep(
     from lab.report.store import Store
 
     options = {"grid": grid, "zip": zip_, "random": random, "samples": samples, "seeds": seeds}
-    wanted = _wanted(what, options, random_seed, parameter, name)
     store = Store()
+    wanted = _wanted(what, options, random_seed, parameter, name, store)
     plans = wanted.plans(warm=not cold)
     if dry_run:
         _plan(wanted, plans, store, jobs or cores(), as_json)
@@ -201,15 +201,16 @@ def gc(
     )
 
 
-def _wanted(what, options, random_seed, parameter, name):
+def _wanted(what, options, random_seed, parameter, name, store):
     from lab.cli.runs import find_notebook, pairs
     from lab.report import sweeps
 
-    if what.endswith((".yaml", ".yml")):
+    known = any(sweep["id"] == what for sweep in sweeps.remembered(store))
+    if known or what.endswith((".yaml", ".yml")):
         given = [f"--{key}" for key, value in options.items() if value] + ["-p"] * bool(parameter)
         if given:
-            raise ValueError(f"a sweep from a file takes no {given[0]}; write it into {what}")
-        return sweeps.from_file(what)
+            raise ValueError(f"a sweep that is written down takes no {given[0]}; write it into a YAML file")
+        return sweeps.again(what, store) if known else sweeps.from_file(what)
     spec: dict = {"notebook": find_notebook(what)}
     if name:
         spec["name"] = name

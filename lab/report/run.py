@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -41,8 +42,17 @@ class Limits:
             if cell_timeout is None
             else checks.number("cell_timeout", cell_timeout, low=0, open_low=True)
         )
-        most = 0.9 * psutil.virtual_memory().total
+        most = 0.9 * min(psutil.virtual_memory().total, *_container_memory())
         return cls(timeout, cell, most if memory is None else checks.number("memory", memory, low=2**20))
+
+
+def _container_memory():
+    """The memory limits of the control group that this process is in (version 2, version 1), infinite without one."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            yield float(Path(path).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            yield math.inf
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import json
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,17 @@ def from_file(path: str | Path) -> Sweep:
     return from_mapping(spec, base=path.parent)
 
 
+def again(name: str, store: Store) -> Sweep:
+    """The remembered sweep called ``name``, as it was asked for.
+
+    Raises:
+        StoreError: no sweep has this name.
+    """
+    (known,) = remembered(store, name)
+    sweep = from_mapping({**known["spec"], "notebook": known.get("path", known["notebook"])}, text=known.get("text", False))
+    return replace(sweep, spec=known["spec"])
+
+
 def estimate(plans: list[runs.Plan], store: Store, jobs: int) -> tuple[float | None, int]:
     """Seconds that the runs which are not in the store will take, from earlier runs of the notebook, and how many there are.
 
@@ -148,6 +159,8 @@ def remember(sweep: Sweep, plans: list[runs.Plan], store: Store) -> None:
     content = {
         "id": sweep.id,
         "notebook": plans[0].notebook,
+        "path": plans[0].notebook if Path(plans[0].path).is_relative_to(project_root()) else plans[0].path,
+        "text": sweep.text,
         "axes": list(sweep.axes),
         "spec": sweep.spec,
         "runs": [plan.run_id for plan in plans],

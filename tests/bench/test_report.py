@@ -140,7 +140,7 @@ def batch(study, folder, count, seconds, warm):
 def test_fifty_small_reports_against_serial_papermill(study, tmp_path, seconds, count, peers, target, floor):
     import papermill  # noqa: F401 - its import is not part of a notebook's time
 
-    label = f"{seconds:g} s of computing" if seconds else "small"
+    label = f"notebooks of {seconds:g} s of computing" if seconds else "small notebooks"
     before, expected = serial_papermill(study, tmp_path / "before", peers, seconds)
     warm, got = batch(study, tmp_path / "warm", count, seconds, warm=True)
     assert got[:peers] == expected[: len(got)]
@@ -151,7 +151,7 @@ def test_fifty_small_reports_against_serial_papermill(study, tmp_path, seconds, 
     ends = sorted((before, after))
     found = [
         row(
-            f"{count} {label} notebooks, warm kernels, a notebook",
+            f"{count} {label}, warm kernels, a notebook",
             "serial papermill",
             warm,
             peer,
@@ -161,7 +161,7 @@ def test_fifty_small_reports_against_serial_papermill(study, tmp_path, seconds, 
             ends[1] / warm,
         ),
         row(
-            f"{min(count, 8)} {label} notebooks, cold kernels, a notebook",
+            f"{min(count, 8)} {label}, cold kernels, a notebook",
             "serial papermill",
             cold,
             peer,

@@ -153,11 +153,18 @@ def _provenance(run, command):
 
 def _caption(run, command):
     path = f"data/runs/{run.id}/notebook.ipynb"
+    return how_made(
+        command,
+        f'<a href="http://127.0.0.1:8888/lab/tree/{escape(path)}">Open in JupyterLab</a>'
+        f'<span class="small">while <code>lab jupyter</code> runs</span>',
+    )
+
+
+def how_made(command: str, more: str = "") -> str:
+    """The caption of a figure: the command that makes it, to be copied, and ``more`` HTML."""
     return (
         f'<details><summary>How this figure is made</summary><div class="how"><code>{escape(command)}</code>'
-        f'<button type="button" data-copy="{escape(command, quote=True)}">Copy</button>'
-        f'<a href="http://127.0.0.1:8888/lab/tree/{escape(path)}">Open in JupyterLab</a>'
-        f'<span class="small">while <code>lab jupyter</code> runs</span></div></details>'
+        f'<button type="button" data-copy="{escape(command, quote=True)}">Copy</button>{more}</div></details>'
     )
 
 

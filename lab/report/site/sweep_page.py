@@ -10,7 +10,7 @@ from lab.report import database
 from lab.report.records import number
 from lab.report.site import frame
 from lab.report.site.notebook import figure
-from lab.report.site.run_page import short
+from lab.report.site.run_page import how_made, short
 from lab.report.site.thumbnail import thumbnail
 from lab.report.store import Run, Store
 
@@ -36,7 +36,7 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
         main = _main_axis(axes, good)
         plots = [_curve(metric, main, axes, sweep, store, place) for place, metric in enumerate(metrics[:6])]
         parts.append(f'<h2 id="curves">Metrics over {escape(main)}</h2><div class="grid-2">{"".join(plots)}</div>')
-        parts.append(f'<h2 id="parallel">All runs at once</h2>{_parallel(good, axes, metrics)}')
+        parts.append(f'<h2 id="parallel">All runs at once</h2>{_parallel(good, axes, metrics, sweep)}')
     parts += [_pictures(good, axes), _table(runs, axes, metrics), _side_by_side(runs)]
     return frame.page(f"Sweep {sweep['id']}", "".join(parts), depth=1, plots=bool(plots))
 
@@ -102,10 +102,10 @@ def _curve(metric, main, axes, sweep, store, place):
     title = f"{metric}: highest at {main} = {short(_plain(best['at'][main]))}" if best else metric
     note = f" (mean and 95 % interval of {seeds} seeds)" if seeds > 1 else ""
     layout = _layout(title, main, metric + note) | {"showlegend": len(traces) > 1, "height": 340}
-    return figure({"data": traces, "layout": layout}, f"curve-{place}", escape(f"{metric} over {main}"))
+    return figure({"data": traces, "layout": layout}, f"curve-{place}", how_made(f"lab sweep {sweep['id']}"))
 
 
-def _parallel(runs, axes, metrics):
+def _parallel(runs, axes, metrics, sweep):
     dimensions = []
     varying = [axis for axis in axes if len({short(run.parameters.get(axis)) for run in runs}) > 1]
     for name in [*varying, *metrics[:8]]:
@@ -127,7 +127,8 @@ def _parallel(runs, axes, metrics):
         "height": 420,
         "margin": {"l": 70, "r": 60, "t": 110, "b": 40},
     }
-    return figure({"data": [trace], "layout": layout}, "parallel-plot", "Drag along an axis to choose runs")
+    more = '<span class="small">Drag along an axis to choose runs.</span>'
+    return figure({"data": [trace], "layout": layout}, "parallel-plot", how_made(f"lab sweep {sweep['id']}", more))
 
 
 def _pictures(runs, axes):
