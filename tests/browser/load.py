@@ -40,7 +40,7 @@ async def visit(server: Server, page: str = PAGE, *, wait: float = 0):
     token = re.search(r'"token":"([^"]+)"', html).group(1)
     await asyncio.sleep(wait)
     origin = {"Origin": f"http://{address.split('/')[0]}"}
-    request = HTTPRequest(f"ws://{address}{page}/ws", headers=origin, connect_timeout=600)
+    request = HTTPRequest(f"ws://{address}{page}/ws", headers=origin, connect_timeout=600, request_timeout=600)
     socket = await websocket_connect(request, subprotocols=["bokeh", token])
     event = {"events": [{"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": READY}]}
     for _ in range(3):  # the server greets first
@@ -82,7 +82,7 @@ async def at_once(server, processes, count) -> dict:
     return {"visitors": count, "clock_s": round(clock, 2), "processor_s": round(spent, 2), "mb_each": each}
 
 
-async def one_after_another(server, processes, count, step=50) -> list[float]:
+async def one_after_another(server, processes, count, step=100) -> list[float]:
     """Memory in MB after every ``step`` visits that came and went."""
     curve = []
     for _ in range(count // step):
@@ -152,7 +152,7 @@ def main() -> None:
         folder = Path(name) / "own"
         folder.mkdir()
         write_notebook(folder, "busy", "A busy run", "seconds: float = 60.0", BUSY)
-        options = ["--session-seconds", "10", "--notebooks", str(folder), "--num-procs", str(given.num_procs)]
+        options = ["--session-seconds", "30", "--notebooks", str(folder), "--num-procs", str(given.num_procs)]
         server = Server(Path(name), *options)
         front = psutil.Process(server.process.pid)
         processes = [front, *front.children()] if given.num_procs > 1 else [front]
