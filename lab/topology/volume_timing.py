@@ -1,0 +1,52 @@
+"""The committed table of speed of volumes, and a small live run: time of a matching, and what was estimated before."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from lab import checks
+from lab.topology.large import estimate
+from lab.topology.matching import match
+
+TABLE = Path(__file__).parents[2] / "data" / "benchmarks" / "betti_volumes.csv"
+
+
+def table():
+    """The committed comparison as a frame: case, peer, milliseconds of both sides, ratio with quartiles, versions, date."""
+    import pandas as pd
+
+    if not TABLE.exists():
+        raise FileNotFoundError(f"no table at data/benchmarks/{TABLE.name}; `make bench` writes it")
+    return pd.read_csv(TABLE)
+
+
+def volume_pair(size: int, *, seed: int = 0):
+    """A prediction and a label (size, size, size): a smooth random field through a sigmoid with noise, and its level set."""
+    size = checks.integer("size", size, low=4, high=1024)
+    draw = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(draw.standard_normal((size,) * 3), 3)
+    field /= field.std()
+    noise = 0.5 * draw.standard_normal(field.shape)
+    return (1 / (1 + np.exp(-3 * (field - 0.3) - noise))).astype(np.float32), (field > 0.3).astype(np.uint8)
+
+
+def live(largest: int = 64, *, seed: int = 0):
+    """Seconds of matchings on this machine, volumes of growing size up to ``largest`` voxels a side, with the estimate of
+    time and memory that was made before each."""
+    import pandas as pd
+
+    largest = checks.integer("largest", largest, low=16, high=512)
+    rows = []
+    for size in sorted({side for side in (16, 32, 48, 64, 96, 128, 192, 256, 384) if side < largest} | {largest}):
+        x, y = volume_pair(size, seed=seed)
+        said = estimate(x, y)
+        began = time.process_time()
+        found = match(x, y, progress=False)
+        spent = time.process_time() - began
+        rows.append({"size": size, "voxels": size**3, "seconds": spent, "estimated": said.seconds,
+                     "megabytes": said.megabytes, "bars": int(found.counts().to_numpy().sum())})
+    return pd.DataFrame(rows)
