@@ -46,7 +46,7 @@ TRIALS = 8
 TUNING_SEEDS = (1000, 1001)
 FRESH = 20_000
 SIZE = 24
-_SIZES = {"smoke": (4, 4, 24, 6), "default": (12, 24, 16, 10), "full": (48, 64, 60, 60)}
+_SIZES = {"smoke": (4, 4, 16, 5), "default": (12, 24, 16, 10), "full": (48, 64, 60, 60)}
 _BATCH = 4
 
 
