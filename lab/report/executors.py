@@ -25,7 +25,7 @@ from lab.report.store import Run, Store, StoreError, writing
 
 Executor = Callable[..., Run]
 NAMES = ("local", "process", "dask")
-CONNECT_SECONDS = 20
+CONNECT_SECONDS = 60
 
 
 def in_process(
