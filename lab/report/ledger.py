@@ -65,7 +65,7 @@ def keep(measured: Measured, *, own_data: bool, store: Store | None = None) -> N
         "kind": "claim",
         "name": measured.id,
         **jsonable(measured.to_dict()),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     path = store.runs / ".claims" / f"{measured.id}.{measured.budget}.json"
     write_atomically(path, json.dumps(entry, ensure_ascii=False))

@@ -159,7 +159,7 @@ def execute(
                 "parameters": plan.parameters,
                 "given": plan.given,
                 "sweep": plan.sweep,
-                "started": began.isoformat(timespec="seconds"),
+                "started": began.isoformat(timespec="milliseconds"),
                 "seconds": round(time.perf_counter() - clock, 3),
                 "cpu_seconds": round(outcome.used.get("cpu", 0.0), 3),
                 "peak_memory": max(outcome.peak_memory, outcome.used.get("memory", 0)),

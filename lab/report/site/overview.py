@@ -84,7 +84,7 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
             "given": " · ".join(f"{name}={short(value)}" for name, value in run.info["given"].items()),
             "metrics": " · ".join(f"{name} {short(value)}" for name, value in list(run.metrics.items())[:3]),
             "seconds": run.info["seconds"],
-            "started": run.info["started"],
+            "started": run.info["started"][:19],
             "page": pages.get(run.id, ""),
         }
         for run in runs
