@@ -43,7 +43,7 @@ def test_login_by_a_provider_sends_the_visitor_there(tmp_path):
     server = Server(tmp_path, *login, "--oauth-redirect-uri", "https://lab.example.org/login")
     try:
         status, headers = answer(server, "/comp-sum")
-        assert (status, headers["Location"].split("?")[0]) == (302, "/login")
+        assert (status, headers["Location"].split("?")[0]) == (302, "./login")
         status, headers = answer(server, "/login")
         assert status == 302
         assert headers["Location"].startswith("https://github.com/login/oauth/authorize")
@@ -67,20 +67,6 @@ def test_named_origin_and_address_may_connect_and_no_other(tmp_path):
         assert answer(server, "/comp-sum/ws", Origin="https://evil.example.org", **upgrade)[0] == 403
         with pytest.raises(ConnectionError):
             http.client.HTTPConnection("127.0.0.1", urlparse(server.url).port, timeout=20).connect()
-    finally:
-        server.stop()
-
-
-def test_page_that_connects_too_late_is_refused(tmp_path):
-    import asyncio
-
-    from tests.browser.load import visit
-
-    server = Server(tmp_path, "--token-seconds", "10")
-    try:
-        asyncio.run(visit(server)).close()
-        with pytest.raises(Exception, match="403"):
-            asyncio.run(visit(server, wait=13))
     finally:
         server.stop()
 

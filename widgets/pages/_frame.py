@@ -47,8 +47,11 @@ def use_own_files() -> None:
     Panel says so to a document when it writes its page; a component made before or beside that asks a foreign host.
     """
     if pn.state.curdoc is not None:
-        up = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
-        pn.state.curdoc._template_variables["dist_url"] = f"{up}{LOCAL_DIST}"
+        # Counted below the prefix of the server, which Panel takes off only later.
+        prefix = next((getattr(server, "prefix", "") for server, *_ in pn.state._servers.values()), "")
+        path = pn.state.location.pathname if pn.state.location else ""
+        depth = path.removeprefix(prefix).strip("/").count("/")
+        pn.state.curdoc._template_variables["dist_url"] = "../" * depth + LOCAL_DIST
 
 
 class Frame(pn.Template):

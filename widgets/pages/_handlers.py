@@ -33,18 +33,24 @@ class Health(RequestHandler):
         )
 
 
-def refuse_strangers(handler: RequestHandler) -> None:
-    """403 for a visitor who has not logged in, where the server asks for a login."""
-    known = handler.application.auth_provider.get_user
-    if known is not None and not known(handler):
+async def refuse_strangers(handler: RequestHandler) -> None:
+    """403 for a visitor who has not logged in, where the server asks for a login: by a password or at a provider."""
+    provider = handler.application.auth_provider
+    if provider.get_user is not None:
+        user = provider.get_user(handler)
+    elif provider.get_user_async is not None:
+        user = await provider.get_user_async(handler)
+    else:
+        return
+    if not user:
         raise HTTPError(403, reason="Log in first")
 
 
 class Report(RequestHandler):
     """``GET /report?run=ID``: renders the run's report where it is not there yet, and leads to it."""
 
-    def prepare(self):
-        refuse_strangers(self)
+    async def prepare(self):
+        await refuse_strangers(self)
 
     async def get(self):
         run = Store().get(self.get_query_argument("run", ""))
@@ -61,8 +67,8 @@ class Report(RequestHandler):
         def initialize(self):
             super().initialize(path=str(Store().data / "reports"), default_filename="index.html")
 
-        def prepare(self):
-            refuse_strangers(self)
+        async def prepare(self):
+            await refuse_strangers(self)
 
         def set_extra_headers(self, path):
             self.set_header("Cache-Control", "no-cache")
