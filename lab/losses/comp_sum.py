@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from lab import checks
-from lab.kernels import comp_sum
-from lab.losses.reduction import REDUCTIONS, row_losses
+from lab.kernels import comp_sum, rowloss
+from lab.losses.reduction import REDUCTIONS, counted_rows, row_losses
 
 
 def comp_sum_loss(
@@ -37,13 +37,35 @@ def comp_sum_loss(
 ) -> torch.Tensor:
     """The comp-sum loss of index ``tau``: see the module's formula; arguments as ``torch.nn.functional.cross_entropy``.
 
+    For ``tau`` < 1 rows whose loss would overflow are drawn back to exp(80) (exp(700) in double precision): values and
+    gradients stay finite, the direction of the gradient is kept.
+
     Raises:
         ValueError: ``tau`` below 0, labels out of range, shapes that differ.
+        TypeError: float16 scores at ``tau`` < 1, whose values overflow that range at once.
     """
     tau = checks.number("tau", tau, low=0.0)
-    return row_losses(
-        logits, target, comp_sum(tau), weight=weight, ignore_index=ignore_index, reduction=reduction
-    )
+    if tau >= 1.0:
+        return row_losses(logits, target, comp_sum(tau), weight=weight, ignore_index=ignore_index, reduction=reduction)
+    rows = counted_rows(logits, target, weight=weight, ignore_index=ignore_index, reduction=reduction, finite=False)
+    if rows.target.numel() == 0:
+        return rows.nothing()
+    return rows.reduced(rowloss(_drawn_back(rows.logits, rows.target, tau), rows.target, comp_sum(tau)))
+
+
+def _drawn_back(logits, target, tau):
+    """Scores of which rows with (1 - tau) log(1 + u) beyond the range of the exponential are shrunk to its end."""
+    largest = 700.0 if logits.dtype == torch.float64 else 80.0
+    with torch.no_grad():
+        margin = (logits.amax(1) - logits.gather(1, target.unsqueeze(1)).squeeze(1)).to(torch.float64)
+        exponent = (1 - tau) * (margin + math.log(logits.shape[1]))  # bounds it from above
+        beyond = torch.isfinite(exponent) & (exponent > largest)
+        if not bool(beyond.any()):
+            return logits
+        # of the margin alone: log n stays
+        share = (largest / (1 - tau) - math.log(logits.shape[1])) / margin
+        share = torch.where(beyond, share, torch.ones_like(share)).to(logits.dtype).unsqueeze(1)
+    return logits * share
 
 
 class CompSumLoss(nn.Module):
@@ -51,7 +73,7 @@ class CompSumLoss(nn.Module):
 
     Args:
         tau: index of the loss, at least 0; 1 is cross-entropy. Below 1 the loss grows like exp((1 - tau) * margin) on wrong
-            rows: clip gradients.
+            rows: clip gradients. It stays finite however large the margin, see :func:`comp_sum_loss`.
         weight: one factor per class.
         ignore_index: label of rows that do not count.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.

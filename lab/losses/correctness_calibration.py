@@ -29,32 +29,44 @@ from torch import nn
 from lab import checks, training
 
 
-class CorrectnessAwareLoss(nn.Module):
-    """The squared difference of calibrated confidence and correctness.
+def correctness_aware_loss(
+    logits: Float[torch.Tensor, "n classes"], temperature: torch.Tensor | float, target: Int[torch.Tensor, " n"], *,
+    balance: bool = True,
+) -> torch.Tensor:  # fmt: skip
+    """The weighted mean squared difference of calibrated confidence and correctness: see the module's formula.
 
     Args:
+        logits: of the frozen classifier, (N, C).
+        temperature: (N,) or one number, above 0.
+        target: labels (N,).
         balance: weigh right and wrong predictions alike.
 
-    ``forward(logits, temperature, target)``: logits (N, C), temperature (N,) or one number, target (N,).
+    Raises:
+        ValueError, TypeError: shapes that differ, a temperature that is not positive.
     """
+    logits = checks.tensor("logits", logits, ndim=2, floating=True)
+    target = checks.tensor("target", target, shape=(len(logits),))
+    confidence = confidences(logits, temperature)
+    correct = (logits.argmax(1) == target).to(confidence)
+    squared = (confidence - correct).square()
+    if not balance:
+        return squared.mean()
+    accuracy = correct.mean()
+    weight = torch.where(correct > 0, 1 - accuracy, accuracy)
+    total = weight.sum()
+    # all right or all wrong: every weight vanishes, and the unweighted form is what is left
+    return (weight * squared).sum() / total if float(total) > 0 else squared.mean()
+
+
+class CorrectnessAwareLoss(nn.Module):
+    """:func:`correctness_aware_loss` as a module: ``forward(logits, temperature, target)``."""
 
     def __init__(self, balance: bool = True):
         super().__init__()
         self.balance = bool(balance)
 
     def forward(self, logits: torch.Tensor, temperature: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        logits = checks.tensor("logits", logits, ndim=2, floating=True)
-        target = checks.tensor("target", target, shape=(len(logits),))
-        confidence = confidences(logits, temperature)
-        correct = (logits.argmax(1) == target).to(confidence)
-        squared = (confidence - correct).square()
-        if not self.balance:
-            return squared.mean()
-        accuracy = correct.mean()
-        weight = torch.where(correct > 0, 1 - accuracy, accuracy)
-        total = weight.sum()
-        # all right or all wrong: every weight vanishes, and the unweighted form is what is left
-        return (weight * squared).sum() / total if float(total) > 0 else squared.mean()
+        return correctness_aware_loss(logits, temperature, target, balance=self.balance)
 
 
 class AdaptiveTemperature(nn.Module):

@@ -57,29 +57,43 @@ class EnsLoss(nn.Module):
         self.generator = checks.generator(seed)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        scores, target = binary_scores(logits, target)
-        pairs = torch.stack([torch.zeros_like(scores), scores], 1)
-        rows = counted_rows(pairs, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
-        if not rows.target.numel():
-            return rows.nothing()
-        if len(scores) % self.batches:
-            raise ValueError(f"logits must hold {self.batches} equal batches, got {len(scores)} rows")
-        s = (2 * rows.target.to(scores.dtype) - 1) * scores
-        counted = s.detach().float() if s.dtype in (torch.float16, torch.bfloat16) else s.detach()
-        kept = target != self.ignore_index
-        if bool(kept.all()):
-            g = self._draw(counted.reshape(self.batches, -1)).reshape(s.shape)
-        else:
-            g = torch.zeros_like(counted)
-            for one, mask, place in zip(*(part.chunk(self.batches) for part in (counted, kept, g))):
-                place[mask] = self._draw(one[mask])
-        return rows.reduced(g.to(s) * s)
-
-    def _draw(self, margins):
-        return sample_calibrated_derivatives(margins, self.generator, box_cox=self.box_cox, clip=self.clip)
+        return ens_loss(
+            logits, target, self.generator, box_cox=self.box_cox, clip=self.clip, weight=self.weight,
+            ignore_index=self.ignore_index, batches=self.batches, reduction=self.reduction,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return f"box_cox={self.box_cox}, clip={self.clip}, reduction={self.reduction!r}"
+
+
+def ens_loss(
+    logits: torch.Tensor, target: torch.Tensor, seed: int | torch.Generator = 0, *, box_cox: float = 0.0, clip: float = 1.0,
+    weight: torch.Tensor | None = None, ignore_index: int = -100, batches: int = 1, reduction: str = "mean",
+) -> torch.Tensor:  # fmt: skip
+    """One draw of :class:`EnsLoss`, with its arguments; a generator as ``seed`` moves on from call to call.
+
+    Raises:
+        ValueError, TypeError: scores of more than two classes, labels other than 0 and 1, shapes that differ, rows that do not
+            split into ``batches`` equal parts.
+    """
+    generator = checks.generator(seed)
+    scores, target = binary_scores(logits, target)
+    pairs = torch.stack([torch.zeros_like(scores), scores], 1)
+    rows = counted_rows(pairs, target, weight=weight, ignore_index=ignore_index, reduction=reduction)
+    if not rows.target.numel():
+        return rows.nothing()
+    if len(scores) % batches:
+        raise ValueError(f"logits must hold {batches} equal batches, got {len(scores)} rows")
+    s = (2 * rows.target.to(scores.dtype) - 1) * scores
+    counted = s.detach().float() if s.dtype in (torch.float16, torch.bfloat16) else s.detach()
+    kept = target != ignore_index
+    if bool(kept.all()):
+        g = sample_calibrated_derivatives(counted.reshape(batches, -1), generator, box_cox=box_cox, clip=clip).reshape(s.shape)
+    else:
+        g = torch.zeros_like(counted)
+        for one, mask, place in zip(*(part.chunk(batches) for part in (counted, kept, g))):
+            place[mask] = sample_calibrated_derivatives(one[mask], generator, box_cox=box_cox, clip=clip)
+    return rows.reduced(g.to(s) * s)
 
 
 def binary_scores(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -66,8 +66,15 @@ def ldr_kl_loss(
 
 def normalize_scores(logits: torch.Tensor, kind: str = "softplus-mean") -> torch.Tensor:
     """Scores on a common scale: ``softplus-mean`` divides softplus(f) by its mean over classes, ``l1-mean`` divides f by the
-    mean of its absolute values (at least 1e-6), ``none`` leaves them."""
+    mean of its absolute values (at least 1e-6), ``none`` leaves them.
+
+    Raises:
+        ValueError, TypeError: another ``kind``; scores that are not floating numbers with classes on axis 1.
+    """
     checks.choice("normalize", kind, NORMALIZATIONS)
+    logits = checks.tensor("logits", logits, floating=True, empty=True, finite=False)
+    if logits.ndim < 2:
+        raise ValueError(f"logits must have classes on axis 1, got shape {tuple(logits.shape)}")
     if kind == "none":
         return logits
     scores = nn.functional.softplus(logits) if kind == "softplus-mean" else logits
@@ -111,6 +118,25 @@ class LDRKLLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, margin={self.margin}, normalize={self.normalize!r}"
+
+
+def aldr_kl_loss(
+    logits: Float[torch.Tensor, "n classes *space"],
+    target: Int[torch.Tensor, n *space],
+    initial_temperature: float = 10.0,
+    *,
+    alpha: float = 2.0,
+    margin: float = 0.1,
+    normalize: str = "l1-mean",
+    weight: torch.Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> torch.Tensor:
+    """The adaptive loss with the fixed point solved for every row, nothing stored; arguments as :class:`ALDRKLLoss`."""
+    loss = ALDRKLLoss(
+        None, initial_temperature, alpha, margin, normalize, weight=weight, ignore_index=ignore_index, reduction=reduction
+    )
+    return loss(logits, target)
 
 
 class ALDRKLLoss(nn.Module):

@@ -18,6 +18,7 @@ Images', NeurIPS 2018. The published code names its energy form 'Hausdorff' afte
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -40,9 +41,7 @@ def energy_set_distance(
 
     Gradients are finite where points coincide.
     """
-    s, y = _sets(samples, raters)
-    value = _distances(s, y).mean((1, 2)) - 0.5 * _distances(s, s).mean((1, 2)) - 0.5 * _distances(y, y).mean((1, 2))
-    return value / math.sqrt(s.shape[2]) if scale else value
+    return _energy(*_sets(samples, raters), scale)
 
 
 def sinkhorn_set_distance(
@@ -101,6 +100,14 @@ def focal_tversky_loss(prediction: torch.Tensor, target: torch.Tensor, *, alpha:
     return (1 - index).clamp_min(EPSILON).pow(gamma).mean()
 
 
+class Draw(NamedTuple):
+    """What one training pass takes: images (B, channels, ...space), one mask each (B, 1, ...space), noise (B, n, latent)."""
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    noise: torch.Tensor
+
+
 class TinyProbUNet(nn.Module):
     """A small probabilistic U-Net: U-Net features, a Gaussian prior p(z|x) and posterior q(z|x, y), z mixed in by 1x1 convolutions.
 
@@ -127,6 +134,13 @@ class TinyProbUNet(nn.Module):
             nn.Sequential(convolution(widths[0] + latent, widths[0], 1), nn.ReLU(), convolution(widths[0], 1, 1)), generator
         )
 
+    def forward(self, draw: Draw) -> tuple[Float[torch.Tensor, "batch n *space"], Float[torch.Tensor, " batch"]]:
+        """Logits of n masks decoded from the posterior given each image's mask, and the KL of posterior and prior."""
+        (prior_mean, prior_log), (mean, log) = self.distributions(draw.image, draw.mask)
+        squares = (2 * log).exp() + (mean - prior_mean).square()
+        divergence = (prior_log - log + 0.5 * squares * (-2 * prior_log).exp() - 0.5).sum(1)
+        return self.decode(draw.image, mean[:, None] + log.exp()[:, None] * draw.noise), divergence
+
     def distributions(self, x: torch.Tensor, y: torch.Tensor | None = None):
         """Prior, and posterior given one mask (B, 1, ...space) if there is one."""
         prior = self._gaussian(self.prior(x))
@@ -151,6 +165,9 @@ class TinyProbUNet(nn.Module):
         return mean, log_scale.clamp(-5, 2)
 
 
+SETS, SINGLE = ("energy", "sinkhorn"), ("cross-entropy", "focal-tversky", "dice")
+
+
 def set_loss(
     model: TinyProbUNet,
     x: Float[torch.Tensor, "batch channels *space"],
@@ -164,28 +181,50 @@ def set_loss(
 
     ``distance``: ``"energy"``, ``"sinkhorn"``, or a baseline on one random rater: ``"cross-entropy"``, ``"focal-tversky"``,
     ``"dice"``.
+
+    Raises:
+        ValueError: another distance; images and masks that are not finite or differ in batch or space.
     """
-    checks.choice("distance", distance, ("energy", "sinkhorn", "cross-entropy", "focal-tversky", "dice"))
+    checks.choice("distance", distance, (*SETS, *SINGLE))
+    x = checks.tensor("x", x, floating=True)
+    raters = checks.tensor("raters", raters).to(x)
+    if x.ndim < 3 or raters.ndim != x.ndim or raters.shape[0] != x.shape[0] or raters.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f"x (batch, channels, ...space) and raters (batch, r, ...space) must share batch and space, got {tuple(x.shape)} "
+            f"and {tuple(raters.shape)}"
+        )
     generator = checks.generator(seed)
     count = raters.shape[1]
     chosen = torch.randint(count, (len(x),), generator=generator)
-    one = raters[torch.arange(len(x)), chosen]
-    (prior_mean, prior_log), (mean, log) = model.distributions(x, one[:, None])
-    n = count if distance in ("energy", "sinkhorn") else 1
-    noise = torch.randn(len(x), n, model.latent, generator=generator).to(mean)
-    logits = model.decode(x, mean[:, None] + log.exp()[:, None] * noise)
-    divergence = (prior_log - log + 0.5 * ((2 * log).exp() + (mean - prior_mean).square()) * (-2 * prior_log).exp() - 0.5).sum(1)
+    noise = torch.randn(len(x), samples_drawn(distance, count), model.latent, generator=generator).to(x)
+    return pass_loss(model, Draw(x, raters[torch.arange(len(x)), chosen][:, None], noise), raters, distance, latent_weight)
+
+
+def samples_drawn(distance: str, raters: int) -> int:
+    """Masks decoded for each image in a training pass: as many as raters for a set distance, one for a baseline."""
+    return raters if distance in SETS else 1
+
+
+def pass_loss(model, draw: Draw, raters: torch.Tensor, distance: str, latent_weight: float | torch.Tensor) -> torch.Tensor:
+    """:func:`set_loss` of one drawn pass. ``model``: Draw -> (logits, divergence); no value decides, so that it can be mapped."""
+    logits, divergence = model(draw)
+    one, masks = logits[:, 0], torch.sigmoid(logits)
     if distance == "energy":
-        value = energy_set_distance(torch.sigmoid(logits), raters).mean()
+        value = _energy(masks.flatten(2), raters.flatten(2), scale=True).mean()
     elif distance == "sinkhorn":
-        value = sinkhorn_set_distance(torch.sigmoid(logits), raters, iterations=20).mean()
+        value = sinkhorn_set_distance(masks, raters, iterations=20).mean()
     elif distance == "cross-entropy":
-        value = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], one)
+        value = nn.functional.binary_cross_entropy_with_logits(one, draw.mask[:, 0])
     elif distance == "dice":  # the Tversky index with equal weights, without its focus
-        value = focal_tversky_loss(torch.sigmoid(logits[:, 0]), one, alpha=0.5, gamma=1.0)
+        value = focal_tversky_loss(masks[:, 0], draw.mask[:, 0], alpha=0.5, gamma=1.0)
     else:
-        value = focal_tversky_loss(torch.sigmoid(logits[:, 0]), one)
+        value = focal_tversky_loss(masks[:, 0], draw.mask[:, 0])
     return value + latent_weight * divergence.mean()
+
+
+def _energy(s, y, scale):
+    value = _distances(s, y).mean((1, 2)) - 0.5 * _distances(s, s).mean((1, 2)) - 0.5 * _distances(y, y).mean((1, 2))
+    return value / math.sqrt(s.shape[2]) if scale else value
 
 
 def _sets(samples, raters):

@@ -3,11 +3,14 @@ import itertools
 import pytest
 import torch
 
+from lab.losses.claims import raters
 from lab.losses.pulaski import (
+    Draw,
     TinyProbUNet,
     energy_set_distance,
     focal_tversky_loss,
     generalized_energy_distance,
+    pass_loss,
     set_loss,
     sinkhorn_set_distance,
 )
@@ -49,9 +52,9 @@ def test_sinkhorn_at_small_blur_is_the_best_assignment(generator):
 
 def test_generalized_energy_distance_by_hand():
     full, empty = torch.ones(2, 2), torch.zeros(2, 2)
-    samples, raters = torch.stack([full, empty])[None], torch.stack([full, full])[None]
+    samples, masks = torch.stack([full, empty])[None], torch.stack([full, full])[None]
     # E d(S, Y) = 1/2, E d(S, S') = 1/2, E d(Y, Y') = 0
-    assert generalized_energy_distance(samples, raters).item() == pytest.approx(0.5)
+    assert generalized_energy_distance(samples, masks).item() == pytest.approx(0.5)
     assert generalized_energy_distance(empty[None, None], empty[None, None]).item() == 0.0
 
 
@@ -74,8 +77,8 @@ def test_network_samples_masks_of_the_image_size_reproducibly(dimension, generat
 def test_training_loss_reaches_every_part_of_the_network(distance, generator):
     model = TinyProbUNet(widths=(4, 8), seed=0)
     x = torch.rand(2, 1, 8, 8, generator=generator)
-    raters = (torch.rand(2, 4, 8, 8, generator=generator) > 0.5).float()
-    set_loss(model, x, raters, distance=distance, seed=0).backward()
+    masks = (torch.rand(2, 4, 8, 8, generator=generator) > 0.5).float()
+    set_loss(model, x, masks, distance=distance, seed=0).backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
@@ -84,19 +87,21 @@ def test_training_loss_reaches_every_part_of_the_network(distance, generator):
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="must share batch and space"):
         energy_set_distance(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 5, 5))
+    with pytest.raises(ValueError, match="x \\(batch, channels, ...space\\) and raters"):
+        set_loss(TinyProbUNet(widths=(4, 8)), torch.ones(2, 1, 8, 8), torch.ones(2, 3, 9, 9))
     with pytest.raises(ValueError, match="samples must be finite"):
         energy_set_distance(torch.full((1, 1, 2, 2), torch.nan), torch.ones(1, 1, 2, 2))
 
 
 def test_every_loss_of_the_study_trains(generator):
-    x, raters = torch.rand(2, 1, 8, 8, generator=generator), (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).float()
+    x, masks = torch.rand(2, 1, 8, 8, generator=generator), (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).float()
     model = TinyProbUNet(widths=(4, 8))
     for distance in ("energy", "sinkhorn", "cross-entropy", "focal-tversky", "dice"):
-        value = set_loss(model, x, raters, distance=distance)
+        value = set_loss(model, x, masks, distance=distance)
         value.backward()
         assert torch.isfinite(value)
     with pytest.raises(ValueError, match="distance must be one of"):
-        set_loss(model, x, raters, distance="hausdorff")
+        set_loss(model, x, masks, distance="hausdorff")
 
 
 def test_dice_is_the_tversky_index_with_equal_weights(generator):
@@ -107,18 +112,47 @@ def test_dice_is_the_tversky_index_with_equal_weights(generator):
 
 
 def test_every_loss_gets_as_many_trials_and_the_best_of_them(monkeypatch):
-    from lab.losses.claims import pulaski
-
     tried = []
 
-    def evaluate(loss, seed, setting, trial):
-        assert seed in pulaski.TUNING
-        tried.append((loss, trial))
-        return torch.tensor([abs(trial[0] - 3e-2)]), 0.0
+    def evaluate(loss, setting, runs):
+        assert {seed for seed, _ in runs} == set(raters.TUNING)
+        tried.extend((loss, trial) for _, trial in runs)
+        return [(torch.tensor([abs(trial[0] - 3e-2)]), 0.0) for _, trial in runs]
 
-    monkeypatch.setattr(pulaski, "evaluate", evaluate)
-    pulaski.tuned.cache_clear()
-    chosen = {loss: pulaski.tuned(loss, pulaski.Setting()) for loss in (pulaski.METHOD, *pulaski.BASELINES)}
-    pulaski.tuned.cache_clear()
+    monkeypatch.setattr(raters, "evaluate", evaluate)
+    chosen = {loss: raters.tuned(loss, raters.Setting()) for loss in (raters.METHOD, *raters.BASELINES)}
     assert all(rate == 3e-2 for rate, _ in chosen.values())
-    assert {sum(one == loss for one, _ in tried) for loss in chosen} == {len(pulaski.TRIALS)}
+    assert {sum(one == loss for one, _ in tried) for loss in chosen} == {len(raters.TRIALS)}
+
+
+@pytest.mark.parametrize("loss", ["energy", "dice", raters.DETERMINISTIC])
+def test_networks_trained_together_equal_networks_trained_alone(loss):
+    setting = raters.Setting(images=12, size=8, steps=3)
+    runs = ((3, (1e-2, 1e-2)), (4, (3e-2, 1e-1)))
+    together = raters.fitted(loss, setting, runs)
+    for model, run in zip(together, runs):
+        (alone,) = raters.fitted(loss, setting, (run,))
+        for (name, first), second in zip(model.named_parameters(), alone.parameters()):
+            torch.testing.assert_close(first, second, atol=2e-4, rtol=1e-3, msg=name)
+    assert not torch.equal(next(together[0].parameters()), next(together[1].parameters()))
+
+
+def test_a_pass_has_the_loss_and_gradients_of_the_same_draws_written_out(generator):
+    """The energy distance, the latent divergence by torch's own normal distributions, and their sum."""
+    model = TinyProbUNet(widths=(4, 8), seed=0).double()
+    x = torch.rand(3, 1, 6, 6, generator=generator, dtype=torch.float64)
+    masks = (torch.rand(3, 4, 6, 6, generator=generator) > 0.5).double()
+    noise = torch.randn(3, 4, 2, generator=generator, dtype=torch.float64)
+    value = pass_loss(model, Draw(x, masks[:, :1], noise), masks, "energy", 0.3)
+    prior, posterior = model.distributions(x, masks[:, :1])
+    normal = [torch.distributions.Normal(mean, log.exp()) for mean, log in (prior, posterior)]
+    decoded = torch.sigmoid(model.decode(x, posterior[0][:, None] + posterior[1].exp()[:, None] * noise))
+    divergence = torch.distributions.kl_divergence(normal[1], normal[0]).sum(1).mean()
+    torch.testing.assert_close(value, energy_set_distance(decoded, masks).mean() + 0.3 * divergence)
+
+
+def test_slices_of_volumes_are_drawn_with_one_latent_and_with_many():
+    setting = raters.Setting(images=4, size=6, radius=1.0, dimension=3, steps=1)
+    rows = raters.slice_by_slice((0, 1), setting, (1e-2, 1e-2), count=3)
+    assert len(rows) == 2
+    assert all(len(row) == 2 and 0 <= min(row) and max(row) <= 2 for row in rows)

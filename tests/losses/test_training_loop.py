@@ -154,3 +154,57 @@ def test_stored_temperatures_refuse_places_outside_the_training_set(generator):
         loss(z, y, torch.arange(6))
     with pytest.raises(ValueError, match="index must have shape"):
         loss(z, y, torch.arange(3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e30])
+def test_extreme_scores_give_finite_values_and_gradients(name, size):
+    z = size * torch.eye(classes(name))[[1, 0, 0]]
+    value, gradient = value_and_gradient(name, z, torch.tensor([0, 1, 0]))
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()
+
+
+def test_rows_drawn_back_keep_direction_and_their_neighbours(generator):
+    z, y = batch("sum-exponential", generator, (6,), torch.float64)
+    far = z.clone()
+    far[0, (y[0] + 1) % 4] += 2000.0
+    value, gradient = value_and_gradient("sum-exponential", far, y, reduction="none")
+    plain, plain_gradient = value_and_gradient("sum-exponential", z, y, reduction="none")
+    torch.testing.assert_close(value[1:], plain[1:])
+    torch.testing.assert_close(gradient[1:], plain_gradient[1:])
+    assert float(value[0]) > 1e300
+    others = [k for k in range(4) if k != int(y[0])]
+    assert gradient[0, y[0]] < 0 < gradient[0, (y[0] + 1) % 4] and (gradient[0, others] >= 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_of_the_wrong_kind_are_refused_in_words(name, generator):
+    z, y = batch(name, generator)
+    loss = lab.losses.by_name(name)
+    with pytest.raises(TypeError, match="logits must hold floating-point values"):
+        loss(z.long(), y)
+    with pytest.raises(TypeError, match="logits must be real"):
+        loss(z.to(torch.complex64), y)
+    with pytest.raises(ValueError, match="target must have shape"):
+        loss(z, y[:3])
+    assert float(loss(z.numpy(), y.numpy())) == pytest.approx(float(lab.losses.by_name(name)(z, y)))
+
+
+FUNCTIONS = {
+    "comp_sum_loss": ("comp-sum", {}), "ldr_kl_loss": ("ldr-kl", {"normalize": "softplus-mean"}),
+    "aldr_kl_loss": ("aldr-kl", {"initial_temperature": 1.0}), "ens_loss": ("ensloss", {}), "focal_loss": ("focal", {}),
+    "label_smoothing_loss": ("label-smoothing", {}), "multi_margin_loss": ("multi-margin", {}),
+    "symmetric_cross_entropy_loss": ("symmetric-cross-entropy", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_function_beside_the_module_is_the_same(function, reduction, generator):
+    name, arguments = FUNCTIONS[function]
+    z, y = batch(name, generator, (5, 3))
+    y[0, 0] = 9
+    options = {"weight": torch.tensor([0.5, 2.0, 1.0, 3.0])[: classes(name)], "ignore_index": 9, "reduction": reduction}
+    expected = lab.losses.by_name(name, **options)(z, y)
+    torch.testing.assert_close(getattr(lab.losses, function)(z, y, **arguments, **options), expected)

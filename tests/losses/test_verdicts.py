@@ -74,11 +74,11 @@ def by_method(values):
 
 
 def rater_study(values):
-    def evaluate(loss, seed, setting, trial):
+    def evaluate(loss, setting, runs):
         small = setting.radius == 1.0 and loss != "energy"
-        return torch.full((6,), values.get(loss, 0.3) * (2 if small else 1)) + 0.01 * torch.randn(
-            6, generator=torch.Generator().manual_seed(seed + len(loss))
-        ), 0.2
+        generators = [torch.Generator().manual_seed(seed + len(loss)) for seed, _ in runs]
+        mean = values.get(loss, 0.3) * (2 if small else 1)
+        return [(mean + 0.01 * torch.randn(6, generator=generator), 0.2) for generator in generators]
 
     return evaluate
 
@@ -193,10 +193,11 @@ ROWS = [
     ("pulaski.beats-baselines", pulaski, {"evaluate": rater_study({"energy": 0.1})}, {"evaluate": rater_study({})}),
     ("pulaski.small-data", pulaski, {"evaluate": rater_study({"energy": 0.1})}, {"evaluate": rater_study({})}),
     ("pulaski.class-imbalance", pulaski,
-     {"evaluate": rater_study({"energy": 0.1})}, {"evaluate": lambda loss, seed, setting, trial: (torch.full((6,), 0.3), 0.2)}),
+     {"evaluate": rater_study({"energy": 0.1})},
+     {"evaluate": lambda loss, setting, runs: [(torch.full((6,), 0.3), 0.2)] * len(runs)}),
     ("pulaski.three-dimensions", pulaski,
-     {"evaluate": rater_study({"energy": 0.1}), "_slices": lambda seed, *_: [0.3 + seed / 100, 0.4]},
-     {"evaluate": rater_study({"energy": 0.1}), "_slices": lambda seed, *_: [0.3 + seed / 100, 0.05]}),
+     {"evaluate": rater_study({"energy": 0.1}), "slice_by_slice": lambda seeds, *_: [[0.3 + seed / 100, 0.4] for seed in seeds]},
+     {"evaluate": rater_study({"energy": 0.1}), "slice_by_slice": lambda seeds, *_: [[0.3 + seed / 100, 0.05] for seed in seeds]}),
     ("sso.inner-steps-help", target_surrogates,
      {"final": surrogate_losses(0.2, 0.15)}, {"final": surrogate_losses(0.2, 0.2)}),
     ("sso.matches-adaptive", target_surrogates,
