@@ -129,7 +129,7 @@ def test_naive_bayes_loses_its_advantage_with_few_labels_when_labels_are_shuffle
 
 
 def test_temperatures_follow_the_noise_only_where_labels_mean_something(monkeypatch):
-    monkeypatch.setattr(ldr, "scale", lambda budget, seeds: {"seeds": tuple(range(4)), "epochs": 15})
+    monkeypatch.setattr(ldr, "scale", lambda budget, seeds: {"seeds": tuple(range(4)), "epochs": 40})
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(300) % 4
     x = 3 * torch.randn(4, 6, generator=generator)[y] + torch.randn(300, 6, generator=generator)
