@@ -44,11 +44,12 @@ from widgets.pages._state import in_session
 
 SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
+    "channels": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
     "volume": (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".npz"),
     "table": (".csv", ".parquet"),
     "weights": (".safetensors", ".pt", ".pth"),
 }
-ROLES = ("image", "label", "prediction")
+ROLES = ("image", "label", "prediction", "labels", "predictions")
 _POLL_MILLISECONDS = 250
 
 
@@ -69,9 +70,9 @@ LIMITS = Limits()
 class Uploaded:
     """A file that was read.
 
-    ``data`` is a numpy array (image: two axes, volume: three; values by the role), a ``DataFrame`` (table) or a mapping from
-    names to arrays (weights). ``spacing`` is one length an axis, of images and volumes; ``affine`` the (4, 4) matrix of a
-    NIfTI file, else empty.
+    ``data`` is a numpy array (image: two axes, channels: classes and two axes, volume: three; values by the role), a
+    ``DataFrame`` (table) or a mapping from names to arrays (weights). ``spacing`` is one length an axis, of images and
+    volumes; ``affine`` the (4, 4) matrix of a NIfTI file, else empty.
     """
 
     name: str
@@ -109,9 +110,10 @@ async def read(
     Args:
         path: where the file lies; its ending is that of ``name``.
         name: the visitor's name for it, for messages.
-        kinds: what is wanted: ``"image"``, ``"volume"``, ``"table"``, ``"weights"``.
+        kinds: what is wanted: ``"image"``, ``"channels"``, ``"volume"``, ``"table"``, ``"weights"``.
         role: what an image or volume is to be: ``"image"`` (values in [0, 1]), ``"label"`` (ids), ``"prediction"``
-            (probabilities); the rules are those of :mod:`lab.datasets.files`.
+            (probabilities), ``"labels"`` and ``"predictions"`` (the same, with channels of a class each allowed); the
+            rules are those of :mod:`lab.datasets.files`.
         limits: what it may cost.
 
     Raises:

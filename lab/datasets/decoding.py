@@ -116,6 +116,7 @@ def _tiff(path, max_bytes):
             size = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
             limit(path, size, max_bytes, f" ({' x '.join(map(str, series.shape))})")
             axes, metadata = series.axes, file.imagej_metadata or {}
+            colour = file.pages[0].photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
             spacing = _tiff_spacing(file, metadata)
             _tiff_segments(path, file)
             values = series.asarray()
@@ -134,8 +135,8 @@ def _tiff(path, max_bytes):
         raise ValueError(f"{path.name} is no readable TIFF file: {error}") from error
     except ValueError as error:
         raise error if path.name in str(error) else ValueError(f"{path.name} can not be decoded: {error}") from error
-    channels = axes.endswith("S") and values.shape[-1] in (3, 4)
-    if axes.startswith("S") and values.shape[0] in (3, 4):
+    channels = colour and axes.endswith("S") and values.shape[-1] in (3, 4)
+    if colour and axes.startswith("S") and values.shape[0] in (3, 4):
         values, channels = np.moveaxis(values, 0, -1), True
     values = values[..., :3] if channels else values
     rank = values.ndim - channels

@@ -7,7 +7,10 @@
   foreground), floats only if they are whole numbers; of a PNG with a colour table the indices count; a colour label is refused
   unless its channels agree.
 - Predictions are probabilities: 8- and 16-bit values scaled as images, floats in [0, 1]; anything else is refused.
-- TIFF: pages are the first axis; three or four samples per pixel are colour. NIfTI: axes, spacing and affine as in the file.
+- Classes ("predictions", "labels"): the same, with one channel a class in front where the file holds several: an array of three
+  axes, or the channels of a colour image.
+- TIFF: pages are the first axis; three or four samples per pixel are colour where the file says so, else an axis. NIfTI: axes,
+  spacing and affine as in the file.
 - NPY and NPZ: arrays of shape (items, 2) or (items, 3) are points; 8-bit (height, width, 3 or 4) is colour; other arrays of 2 or
   3 axes are images. NPZ: ``image``, ``label``, ``prediction``, ``spacing``, or ``x`` with ``label`` or ``y``, or one array.
 - CSV and Parquet: a table; the target is the column called target, label, class or y (the first of these that is there).
@@ -46,24 +49,26 @@ def read(path: str | os.PathLike, max_bytes: int = 2**30) -> ImageSet | Table | 
 
 
 def read_array(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30) -> torch.Tensor:
-    """One file as a tensor by its role: "image" (float32 in [0, 1]), "label" (ids) or "prediction" (float32 probabilities)."""
+    """One file as a tensor by its role: "image" (float32 in [0, 1]), "label" (ids) or "prediction" (float32 probabilities);
+    "labels" and "predictions" may have one channel a class in front."""
     return read_placed(path, role=role, max_bytes=max_bytes)[0]
 
 
 def read_placed(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30) -> tuple:
     """``(tensor, spacing, affine)`` of one file by its role: spacing is empty and affine ``None`` where the file is silent."""
     path = _file(path)
-    checks.choice("role", role, tuple(_ROLES))
+    checks.choice("role", role, tuple(_READ))
     if ending(path) == ".npz":
         arrays = decode_npz(path, max_bytes)
-        name = role if role in arrays else next(iter(arrays))
-        if role not in arrays and len(set(arrays) - {"spacing", "affine"}) > 1:
+        role_name = role.removesuffix("s")
+        name = next((each for each in (role, role_name) if each in arrays), next(iter(arrays)))
+        if name not in (role, role_name) and len(set(arrays) - {"spacing", "affine"}) > 1:
             raise ValueError(f"{path.name} holds the arrays {', '.join(arrays)}, but none is called {role!r}")
         spacing = tuple(arrays["spacing"].ravel().tolist()) if "spacing" in arrays else ()
         decoded = Decoded(arrays[name], spacing=spacing, affine=arrays.get("affine"))
     else:
         decoded = decode(path, max_bytes)
-    return _ROLES[role](path.name, decoded)[0], decoded.spacing, decoded.affine
+    return _READ[role](path.name, decoded)[0], decoded.spacing, decoded.affine
 
 
 def pair(prediction, label, *, image=None, max_bytes: int = 2**30) -> ImageSet:
@@ -173,7 +178,26 @@ def as_prediction(name: str, decoded: Decoded):
     return torch.from_numpy(_unit(name, values)), None, decoded
 
 
+def as_predictions(name: str, decoded: Decoded):
+    """As :func:`as_prediction`; channels that differ come in front, (channels, size...): one probability a class."""
+    return as_prediction(name, _channels_first(decoded))
+
+
+def as_labels(name: str, decoded: Decoded):
+    """As :func:`as_label`; channels that differ come in front, (channels, size...): one mask a class."""
+    return as_label(name, _channels_first(decoded))
+
+
+def _channels_first(decoded):
+    values = decoded.values
+    colour = decoded.channels or (values.ndim == 3 and values.shape[2] in (3, 4) and values.dtype == np.uint8)
+    if not colour or (decoded.channels and (values == values[..., :1]).all()):
+        return decoded
+    return Decoded(np.ascontiguousarray(np.moveaxis(values[..., :3], -1, 0)))
+
+
 _ROLES = {"image": as_image, "label": as_label, "prediction": as_prediction}
+_READ = {**_ROLES, "predictions": as_predictions, "labels": as_labels}
 
 
 def _image_set(name, image):
@@ -284,9 +308,11 @@ def _unit(name, values) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f" and low >= 0 and high <= 1:
         return values.astype(np.float32)
-    return (
-        ((values - low) / (high - low)).astype(np.float32) if high > low else np.zeros(values.shape, dtype=np.float32)
-    )
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.float32)
+    if not np.isfinite(high - low):  # the range of the values has no room in their type
+        values, low, high = values / 2, low / 2, high / 2
+    return ((values - low) / (high - low)).astype(np.float32)
 
 
 READABLE = (*IMAGES, *TIFFS, *NIFTIS, *ARRAYS)

@@ -63,6 +63,45 @@ def test_tiff_pages_are_the_first_axis_and_keep_sixteen_bits(tmp_path):
     assert load(tmp_path / "c.tif").colour.shape == (3, 8, 9)
 
 
+def test_tiff_stack_of_three_or_four_columns_is_no_colour_unless_the_file_says_so(tmp_path):
+    import tifffile
+
+    for columns in (3, 4):
+        pages = np.arange(5 * 6 * columns, dtype=np.uint16).reshape(5, 6, columns)
+        tifffile.imwrite(tmp_path / "v.tif", pages, photometric="minisblack")
+        assert load(tmp_path / "v.tif").image.shape == pages.shape
+        tifffile.imwrite(tmp_path / "s.tif", pages, photometric="minisblack", planarconfig="contig")
+        assert load(tmp_path / "s.tif").image.shape == pages.shape
+        tifffile.imwrite(tmp_path / "c.tif", pages.astype(np.uint8), photometric="rgb")
+        assert load(tmp_path / "c.tif").colour.shape == (3, 5, 6)
+
+
+def test_values_whose_range_overflows_keep_their_order(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[-1e308, 0.0, 1e308, 5e307]]).repeat(2, 0))
+    assert torch.allclose(load(tmp_path / "x.npy").image[0], torch.tensor([0.0, 0.5, 1.0, 0.75]))
+
+
+def test_channels_of_classes_come_in_front(tmp_path):
+    from PIL import Image
+
+    from lab.datasets.files import read_array
+
+    soft = np.random.default_rng(0).random((4, 6, 7)).astype(np.float32)
+    np.save(tmp_path / "soft.npy", soft)
+    assert np.array_equal(read_array(tmp_path / "soft.npy", role="predictions"), soft)
+    colours = (255 * soft[:3]).astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(colours).save(tmp_path / "colours.png")
+    found = read_array(tmp_path / "colours.png", role="predictions")
+    assert np.array_equal((255 * found.numpy()).round(), colours.transpose(2, 0, 1))
+    assert read_array(tmp_path / "colours.png", role="labels").shape == (3, 6, 7)
+    Image.fromarray(colours[..., 0]).save(tmp_path / "grey.png")
+    assert read_array(tmp_path / "grey.png", role="predictions").shape == (6, 7)
+    np.savez(tmp_path / "both.npz", prediction=soft, label=soft > 0.5)
+    assert read_array(tmp_path / "both.npz", role="labels").shape == (4, 6, 7)
+    with pytest.raises(ValueError, match="colour image"):
+        read_array(tmp_path / "colours.png", role="prediction")
+
+
 def test_nifti_keeps_spacing_and_orientation(tmp_path):
     import nibabel
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipywidgets
 import torch
 
-from lab import checks, topology
+from lab import topology
 from lab.topology import images
 from lab.topology.barcodes import NAMES
+from lab.topology.classes import classes, one_class
 from widgets.figures.topology import betti as figures
 from widgets.jupyter.explorer import Explorer
 
@@ -25,10 +26,10 @@ class BettiExplorer(Explorer):
     Clicking a bar lights up its feature in the image.
 
     Args:
-        prediction: probabilities (height, width), or (classes, height, width) of several classes, numpy or torch;
-            axes of length 1 are dropped.
-        label: mask or class ids (height, width); with ids, or with a prediction of several classes, a control chooses the
-            class.
+        prediction: probabilities (height, width), or (classes, height, width) of several classes (see
+            :mod:`lab.topology.classes`), numpy or torch; axes of length 1 are dropped.
+        label: mask or class ids (height, width), or masks (classes, height, width); with several classes a control chooses
+            one.
         image: the picture to draw on; the prediction if ``None``.
         border: ``None`` or ``"foreground"``.
         theme: ``"light"`` or ``"dark"``.
@@ -42,22 +43,16 @@ class BettiExplorer(Explorer):
         self.label = images.image("label", label, ndim=(2, 3, 4)).squeeze()
         if self.prediction.ndim not in (2, 3):
             raise ValueError(f"prediction must have 2 axes, or 3 with classes first, got {tuple(self.prediction.shape)}")
-        classes = len(self.prediction) if self.prediction.ndim == 3 else 0
-        checks.same_shape("prediction", self.prediction[0] if classes else self.prediction, "label", self.label)
+        one_class(self.prediction, self.label)  # refuses what is no pair
         self.image = None if image is None else images.image("image", image, ndim=(2, 3)).squeeze()
         self.border, self.theme, self.highlight = border, theme, None
         self._found: dict[int, tuple] = {}
-        ids = [int(i) for i in torch.unique(self.label.long()).tolist() if i > 0]
+        ids = classes(self.prediction, self.label)
         controls = {
             "threshold": _slider("Threshold", 0.01, 0.99, 0.5),
             "min_length": _slider("Shortest bar", 0.0, 1.0, 0.2),
         }
-        if classes:
-            if max(ids, default=0) >= classes:
-                raise ValueError(f"label must hold class ids 0 to {classes - 1} like prediction, got {max(ids)}")
-            options = [(str(i), i) for i in range(classes)]
-            controls["label_id"] = ipywidgets.Dropdown(options=options, value=1, description="Class", layout=_WIDTH)
-        elif len(ids) > 1:
+        if len(ids) > 1 or self.prediction.ndim == 3:
             options = [("any", 0), *((str(i), i) for i in ids)]
             controls["label_id"] = ipywidgets.Dropdown(options=options, value=0, description="Class", layout=_WIDTH)
         super().__init__("Betti matching", controls, self._figures)
@@ -78,9 +73,7 @@ class BettiExplorer(Explorer):
 
     def _case(self, label_id):
         if label_id not in self._found:
-            several = self.prediction.ndim == 3
-            prediction = self.prediction[label_id] if several else self.prediction
-            label = self.label == label_id if several or label_id else self.label > 0
+            prediction, label = one_class(self.prediction, self.label, label_id)
             found = topology.match(prediction, label, border=self.border)
             x = prediction.detach().to(torch.float64).requires_grad_()
             (pull,) = torch.autograd.grad(topology.match(x, label, border=self.border).loss(), x)

@@ -12,13 +12,15 @@ import torch
 from lab import datasets, topology
 from lab.datasets.orientation import codes, planes
 from lab.topology.barcodes import NAMES
-from widgets import pages, uploads
+from lab.topology.classes import one_class
+from widgets import pages
 from widgets.figures.topology import volumes as figures
+from widgets.pages import _pairs
+from widgets.pages._pairs import Own, numbers
 
 TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "volumes"
 QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
 VOLUMES = ("vessel_tree_3d", "smooth_field_3d", "mni_intensity")
-VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
 SHOWN = {
     "unmatched": figures.KINDS[1:], "only in the prediction": figures.KINDS[1:2], "only in the label": figures.KINDS[2:],
     "matched": figures.KINDS[:1], "all": figures.KINDS,
@@ -48,15 +50,10 @@ def build(state: dict) -> pn.viewable.Viewable:
             name: pn.widgets.FloatSlider(label=f"{name.capitalize()} plane (share)", start=0.0, end=1.0, step=0.001, value=0.5)
             for name in PLACES
         },
-        "volume": pn.widgets.Select(label="Volume", options=_available(), value="vessel_tree_3d"),
-        "variant": pn.widgets.Select(label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
-        "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
+        **_pairs.choices(("volume", _available()), "vessel_tree_3d"),
     }
     pages.sync(widgets, state)
-    files = {
-        "own_prediction": uploads.Upload("Prediction", kinds=("volume",), role="prediction"),
-        "own_label": uploads.Upload("Label", kinds=("volume",), role="label"),
-    }
+    files = _pairs.files("volume")
     view = pages.plot(label="features in space", height=460)
     cuts = [pages.plot(label=f"{name} plane", height=460) for name in PLACES]
     table, listing = pages.numbers(label="numbers by dimension"), pages.numbers(label="features shown")
@@ -71,8 +68,8 @@ def build(state: dict) -> pn.viewable.Viewable:
 def draw(threshold, compare, show, dimension, min_length, feature, follow, axial, coronal, sagittal, volume, variant, label_id,
          own_prediction, own_label, theme):
     cut = None if compare == "probabilities" else threshold
-    case = _case(volume, variant, label_id, _Own(own_prediction), _Own(own_label), cut)
-    shown = _scene(_Own(case), show, dimension, min_length)
+    case = _case(volume, variant, label_id, Own(own_prediction), Own(own_label), cut)
+    shown = _scene(Own(case), show, dimension, min_length)
     lit = shown.named(feature)
     unit = case["unit"]
     if lit is not None and follow:
@@ -85,7 +82,7 @@ def draw(threshold, compare, show, dimension, min_length, feature, follow, axial
         figures.plane(shown, case["image"], which, at, highlight=feature, threshold=threshold, unit=unit, theme=theme)
         for which in planes(shown.affine)
     ]
-    steady = _steady(_Own(case), _Own(shown), feature, threshold, theme)
+    steady = _steady(Own(case), Own(shown), feature, threshold, theme)
     return steady[0], *cuts, steady[1], steady[2]
 
 
@@ -95,23 +92,6 @@ def _steady(case, shown, feature, threshold, theme):
     case, shown = case.value, shown.value
     view = figures.view(shown, highlight=feature, threshold=threshold, unit=case["unit"], theme=theme)
     return view, numbers(case["prediction"], case["label"], shown.found, threshold), figures.listing(shown)
-
-
-def numbers(prediction, label, found, threshold) -> list[dict]:
-    """One row a dimension: what is matched, and the errors of the thresholded prediction."""
-    errors = topology.matching_error(prediction, label, threshold=threshold)
-    counts = found.counts()
-    return [
-        {
-            "features": name,
-            **{column: int(counts.loc[name, column]) for column in counts.columns},
-            "in the mask": errors.betti_prediction[d],
-            "in the label": errors.betti_label[d],
-            "matching error of the mask": errors.error[d],
-            "Betti number error of the mask": errors.betti_number_error[d],
-        }
-        for d, name in enumerate(counts.index)
-    ]
 
 
 @lru_cache(maxsize=8)
@@ -127,7 +107,7 @@ def _scene(case, show, dimension, min_length):
 def _case(volume, variant, label_id, own_prediction, own_label, threshold):
     """Prediction, label, picture and their matching; of masks where a threshold is given."""
     image, prediction, label, spacing, affine = _pair(volume, variant, own_prediction.value, own_label.value)
-    label = _of_class(label, label_id)
+    prediction, label = one_class(prediction, label, label_id, axes=3)
     found = topology.match(prediction if threshold is None else (prediction >= threshold).float(), label)
     return {
         "image": image, "prediction": prediction, "label": label, "found": found, "spacing": spacing, "affine": affine,
@@ -136,16 +116,11 @@ def _case(volume, variant, label_id, own_prediction, own_label, threshold):
 
 
 def _pair(volume, variant, own_prediction, own_label):
-    if own_prediction is None and own_label is None:
+    pair = _pairs.own_pair(own_prediction, own_label)
+    if pair is None:
         data = datasets.load(volume)
-        if not data.predictions:
-            return data.image, data.prediction, data.label, data.spacing, data.affine
-        if variant not in data.predictions:
-            raise ValueError(f"the label of {volume} leaves no room for {variant}; it has {', '.join(data.predictions)}")
-        return data.image, data.predictions[variant], data.label, data.spacing, data.affine
-    if own_prediction is None or own_label is None:
-        missing = "prediction" if own_prediction is None else "label"
-        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
+        prediction = _pairs.with_errors(data, volume, variant) if data.predictions else data.prediction
+        return data.image, prediction, data.label, data.spacing, data.affine
     if own_prediction.shape != own_label.shape:
         sizes = [" x ".join(map(str, each.shape)) for each in (own_prediction, own_label)]
         raise ValueError(f"prediction and label must have the same size, got {sizes[0]} and {sizes[1]}")
@@ -158,36 +133,12 @@ def _pair(volume, variant, own_prediction, own_label):
     if all(affine is not None for affine in affines) and codes(affines[0]) != codes(affines[1]):
         named = ["".join(codes(affine)) for affine in affines]
         raise ValueError(f"prediction and label must have axes in the same directions, got {named[0]} and {named[1]}")
-    prediction, label = (torch.as_tensor(each.data) for each in (own_prediction, own_label))
     affine = next((affine for affine in affines if affine is not None), None)
-    return prediction.float(), prediction.float(), label, own_prediction.spacing or (1.0, 1.0, 1.0), affine
-
-
-def _of_class(label, label_id):
-    if label_id == 0:
-        return label > 0
-    chosen = label == label_id
-    if not bool(chosen.any()):
-        ids = torch.unique(label)
-        raise ValueError(f"the label has no class {label_id}; its ids run from {int(ids[0])} to {int(ids[-1])}")
-    return chosen
+    return pair[0], *pair, own_prediction.spacing or (1.0, 1.0, 1.0), affine
 
 
 def _available():
     return [name for name in VOLUMES if not datasets.describe(name).extra or find_spec("nilearn") is not None]
-
-
-class _Own:
-    """A value that is compared by identity, so that results for it can be remembered."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __hash__(self):
-        return id(self.value)
-
-    def __eq__(self, other):
-        return self.value is other.value
 
 
 def _choose(widgets, data):

@@ -1,0 +1,82 @@
+"""What the pages about a prediction and its label share: the files of a visitor, classes, numbers by dimension."""
+
+from __future__ import annotations
+
+import panel as pn
+import torch
+
+from lab import topology
+from lab.datasets import ImageSet
+from widgets import uploads
+
+VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
+
+
+class Own:
+    """A value that is compared by identity, so that results for it can be remembered."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return self.value is other.value
+
+
+def files(*kinds: str) -> dict[str, uploads.Upload]:
+    """The controls for the visitor's prediction and label; with the kind ``"channels"`` one channel a class is taken too."""
+    several = "s" if "channels" in kinds else ""
+    return {f"own_{role}": uploads.Upload(role.capitalize(), kinds=kinds, role=role + several) for role in ("prediction", "label")}
+
+
+def choices(names, value: str) -> dict[str, pn.widgets.Widget]:
+    """The controls that choose a pair: which, with what errors, which class."""
+    return {
+        names[0]: pn.widgets.Select(label=names[0].capitalize(), options=list(names[1]), value=value),
+        "variant": pn.widgets.Select(label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
+        "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
+    }
+
+
+def own_pair(prediction, label):
+    """Prediction and label of a visitor as tensors, or ``None`` where there is neither file.
+
+    Raises:
+        ValueError: one of the two is missing.
+    """
+    if prediction is None and label is None:
+        return None
+    if prediction is None or label is None:
+        missing = "prediction" if prediction is None else "label"
+        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
+    return torch.as_tensor(prediction.data).float(), torch.as_tensor(label.data)
+
+
+def with_errors(data: ImageSet, name: str, variant: str):
+    """The prediction of ``data`` that has errors of one kind.
+
+    Raises:
+        ValueError: its label leaves no room for them.
+    """
+    if variant not in data.predictions:
+        raise ValueError(f"the label of {name} leaves no room for {variant}; it has {', '.join(data.predictions)}")
+    return data.predictions[variant]
+
+
+def numbers(prediction, label, found, threshold) -> list[dict]:
+    """One row a dimension: what is matched, and the errors of the thresholded prediction."""
+    errors = topology.matching_error(prediction, label, threshold=threshold, border=found.border)
+    counts = found.counts()
+    return [
+        {
+            "features": name,
+            **{column: int(counts.loc[name, column]) for column in counts.columns},
+            "in the mask": errors.betti_prediction[d],
+            "in the label": errors.betti_label[d],
+            "matching error of the mask": errors.error[d],
+            "Betti number error of the mask": errors.betti_number_error[d],
+        }
+        for d, name in enumerate(counts.index)
+    ]
