@@ -31,14 +31,23 @@ def limits(data, seeds, budget):
     z, y = _batch(seeds[0])
     classes = z.shape[1]
     scores = margin_scores(z, y, 0.1)
-    cross_entropy = torch.nn.functional.cross_entropy(z, y, reduction="none") - math.log(classes)
+    cross_entropy = _cross_entropy(z, y) - math.log(classes)
     one = float((ldr_kl_loss(z, y, 1.0, margin=0.0, reduction="none") - cross_entropy).abs().max())
+    scaled = max(
+        float((ldr_kl_loss(z, y, t, margin=0.0, reduction="none") - t * (_cross_entropy(z / t, y) - math.log(classes))).abs().max())
+        for t in (0.1, 0.5, 3.0, 10.0)
+    )
     small = ldr_kl_loss(z, y, 1e-8, reduction="none")
     svm = float((scores.amax(1) - small).abs().max()) - 1e-8 * math.log(classes)
     large = ldr_kl_loss(z, y, 1e8, reduction="none")
     mean = float((large - scores.mean(1)).abs().max()) - float((scores.var(1, correction=0) / 2e8).max())
-    worst = max(one, svm, mean)
-    return exact(worst, worst <= 1e-6, {"lambda 1": one, "lambda to 0": svm, "lambda to infinity": mean})
+    worst = max(one, scaled, svm, mean)
+    details = {"lambda 1": one, "temperature-scaled": scaled, "lambda to 0": svm, "lambda to infinity": mean}
+    return exact(worst, worst <= 1e-6, details)
+
+
+def _cross_entropy(z, y):
+    return torch.nn.functional.cross_entropy(z, y, reduction="none")
 
 
 @measures("ldr.is-the-worst-case")

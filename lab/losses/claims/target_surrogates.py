@@ -104,6 +104,49 @@ def projected(data, seeds, budget):
     return exact(worst, worst <= 1e-6)
 
 
+@measures("sso.convex-rate")
+def convex_rate(data, seeds, budget):
+    """Power of T at which the mean excess loss over the first T calls falls, T doubling from 25, with steps eta/sqrt(t).
+
+    Logistic regression on noisy labels, so that its optimum is finite; batches of 32 rows, five inner steps.
+    """
+    seeds = seeds[:2] if budget == "smoke" else seeds
+    doublings = {"smoke": 3, "default": 5, "full": 7}[budget]
+    lengths = [25 * 2**k for k in range(doublings + 1)]
+    excess = torch.stack([excess_losses(seed, lengths[-1]) for seed in seeds])
+    means = torch.stack([excess[:, :length].mean(1) for length in lengths], 1).log()
+    steps = torch.tensor(lengths, dtype=torch.float64).log()
+    centred = steps - steps.mean()
+    power = (means * centred).sum(1) / centred.square().sum()
+    mean, low, high = mean_interval(power)
+    shown = dict(zip(map(str, lengths), means.exp().mean(0).tolist()))
+    return Measured(mean, (low, high), high <= -0.45, {"mean excess loss over the first calls": shown}, seeds=tuple(seeds))
+
+
+def excess_losses(seed: int, calls: int, *, eta: float = 4.0, schedule: str = "decreasing"):
+    """Full mean loss above its minimum before each call of SSO on batches of 32, (calls,)."""
+    x, y, generator = _problem(seed)
+    best = _linear(8, torch.Generator().manual_seed(seed))
+    solver = torch.optim.LBFGS(best.parameters(), max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure():
+        solver.zero_grad()
+        value = logistic(best(x), y) / len(x)
+        value.backward()
+        return value
+
+    solver.step(closure)
+    model = _linear(8, generator)
+    optimizer = SSO(model, eta, 5, schedule=schedule)
+    found = []
+    for _ in range(calls):
+        with torch.no_grad():
+            found.append((logistic(model(x), y) - logistic(best(x), y)) / len(x))
+        rows = torch.randint(len(x), (32,), generator=generator)
+        optimizer.step(x[rows], loss_oracle(logistic, y[rows]))
+    return torch.stack(found)
+
+
 def _binary(data):
     x, y = table(data, "breast_cancer")
     if int(y.max()) != 1:
