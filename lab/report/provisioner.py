@@ -17,10 +17,12 @@ from queue import Empty
 from typing import Any
 
 import psutil
+import zmq
+import zmq.asyncio
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
-from traitlets import DottedObjectName, Type
+from traitlets import DottedObjectName, Type, default
 
 from lab.report.zygote import PROVISIONER as NAME
 from lab.report.zygote import SOCKET
@@ -83,12 +85,23 @@ class PromptClient(AsyncKernelClient):
 
 
 class LabKernelManager(AsyncKernelManager):
-    """A kernel manager with the prompt client."""
+    """A kernel manager with the prompt client, which looks again after hundredths of a second where others wait a tenth."""
 
     client_class = DottedObjectName("lab.report.provisioner.PromptClient")
     client_factory = Type(
         klass="jupyter_client.asynchronous.AsyncKernelClient", default_value="lab.report.provisioner.PromptClient"
     )
+
+    @default("context")
+    def _prompt_context(self) -> zmq.asyncio.Context:
+        # the client connects before the kernel listens: what it then waits until it tries again is waited in every run
+        self._created_context = True
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.RECONNECT_IVL, 5)
+        return context
+
+    async def _async_wait(self, pollinterval: float = 0.01) -> None:
+        await super()._async_wait(min(pollinterval, 0.01))
 
 
 class WarmKernelManager(LabKernelManager):

@@ -33,10 +33,23 @@ PRELOAD = (
     "debugpy.server.api",
     "ipykernel.kernelbase",
     "IPython.core.completer",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "faulthandler",
+    "sqlite3",
+    "tornado.platform.asyncio",
     "numpy",
     "scipy.sparse",
     "torch",
     "pandas",
+    "pandas.io.formats.html",
+    "pandas.io.formats.string",
+    "plotly.graph_objs._bar",
+    "plotly.graph_objs._heatmap",
+    "plotly.graph_objs._scatter3d",
     "plotly.graph_objects",
     "plotly.io",
     "plotly.subplots",
@@ -242,7 +255,6 @@ class _Server:
         code = 1
         try:
             _reseed()
-            gc.unfreeze()
             kernelapp = importlib.import_module("ipykernel.kernelapp")
             kernelapp.launch_new_instance()
             code = 0
