@@ -69,7 +69,8 @@ def quality_over(
     title = "Best: " + "; ".join(
         f"{name} {value:.3f} at {x.split(' (')[0]} {place:g}" for name, (place, value) in best.items()
     )
-    return figure(*traces, theme=theme, title=title, x=x, y=y).update_xaxes(type="log")
+    ticks = {"tickvals": list(values), "ticktext": [f"{value:g}" for value in values], "minor": {"showgrid": False}}
+    return figure(*traces, theme=theme, title=title, x=x, y=y).update_xaxes(type="log", **ticks)
 
 
 def uniformity_tolerance(
