@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -19,12 +21,17 @@ def applications(
     *, run: str = "", jobs: bool = True, notebooks: Path | None = None, max_sessions: int = 200
 ) -> dict[str, Callable]:
     """Every route of the application and the function that builds its document, in the form of ``panel.serve``."""
-    routes = {"": partial(_served, _home_view, "Studies", ".", run=run), "runs": partial(_served, _runs.build, "Runs", "runs")}
+    found, broken = pages.survey(taken=("runs", "run", "health", "report", "reports", "upload", "assets", "static"))
+    routes: dict[str, Callable] = {
+        "": partial(_served, partial(_home_view, survey=(found, broken)), "Studies", ".", run=run),
+        "runs": partial(_served, _runs.build, "Runs", "runs"),
+    }
     if jobs:
         routes["run"] = partial(_served, partial(_jobs.build, folder=notebooks), "New run", "run")
-    for page in pages.discover().values():
-        if page.route in routes:
-            raise ValueError(f"page {page.name}: the ROUTE {page.route!r} belongs to the application")
+    for name, reason in broken.items():
+        print(f"widgets/pages/{name}.py cannot be shown: {reason}", file=sys.stderr, flush=True)
+        routes[_home.route_of_module(name)] = partial(_served, partial(_fault, name, reason), name, "")
+    for page in found.values():
         routes[page.route] = partial(_served, partial(_page_view, page), page.title, "")
     return {f"/{route}": _limited(max_sessions, build) for route, build in routes.items()}
 
@@ -48,35 +55,39 @@ def _limited(max_sessions, build):
     def document():
         _frame.use_own_files()
         if _sessions() >= max_sessions:
-            words = "This server is full at the moment. Load the page again in a minute."
-            view = pn.Column(head("Full"), html(f'<div role="alert">{words}</div>', "lab-notice"))
-            return _frame.frame(view, "Full")
+            return _frame.frame(_words("Full", "This server is full at the moment. Load the page again in a minute."), "Full")
         return build()
 
     return document
 
 
 def _served(build, title, active, run=None):
-    """A document: the view at the address's state, or the refusal of that state in words."""
+    """A document: the view at the address's state, the refusal of that state in words, or the fault of the page."""
     state = pages.query(pn.state.location.search if pn.state.location else "")
     try:
         view = build(state, run) if run is not None else build(state)
     except (ValueError, TypeError) as error:
-        view = pn.Column(
-            head(title),
-            html(
-                f'<div role="alert">This address cannot be shown: {escape(str(error))}. '
-                f'<a href="?">Open the page at its defaults</a></div>',
-                "lab-notice",
-            ),
-            sizing_mode="stretch_width",
-            margin=0,
-        )
+        back = '<a href="?">Open the page at its defaults</a>'
+        view = _words(title, f"This address cannot be shown: {escape(str(error))}. {back}")
+    except Exception as error:  # a page's own fault is told on that page; the others go on
+        traceback.print_exc()
+        view = _fault(title, f"{type(error).__name__}: {error}", state)
     return _frame.frame(view, title, active)
 
 
-def _home_view(state: dict, run: str = "") -> pn.Column:
-    view = _home.build(state)
+def _fault(title: str, reason: str, _) -> pn.Column:
+    """In place of a page that cannot be built: why."""
+    return _words(title, f"This page has a fault and cannot be shown: <code>{escape(reason)}</code>. The others work.")
+
+
+def _words(title: str, text: str) -> pn.Column:
+    """A page of one sentence, given as HTML."""
+    alert = html(f'<div role="alert">{text}</div>', "lab-notice")
+    return pn.Column(head(title), alert, sizing_mode="stretch_width", margin=0)
+
+
+def _home_view(state: dict, run: str = "", survey=None) -> pn.Column:
+    view = _home.build(state, survey)
     if run:
         found = Store().get(run)
         view.insert(1, html(f"<p><b>{escape(found.title)}</b> {_runs.run_facts(found)}</p>", "lab-run"))

@@ -19,6 +19,7 @@ With ``num_procs`` above one, :mod:`widgets.processes` stands in front and keeps
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -101,7 +102,8 @@ def checked(options: Options) -> Options:
     """The options, unless they cannot work.
 
     Raises:
-        ValueError: a number out of range, no such folder, a login without a cookie secret, an unknown provider.
+        ValueError: a number out of range, no such folder, a login without a cookie secret, an unknown provider, an encryption
+            key of another form or without the package that encrypts.
     """
     checks.integer("num_procs", options.num_procs, low=1, high=64)
     checks.integer("max_sessions", options.max_sessions, low=1)
@@ -119,6 +121,8 @@ def checked(options: Options) -> Options:
         checks.choice("oauth_provider", options.oauth_provider, sorted(AUTH_PROVIDERS))
         if not (options.oauth_key and options.oauth_secret):
             raise ValueError("oauth_provider needs oauth_key and oauth_secret, which the provider gives")
+    if options.oauth_encryption_key:
+        _encryption(options.oauth_encryption_key)
     if options.basic_auth.endswith(".json") and not Path(options.basic_auth).is_file():
         raise ValueError(f"basic_auth names the file {options.basic_auth!r}, which is not there")
     return options
@@ -166,7 +170,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
     _frame.use_plotly_of_figures()
     pn.extension(notifications=False)
     if options.oauth_encryption_key:
-        _encrypt(options.oauth_encryption_key)
+        pn.state.encryption = _encryption(options.oauth_encryption_key)
     server = get_server(
         app.applications(
             run=options.run,
@@ -224,12 +228,16 @@ def free(address: str, port: int) -> int:
         return probe.getsockname()[1]
 
 
-def _encrypt(key: str) -> None:
+def _encryption(key: str):
+    """What encrypts the provider's tokens with ``key``."""
+    try:
+        length = len(base64.b64decode(key.encode("ascii"), altchars=b"-_", validate=True))
+    except ValueError:
+        length = 0
+    if length != 32:
+        raise ValueError("oauth_encryption_key must be 32 url-safe base64 bytes (`panel oauth-secret` makes one)")
     try:
         from cryptography.fernet import Fernet
     except ImportError:
         raise ValueError("oauth_encryption_key needs the package cryptography: pip install cryptography") from None
-    try:
-        pn.state.encryption = Fernet(key.encode("ascii"))
-    except ValueError:
-        raise ValueError("oauth_encryption_key must be 32 url-safe base64 bytes (`panel oauth-secret` makes one)") from None
+    return Fernet(key.encode("ascii"))

@@ -5,18 +5,34 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 150  # seconds until a condition must hold: machines may be slow and busy
 SCREENSHOTS = ROOT / "data" / "screenshots"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-gl=swiftshader", "--enable-unsafe-swiftshader",
 ]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(6 * PATIENCE))
+
+
+def wait_until(check, words: str, seconds: float = PATIENCE):
+    """Wait until ``check()`` is true, outside a browser."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, f"{words}: not within {seconds} s"
+        time.sleep(0.2)
 
 
 def page_names() -> list[str]:
@@ -39,7 +55,7 @@ class Server:
         self.url = self.first[: self.first.index("/", 8) + 1]
 
     def health(self) -> dict:
-        with urllib.request.urlopen(self.first.rpartition("/")[0] + "/health", timeout=30) as answer:
+        with urllib.request.urlopen(self.first.rpartition("/")[0] + "/health", timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def stop(self):
@@ -74,7 +90,7 @@ class Tab:
 
     def __init__(self, browser, **options):
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.foreign, self.errors = [], []
         self.page = self.context.new_page()
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
@@ -102,6 +118,21 @@ class Tab:
             drawn = f"({_FIGURES})().filter((figure) => figure.traces.length)"
             self.page.wait_for_function(f"() => {drawn}.length >= {count}")
         return self.page.evaluate(_FIGURES)
+
+    def until(self, check, words: str, *, act=None):
+        """Wait until ``check()`` is true.
+
+        ``act()`` is done first, and again with growing pauses: what a visitor does who sees nothing happen, for example
+        pointing anew at a place that moved because the page was laid out in the meantime.
+        """
+        end, again, pause = time.monotonic() + PATIENCE, 0.0, 2.0
+        while not check():
+            now = time.monotonic()
+            assert now < end, f"{words}: not within {PATIENCE} s"
+            if act is not None and now >= again:
+                act()
+                again, pause = now + pause, 2 * pause
+            self.page.wait_for_timeout(150)
 
     def assert_accessible(self):
         """No violation that axe-core knows of, across shadow roots."""

@@ -25,11 +25,7 @@ def wanted(prediction, label, **options):
 
 def wait_for(tab, title):
     """Until a figure has this title."""
-    for _ in range(100):
-        if title in titles(tab):
-            return
-        tab.page.wait_for_timeout(200)
-    raise AssertionError(f"no figure says {title!r}, but {titles(tab)}")
+    tab.until(lambda: title in titles(tab), f"a figure says {title!r}")
 
 
 def test_threshold_moved_by_hand_changes_the_outline_and_keeps_what_the_library_returns(server, tab):
@@ -38,17 +34,13 @@ def test_threshold_moved_by_hand_changes_the_outline_and_keeps_what_the_library_
     for title in wanted(data.prediction, data.label > 0):
         wait_for(tab, title)
     names = lambda: [name for figure in tab.figures(3) for name in figure["names"] if "outline of the prediction" in name]  # noqa: E731
-    assert names() == ["outline of the prediction at 0.5"]
+    tab.until(lambda: names() == ["outline of the prediction at 0.5"], "the outline is drawn")
     handle = tab.page.locator(".noUi-handle").first
     handle.focus()
     for _ in range(5):
         tab.page.keyboard.press("ArrowRight")
     tab.page.wait_for_function("() => location.search.includes('threshold=0.55')")
-    for _ in range(50):
-        if names() == ["outline of the prediction at 0.55"]:
-            break
-        tab.page.wait_for_timeout(200)
-    assert names() == ["outline of the prediction at 0.55"]
+    tab.until(lambda: names() == ["outline of the prediction at 0.55"], "the outline follows the threshold")
     tab.assert_clean()
 
 

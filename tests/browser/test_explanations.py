@@ -16,7 +16,7 @@ from widgets.pages import explanations as page
 pytestmark = pytest.mark.browser
 
 ASKED = explain.QUESTIONS
-PATIENCE = 180_000  # milliseconds: networks are trained while the browser waits
+PATIENCE = 400_000  # milliseconds: networks are trained while the browser waits
 
 
 @pytest.fixture(autouse=True)

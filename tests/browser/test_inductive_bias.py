@@ -12,10 +12,10 @@ pytestmark = pytest.mark.browser
 def test_slider_in_a_browser_shows_the_bits_of_the_library(server, tab):
     state = "&".join(f"{name}={value}" for name, value in {**SMALL, "position": 62}.items())
     tab.open(f"{server.url}{page.ROUTE}?{state}")
-    titles = [figure["title"] for figure in tab.figures(3)]
     prepared = page._prepared(*SMALL.values())
     bits = required_bits(prepared.law, prepared.threshold(62)).bits
-    assert any(f"{bits:.3g} bits to reach" in title.replace("<br>", " ") for title in titles)
+    titles = lambda: [figure["title"].replace("<br>", " ") for figure in tab.figures(3)]  # noqa: E731
+    tab.until(lambda: any(f"{bits:.3g} bits to reach" in title for title in titles()), "the bits of the library are shown")
 
 
 LINES = """() => { const found = [], walk = (scope) => { for (const node of scope.querySelectorAll("*")) {
@@ -28,17 +28,18 @@ LINES = """() => { const found = [], walk = (scope) => { for (const node of scop
 def test_dragging_the_line_in_a_browser_moves_the_threshold(server, tab):
     state = "&".join(f"{name}={value}" for name, value in {**SMALL, "position": 40}.items())
     tab.open(f"{server.url}{page.ROUTE}?{state}")
-    before = next(figure["title"] for figure in tab.figures(3) if "to reach" in figure["title"])
-    tab.page.wait_for_function(f"() => ({LINES})().length > 0")
-    x, y = tab.page.evaluate(LINES)[-1]
-    tab.page.mouse.move(x, y)
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 120, y, steps=4)
-    tab.page.mouse.up()
-    bits = float(before.split()[0])
-    tab.page.wait_for_function(
-        "(old) => !document.title || !window.location.search.includes('position=40')", arg=before
-    )
-    tab.page.wait_for_timeout(1500)
-    after = next(figure["title"] for figure in tab.figures(3) if "to reach" in figure["title"])
-    assert float(after.split()[0]) < bits
+    bits = lambda: next(float(one["title"].split()[0]) for one in tab.figures(3) if "to reach" in one["title"])  # noqa: E731
+    before = bits()
+
+    def drag():
+        lines = tab.page.evaluate(LINES)
+        if not lines or "position=40" not in tab.page.url:
+            return
+        x, y = lines[-1]
+        tab.page.mouse.move(x, y)
+        tab.page.mouse.down()
+        tab.page.mouse.move(x + 120, y, steps=4)
+        tab.page.mouse.up()
+
+    tab.until(lambda: "position=40" not in tab.page.url, "the line is dragged", act=drag)
+    tab.until(lambda: bits() < before, "a larger loss needs fewer bits")

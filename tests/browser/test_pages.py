@@ -34,16 +34,15 @@ def route_of(name: str) -> str:
 
 
 def wait_until_drawn(tab):
-    """Until every figure pane that has an object shows it and nothing is loading."""
+    """Until nothing is being computed and the figures have come."""
     tab.page.wait_for_function(
         """() => {
           const hosts = [], walk = (scope) => { for (const node of scope.querySelectorAll("*")) {
-            if (node.classList.contains("pn-loading")) hosts.push(node);
+            if (node.classList.contains("lab-working") && node.getBoundingClientRect().width) hosts.push(node);
             if (node.shadowRoot) walk(node.shadowRoot); } };
           walk(document);
           return hosts.length === 0;
         }""",
-        timeout=60_000,
     )
     tab.page.wait_for_timeout(400)
 
@@ -80,23 +79,33 @@ def test_address_of_a_changed_page_restores_it_in_another_browser(name, server, 
     first, second = new_tab(), new_tab()
     first.open(server.url + route_of(name))
     wait_until_drawn(first)
-    handles = first.page.locator(".noUi-handle")
-    if handles.count():
-        handles.first.focus()
-        for _ in range(3):
-            first.page.keyboard.press("ArrowRight")
-    else:
-        select = first.page.locator("select:not([multiple])").first
-        select.select_option(index=1)
-    first.page.wait_for_function("location.search.length > 1")
-    first.page.wait_for_timeout(600)
-    wait_until_drawn(first)
+    before = comparable(first.figures(1))
+    change(first)
+    first.until(lambda: comparable(first.figures(1)) != before, "the figures follow the control")
     second.open(first.page.url)
     wait_until_drawn(second)
     assert second.page.url == first.page.url
-    assert comparable(second.figures(1)) == comparable(first.figures(1))
+    same = lambda: comparable(second.figures(1)) == comparable(first.figures(1))  # noqa: E731
+    first.until(same, "both browsers show the same")
     first.assert_clean()
     second.assert_clean()
+
+
+def change(tab):
+    """Move the main control by hand; every step is in the address before the next."""
+    handles = tab.page.locator(".noUi-handle")
+    if not handles.count():
+        choice = tab.page.locator("select:not([multiple])").first
+        choice.select_option(index=1)
+        tab.page.wait_for_function("location.search.length > 1")
+        return
+    handle = handles.first
+    handle.focus()
+    at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+    for _ in range(3):
+        was = tab.page.url
+        tab.page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+        tab.page.wait_for_function("(was) => location.href !== was", arg=was)
 
 
 def comparable(figures):

@@ -4,13 +4,12 @@ import io
 import os
 import re
 import signal
-import time
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.browser.conftest import Server
+from tests.browser.conftest import PATIENCE, Server, wait_until
 from tests.browser.test_app import write_notebook
 
 pytestmark = pytest.mark.browser
@@ -36,10 +35,11 @@ def test_many_visitors_spread_over_the_processes_and_each_page_draws(pair, new_t
         tab.open(pair.url + "comp-sum?tau=0.5")
     for tab in tabs:
         assert "tau = 0.5" in " ".join(tab.figures(2)[0]["names"])
+    wait_until(lambda: pair.health()["sessions"] >= 4, "four sessions are counted")
     health = pair.health()
     assert len(health["processes"]) == 2
     assert min(health["processes"]) >= 1
-    assert sum(health["processes"]) == health["sessions"] >= 4
+    assert sum(health["processes"]) == health["sessions"]
     for tab in tabs:
         handle = tab.page.locator(".noUi-handle").first
         handle.focus()
@@ -86,26 +86,22 @@ def test_a_link_to_a_running_job_leads_to_the_process_that_drives_it(pair, new_t
     owner = new_tab()
     page = owner.open(pair.url + "run?notebook=own/long.ipynb")
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("time.sleep(seconds)").wait_for(timeout=60_000)
+    page.get_by_text("time.sleep(seconds)").wait_for()
     visitors = [new_tab() for _ in range(2)]
     for number, visitor in enumerate(visitors):
         visitor.context.add_cookies([{"name": "lab_process", "value": str(number), "url": pair.url}])
         visitor.open(page.url)
         visitor.page.get_by_text("time.sleep(seconds)").wait_for()
     visitors[1].page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("heading", name=re.compile("cancelled")).wait_for(timeout=10_000)
+    page.get_by_role("heading", name=re.compile("cancelled")).wait_for()
 
 
 def test_a_process_that_is_killed_starts_again(pair, tab):
     front = psutil.Process(pair.process.pid)
     killed = front.children()[0].pid
     os.kill(killed, signal.SIGKILL)
-    for _ in range(120):
-        health = pair.health()
-        if health["status"] == "ok" and killed not in [child.pid for child in front.children()]:
-            break
-        time.sleep(0.5)
-    assert health["status"] == "ok"
+    children = lambda: [child.pid for child in front.children()]  # noqa: E731
+    wait_until(lambda: killed not in children() and pair.health()["status"] == "ok", "the process starts again")
     for number in ("0", "1"):
         tab.context.add_cookies([{"name": "lab_process", "value": number, "url": pair.url}])
         tab.open(pair.url + "comp-sum")
@@ -117,7 +113,7 @@ def test_the_processes_end_with_the_front(tmp_path):
     children = psutil.Process(server.process.pid).children()
     assert len(children) == 2
     server.process.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
     server.stop()
 

@@ -1,7 +1,6 @@
 """Options of the server: a login, a prefix behind a proxy, a limit on visitors, many visits."""
 
 import http.client
-import time
 import urllib.error
 import urllib.request
 from urllib.parse import urlparse
@@ -9,7 +8,7 @@ from urllib.parse import urlparse
 import psutil
 import pytest
 
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -17,11 +16,11 @@ pytestmark = pytest.mark.browser
 def test_login_guards_pages_and_reports(tmp_path):
     server = Server(tmp_path, "--basic-auth", "a password", "--cookie-secret", "a long random text")
     try:
-        with urllib.request.urlopen(server.url, timeout=60) as answer:
+        with urllib.request.urlopen(server.url, timeout=150) as answer:
             assert "/login" in answer.url
         for path in ("reports/index.html", "report?run=x"):
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(server.url + path, timeout=60)
+                urllib.request.urlopen(server.url + path, timeout=150)
             assert refused.value.code == 403, path
         assert server.health()["status"] == "ok"
     finally:
@@ -31,7 +30,7 @@ def test_login_guards_pages_and_reports(tmp_path):
 def answer(server, path, **headers):
     """Status and headers of one request; redirections are not followed."""
     address = urlparse(server.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=150)
     connection.request("GET", path, headers=headers)
     found = connection.getresponse()
     connection.close()
@@ -91,6 +90,7 @@ def test_one_visitor_too_many_is_told_so(tmp_path, new_tab):
     try:
         first, second = new_tab(), new_tab()
         first.open(server.url)
+        wait_until(lambda: server.health()["sessions"] >= 1, "the first visitor is counted")
         second.open(server.url)
         second.page.get_by_role("alert").filter(has_text="full").wait_for()
     finally:
@@ -107,10 +107,7 @@ def test_visits_leave_no_session_and_little_memory(tmp_path, new_tab):
             visitor.open(server.url + "comp-sum")
             assert visitor.figures(2)
             visitor.context.close()
-        for _ in range(120):
-            if server.health()["sessions"] == 0:
-                break
-            time.sleep(0.5)
+        wait_until(lambda: server.health()["sessions"] == 0, "no session is left")
         return process.memory_info().rss
 
     try:

@@ -86,7 +86,7 @@ def test_two_visitors_share_no_file(probe, new_tab):
     one, two = open_probe(first, probe), open_probe(second, probe)
     give(one, "mine.npy", npy(np.ones((3, 4))))
     one.get_by_text("mine.npy: image of 3 × 4").wait_for()
-    two.wait_for_timeout(700)
+    two.wait_for_timeout(1500)  # longer than the page takes to look for a file
     assert two.get_by_text("mine.npy").count() == 0
     tokens = [page.locator("input[type=file]").get_attribute("data-lab-upload") for page in (one, two)]
     assert tokens[0] != tokens[1]
@@ -94,7 +94,7 @@ def test_two_visitors_share_no_file(probe, new_tab):
 
 def post(probe, token, body, *, name="a.npy", length=None):
     address = urlparse(probe.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=150)
     connection.putrequest("POST", f"/upload?token={quote(token, safe='')}")
     connection.putheader("Content-Length", str(len(body) if length is None else length))
     connection.putheader("X-File-Name", quote(name))
@@ -158,7 +158,6 @@ def test_refusal_of_draw_appears_in_words_and_goes_again(probe, tab):
 
 def test_figures_are_saved_as_svg_and_their_data_as_csv(probe, tab):
     page = open_probe(tab, probe)
-    page.wait_for_timeout(500)
     page.locator(".js-plotly-plot").first.hover()
     with page.expect_download() as saved:
         page.locator('[data-title="Save the data as CSV"], [aria-label="Save the data as CSV"]').first.click(force=True)
@@ -176,3 +175,29 @@ def test_glossary_word_in_a_question_is_explained(probe, tab):
     page = open_probe(tab, probe)
     word = page.locator(".lab-term", has_text="birth").first
     assert "threshold" in word.get_attribute("data-meaning")
+
+
+def test_broken_page_is_told_of_and_takes_no_other_with_it(probe, tab, screenshots):
+    page = tab.open(probe.url)
+    card = page.locator(".lab-card", has_text="this module cannot be imported <b>at all</b>")
+    card.get_by_text("cannot be shown").wait_for()
+    page.locator("section", has_text="Pages with a fault").last.screenshot(path=screenshots / "home-fault.png")
+    card.get_by_role("link", name="broken").click()
+    page.wait_for_url("**/broken")
+    page.get_by_role("alert").filter(has_text="This page has a fault").wait_for()
+    tab.open(f"{probe.url}faulty?word=fail")
+    page.get_by_role("alert").filter(has_text="nothing of that name").wait_for()
+    open_probe(tab, probe)
+    tab.assert_clean()
+
+
+def test_fault_while_drawing_is_told_and_the_page_goes_on(probe, tab):
+    page = tab.open(f"{probe.url}faulty?level=0.5")
+    assert tab.figures(1)[0]["title"] == "A line from 0.5"
+    page.locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("alert").filter(has_text="RuntimeError: the drawing broke down").wait_for()
+    assert tab.figures(1)[0]["title"] == "A line from 0.5"
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("alert").wait_for(state="hidden")
+    tab.assert_clean()

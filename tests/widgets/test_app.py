@@ -3,9 +3,11 @@
 import json
 import socket
 
+import panel as pn
 import pytest
 
 from widgets import app, pages, serving
+from widgets.pages import _home
 from widgets.serving import Options
 
 
@@ -49,3 +51,23 @@ def test_every_page_has_a_route_and_jobs_can_be_left_out():
     assert {"/", "/runs", "/run"} <= set(routes)
     assert {f"/{route}" for route in pages.discover()} <= set(routes)
     assert "/run" not in app.applications(jobs=False)
+
+
+def test_broken_pages_keep_an_address_that_says_why_and_the_others_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "no_title.py").write_text("ROUTE = METHOD = 'x'")
+    (tmp_path / "raises.py").write_text("1 / 0")
+    (tmp_path / "taken.py").write_text("TITLE, ROUTE, METHOD, build = 'T', 'runs', 'x', print")
+    (tmp_path / "twice.py").write_text("TITLE, ROUTE, METHOD, build = 'T', 'comp-sum', 'x', print")
+    monkeypatch.setattr(pages, "__path__", [*pages.__path__, str(tmp_path)])
+    whole = pages.names()
+    found, broken = pages.survey(taken=("runs",))
+    assert set(broken) == {"no_title", "raises", "taken", "twice"}
+    assert "TITLE" in broken["no_title"]
+    assert broken["raises"].startswith("ZeroDivisionError")
+    assert "belongs to the application" in broken["taken"]
+    assert "comp_sum and twice have the same ROUTE" in broken["twice"]
+    assert {page.name for page in found.values()} == set(whole) - set(broken)
+    assert {"/no-title", "/raises", "/comp-sum", "/runs"} <= set(app.applications())
+    assert "widgets/pages/raises.py cannot be shown" in capsys.readouterr().err
+    home = _home.build({}, (found, broken))
+    assert any("division by zero" in pane.object for pane in home.select(pn.pane.HTML))

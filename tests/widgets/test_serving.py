@@ -1,6 +1,7 @@
 """Options of the server that need no server, the front that chooses a process, and the priority of jobs."""
 
 import json
+import sys
 
 import nbformat
 import pytest
@@ -22,11 +23,20 @@ from widgets.serving import Options, checked, origins
         ({"oauth_provider": "githup", "cookie_secret": "x"}, "did you mean 'github'"),
         ({"oauth_provider": "github", "cookie_secret": "x"}, "oauth_key and oauth_secret"),
         ({"oauth_provider": "github", "basic_auth": "x", "cookie_secret": "x"}, "exclude each other"),
+        ({"oauth_encryption_key": "short"}, "32 url-safe base64 bytes"),
+        ({"oauth_encryption_key": "é" * 44}, "32 url-safe base64 bytes"),
+        ({"oauth_encryption_key": "A" * 43 + "+"}, "32 url-safe base64 bytes"),
     ],
 )
 def test_options_that_cannot_work_are_refused_in_words(options, words):
     with pytest.raises(ValueError, match=words):
         checked(Options(**options))
+
+
+def test_encryption_without_its_package_is_refused_before_anything_is_served(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
+    with pytest.raises(ValueError, match="needs the package cryptography: pip install cryptography"):
+        checked(Options(oauth_encryption_key="A" * 43 + "="))
 
 
 def test_pages_of_this_machine_and_of_named_hosts_may_connect():

@@ -136,6 +136,15 @@
     "bk-spin-btn-up": "more", "bk-spin-btn-down": "less", slower: "slower", first: "to the start", previous: "one step back",
     reverse: "play backwards", pause: "pause", play: "play", next: "one step on", last: "to the end", faster: "faster",
   };
+  // A figure that is drawn anew under a resting pointer forgets that a point is pointed at, and would never tell the page
+  // that the pointer has left.
+  const watchPointer = (node) => {
+    let pointed = false;
+    node.on("plotly_hover", () => { pointed = true; });
+    node.on("plotly_unhover", () => { pointed = false; });
+    node.addEventListener("mouseleave", () => setTimeout(() => { if (pointed) node.emit("plotly_unhover", {}); }, 60));
+  };
+
   const unnamed = (node) => !node.hasAttribute("aria-label") && !(node.labels && node.labels.length);
   const name = () => {
     for (const node of everyNode(document)) {
@@ -156,6 +165,7 @@
         };
         describe();
         node.on("plotly_afterplot", describe);
+        watchPointer(node);
       }
     }
   };

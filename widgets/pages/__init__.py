@@ -46,7 +46,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import panel as pn
@@ -59,7 +59,7 @@ from widgets.pages._static import page_of_notebook, show, static
 
 __all__ = [
     "Notice", "Page", "address", "as_frame", "discover", "find", "layout", "note", "numbers", "page_of_notebook", "plot", "query",
-    "react", "row", "run_of_address", "show", "static", "sync", "table_html", "theme", "values",
+    "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html", "theme", "values",
 ]  # fmt: skip
 
 
@@ -93,11 +93,32 @@ def discover() -> dict[str, Page]:
     """
     found: dict[str, Page] = {}
     for name in names():
-        page = find(name)
-        if page.route in found:
-            raise ValueError(f"pages {found[page.route].name} and {name} have the same ROUTE {page.route!r}")
-        found[page.route] = page
+        _add(found, find(name))
     return found
+
+
+def survey(taken: Sequence[str] = ()) -> tuple[dict[str, Page], dict[str, str]]:
+    """The pages that work, by route, and why each other module is none: ``{module: reason}``.
+
+    One broken page takes no other with it. ``taken`` are routes that no page may have.
+    """
+    found: dict[str, Page] = {}
+    broken: dict[str, str] = {}
+    for name in names():
+        try:
+            page = find(name)
+            if page.route in taken:
+                raise ValueError(f"the ROUTE {page.route!r} belongs to the application")
+            _add(found, page)
+        except Exception as error:  # whatever a module does when it is imported
+            broken[name] = f"{type(error).__name__}: {error}"
+    return found, broken
+
+
+def _add(found: dict[str, Page], page: Page) -> None:
+    if page.route in found:
+        raise ValueError(f"pages {found[page.route].name} and {page.name} have the same ROUTE {page.route!r}")
+    found[page.route] = page
 
 
 def _checked(module) -> Page:

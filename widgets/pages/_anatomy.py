@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
 import pandas as pd
 import panel as pn
 import plotly.graph_objects as go
 
 from widgets.pages._glossary import mark
 
+_COORDINATES = ("x", "y", "z")
 PLOT_CONFIG = {
     "displaylogo": False,
     "responsive": True,
@@ -27,6 +29,22 @@ class Plot(pn.pane.Plotly):
     """
 
     priority = -1  # never chosen for an object by itself
+
+    def _to_figure(self, obj):
+        """A figure as it is; asking whether it is a widget too would import Jupyter."""
+        return obj if isinstance(obj, go.Figure) else super()._to_figure(obj)
+
+    @classmethod
+    def _plotly_json_wrapper(cls, fig):
+        """The figure's content with lists of numbers as arrays, which travel as bytes."""
+        content = super()._plotly_json_wrapper(fig)
+        for trace in content["data"]:
+            for key in _COORDINATES:
+                if isinstance(trace.get(key), (list, tuple)):
+                    values = np.asarray(trace[key], dtype=object)
+                    if values.ndim == 1 and len(values) and all(type(value) in (int, float) for value in values):
+                        trace[key] = np.asarray(trace[key], dtype=float)
+        return content
 
 
 class Numbers(pn.pane.HTML):
@@ -110,7 +128,7 @@ def number_text(value) -> str:
 def plot(figure: go.Figure | None = None, *, height: int = 420, label: str = "figure", **events) -> Plot:
     """A pane for a figure. ``label`` names it for screen readers.
 
-    ``events`` are parameters of the pane, for example ``link_figure=False``.
+    ``events`` are parameters of the pane; a figure that is changed in place is followed with ``link_figure=True``.
     """
     return Plot(
         figure,
@@ -120,7 +138,7 @@ def plot(figure: go.Figure | None = None, *, height: int = 420, label: str = "fi
         css_classes=["lab-plot"],
         margin=0,
         name=label,
-        **events,
+        **{"link_figure": False, **events},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from itertools import groupby
 
@@ -35,10 +36,14 @@ _INTRODUCTION = (
 )
 
 
-def build(state: dict | None = None) -> pn.Column:
-    """The page at ``{"search": text, "claims": status}``: the catalog, pages found by contract, the newest runs."""
+def build(state: dict | None = None, survey=None) -> pn.Column:
+    """The page at ``{"search": text, "claims": status}``: the catalog, pages found by contract, the newest runs.
+
+    ``survey`` is what :func:`widgets.pages.survey` found; it is asked where ``None``.
+    """
     index = _studies.index()
-    by_name = {page.name: page for page in pages.discover().values()}
+    found, broken = survey or pages.survey()
+    by_name = {page.name: page for page in found.values()}
     search = pn.widgets.TextInput(label="Filter", placeholder="words of title, sentence, paper or claim")
     status = pn.widgets.Select(label="With a claim that", options=[_ANY, *claims.STATUSES], value=_ANY)
     sync({"search": search, "claims": status}, state or {})
@@ -46,7 +51,7 @@ def build(state: dict | None = None) -> pn.Column:
 
     def refresh(text):
         methods = matching(claims.methods(), text, index, status.value)
-        further = _further(by_name, text) if status.value == _ANY else ""
+        further = _further(by_name, text) + _broken(broken, text) if status.value == _ANY else ""
         total.object = _total(index, methods)
         studies.object = _sections(methods, by_name, index) + further or '<div class="lab-empty">No study matches.</div>'
 
@@ -105,6 +110,23 @@ def _further(by_name, text) -> str:
         if name not in listed and all(word in page.title.lower() for word in words)
     )
     return f'<section><h2>Further pages</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
+
+
+def _broken(broken: Mapping[str, str], text: str) -> str:
+    """Pages that cannot be shown, each with the reason."""
+    words = text.lower().split()
+    cards = "".join(
+        f'<article class="lab-card"><div class="body"><h3><a href="{route_of_module(name)}">{escape(name)}</a></h3>'
+        f"<p>{status_badge('does not hold', 'cannot be shown')} <code>{escape(reason)}</code></p></div></article>"
+        for name, reason in broken.items()
+        if all(word in f"{name} {reason}".lower() for word in words)
+    )
+    return f'<section><h2>Pages with a fault</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
+
+
+def route_of_module(name: str) -> str:
+    """Where a module that names no route is told of."""
+    return name.replace("_", "-")
 
 
 def rank(room: str) -> int:

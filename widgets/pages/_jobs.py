@@ -197,6 +197,7 @@ class Watch:
     def _cancel(self, _):
         if self._job is not None:
             self._job.cancel()
+            self.cancel.visible = False
             self._refresh()
 
     def _refresh(self):
@@ -231,7 +232,10 @@ def _progress(job: Job, events) -> str:
             state = "done" if job.status == "ok" else "failed"
         steps.append(f'<li class="{state}">{escape(event.text) or "cell"} <small>cell {event.cell} of {event.cells}</small></li>')
     share = 1.0 if job.done else (cells[-1].fraction if cells else 0.0)
-    words = f"{job.status}" + (f", {share:.0%}" if not job.done and cells else "")
+    if job.control.reason and not job.done:  # its processes are killed already; what they left is being stored
+        words = f"{job.control.reason}, what it left is being kept"
+    else:
+        words = f"{job.status}" + (f", {share:.0%}" if not job.done and cells else "")
     return (
         f'<h2 id="lab-job-status" aria-live="polite">Run {escape(job.id)}: {escape(words)}</h2>'
         f'<progress max="1" value="{share:.3f}" aria-labelledby="lab-job-status"></progress>'

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import math
+import traceback
 import urllib.parse
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,8 @@ from lab import checks
 
 RESERVED = ("theme", "run")
 _TEXT_LIMIT = 10_000
+_NOTICED_SECONDS = 0.7
+_WORKING = '<div class="lab-working" role="status">Computing …</div>'
 
 # One computation at a time in the whole process: two cores stay responsive, and numba's threading layer, which on some
 # platforms may not be entered by two threads at once, is entered by one.
@@ -126,49 +130,87 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
         results = results if isinstance(results, tuple) else (results,)
         if len(results) != len(panes):
             raise RuntimeError(f"draw returned {len(results)} objects for {len(panes)} panes")
-        notice.visible = False
-        for pane, result in zip(panes, results):
-            pane.object = result
+        with _together():
+            notice.visible = False
+            for pane, result in zip(panes, results):
+                pane.object = result
 
     def refuse(error):
-        notice.object = f'<div role="alert">{escape(str(error))}</div>'
-        notice.visible = True
+        say(f'<div role="alert">{escape(str(error))}</div>')
+
+    def say(text):
+        with _together():
+            notice.object = text
+            notice.visible = True
 
     def arguments():
         return {key: widget.value for key, widget in widgets.items()}
+
+    watched = _visitor()
 
     async def follow(*_):
         if status["running"]:
             status["stale"] = True
             return
         status["running"] = True
+        told = asyncio.ensure_future(tell())
         try:
             while True:
                 status["stale"] = False
+
+                def turn():
+                    # what the visitor has changed while this waited for its turn is drawn, and nothing for who has left
+                    status["stale"] = False
+                    return compute(arguments()) if watched() else None
+
                 try:
-                    results = await asyncio.get_running_loop().run_in_executor(_COMPUTE, compute, arguments())
+                    results = await asyncio.get_running_loop().run_in_executor(_COMPUTE, turn)
                 except (ValueError, TypeError) as error:
                     refuse(error)
+                except Exception as error:  # a fault of the page is told too, instead of figures that stay as they are
+                    traceback.print_exc()
+                    refuse(f"The page has a fault: {type(error).__name__}: {error}")
                 else:
-                    place(results)
+                    if results is not None:
+                        place(results)
                 if not status["stale"]:
                     return
         finally:
             status["running"] = False
-            for pane in panes:
-                pane.loading = False
+            told.cancel()
+
+    async def tell():
+        """Say that the answer is being computed where that takes long enough to be noticed."""
+        await asyncio.sleep(_NOTICED_SECONDS)
+        if status["running"]:
+            say(_WORKING)
 
     if in_session():
         for widget in widgets.values():
             widget.param.watch(follow, "value")
-        for pane in panes:
-            pane.loading = True
+        notice.object, notice.visible = _WORKING, True
         pn.state.onload(follow)
     else:
         place(compute(arguments()))
         for widget in widgets.values():
             widget.param.watch(lambda *_: place(compute(arguments())), "value")
     return notice
+
+
+def _together():
+    """A context whose changes reach the browser as one message."""
+    return pn.io.hold(pn.state.curdoc, freeze=True) if in_session() else contextlib.nullcontext()
+
+
+def _visitor() -> Callable[[], bool]:
+    """A function that says whether the visitor of the present document is still connected."""
+    context = pn.state.curdoc.session_context if in_session() else None
+
+    def connected() -> bool:
+        session = getattr(context, "session", None)
+        return session is None or (not session.destroyed and session.connection_count > 0)
+
+    return connected
 
 
 def in_session() -> bool:

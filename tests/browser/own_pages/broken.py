@@ -1,0 +1,3 @@
+"""A page for tests whose import fails."""
+
+raise RuntimeError("this module cannot be imported <b>at all</b>")
