@@ -13,7 +13,7 @@ from lab.losses.pulaski import Draw, TinyProbUNet, generalized_energy_distance, 
 METHOD, DETERMINISTIC = "energy", "cross-entropy, deterministic"
 BASELINES = ("cross-entropy", "focal-tversky", "dice", DETERMINISTIC)
 TRIALS = ((3e-3, 1e-2), (1e-2, 1e-2), (3e-2, 1e-2), (1e-2, 1e-1))  # learning rate, weight of the latent divergence
-TUNING = (1000,)  # seeds that only choose among the trials
+TUNING = (1000, 1001, 1002)  # seeds that only choose among the trials
 
 Trial = tuple[float, float]
 Run = tuple[int, Trial]  # a seed and its trial
