@@ -2,7 +2,7 @@
 
 The compiler of numba keeps no block of sums in registers across a loop, which costs a factor of three or more in small
 matrix products. :func:`tile8`, :func:`tile4` and :func:`tile1` do: R rows by 32 columns of sums live in registers while the
-loop over the inner index runs.
+loop over the inner index runs; :func:`line` is one row by 128 columns.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES, VECTORS = 16, 2
-COLUMNS = LANES * VECTORS
+LANES = 16
+COLUMNS, LINE = 32, 128
 
 
-def _make(rows: int):
+def _make(rows: int, columns: int = COLUMNS):
     """Intrinsic ``(weight, bias, given, stride, inner, result, result_stride, relu)`` on addresses of float32.
 
-    result[r, c] = act(bias[r] + sum_i weight[r * inner + i] given[i * stride + c]), r < rows, c < 32; strides in numbers.
+    result[r, c] = act(bias[r] + sum_i weight[r * inner + i] given[i * stride + c]), r < rows, c < columns; strides in numbers.
     """
+
+    vectors = columns // LANES
 
     @intrinsic
     def tile(typingctx, weight, bias, given, stride, inner, result, result_stride, relu):
@@ -47,7 +49,7 @@ def _make(rows: int):
             sums = []
             for r in range(rows):
                 start = spread(builder.load(at(bias, ir.Constant(i64, r))))
-                for _ in range(VECTORS):
+                for _ in range(vectors):
                     slot = cgutils.alloca_once(builder, vector)
                     builder.store(start, slot)
                     sums.append(slot)
@@ -55,19 +57,19 @@ def _make(rows: int):
                 row = at(given, builder.mul(loop.index, stride))
                 column = at(weight, loop.index)
                 inputs = []
-                for v in range(VECTORS):
+                for v in range(vectors):
                     pointer = builder.bitcast(at(row, ir.Constant(i64, v * LANES)), vector.as_pointer())
                     inputs.append(builder.load(pointer, align=4))
                 for r in range(rows):
                     factor = spread(builder.load(at(column, builder.mul(inner, ir.Constant(i64, r)))))
-                    for v in range(VECTORS):
-                        slot = sums[r * VECTORS + v]
+                    for v in range(vectors):
+                        slot = sums[r * vectors + v]
                         builder.store(builder.call(fma, [factor, inputs[v], builder.load(slot)]), slot)
             zero = ir.Constant(vector, [0.0] * LANES)
             for r in range(rows):
                 line = at(result, builder.mul(result_stride, ir.Constant(i64, r)))
-                for v in range(VECTORS):
-                    value = builder.load(sums[r * VECTORS + v])
+                for v in range(vectors):
+                    value = builder.load(sums[r * vectors + v])
                     positive = builder.fcmp_ordered(">", value, zero)
                     cut = builder.select(positive, value, zero)
                     pointer = builder.bitcast(at(line, ir.Constant(i64, v * LANES)), vector.as_pointer())
@@ -79,4 +81,4 @@ def _make(rows: int):
     return tile
 
 
-tile8, tile4, tile1 = _make(8), _make(4), _make(1)
+tile8, tile4, tile1, line = _make(8), _make(4), _make(1), _make(1, LINE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.elementary import FAST, f32, tanh
+from lab.kernels.elementary import FAST, f32, tanh, wide
 from lab.kernels.philox.cpu import fill_normals, fill_uniforms, fill_words, u64
-from lab.kernels.tile import COLUMNS, tile1, tile4, tile8
+from lab.kernels.tile import COLUMNS, LINE, line, tile1, tile4, tile8
 
 RELU, TANH = 0, 1
 VALUES, SQUARED, ERROR = 0, 1, 2
@@ -16,27 +16,36 @@ VALUES, SQUARED, ERROR = 0, 1, 2
 @njit(cache=True, nogil=True, fastmath=FAST)
 def scale(numbers, sizes, scales, uniform):
     """Turn the numbers of one network into its parameters, in place: layer by layer W row by row, then b."""
-    two, one = (f32(2.0), f32(1.0)) if uniform else (f32(1.0), f32(0.0))
+    wide()
     place = 0
     for k in range(len(sizes) - 1):
-        weights, biases = sizes[k] * sizes[k + 1], sizes[k + 1]
-        for i in range(place, place + weights):
-            numbers[i] = (two * numbers[i] - one) * scales[k, 0]
-        place += weights
-        for i in range(place, place + biases):
-            numbers[i] = (two * numbers[i] - one) * scales[k, 1]
-        place += biases
+        for kind in range(2):
+            count = sizes[k] * sizes[k + 1] if kind == 0 else sizes[k + 1]
+            part = numbers[place:place + count]
+            if uniform:
+                for i in range(count):
+                    part[i] = (f32(2.0) * part[i] - f32(1.0)) * scales[k, kind]
+            else:
+                for i in range(count):
+                    part[i] *= scales[k, kind]
+            place += count
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def layer(weight, bias, fan_in, fan_out, given, given_stride, result, result_stride, points, relu):
     """result[o, p] = bias[o] + sum_i weight[o, i] given[i, p], cut at zero with ``relu``; all but bounds are addresses."""
-    for p in range(0, points, COLUMNS):
+    p = 0
+    while p < points:
+        # A single row has few sums: more columns of it hide the time that a product takes.
+        wide_line = fan_out == 1 and points - p >= LINE
         o = 0
         while o < fan_out:
             place_w, place_b = weight + 4 * o * fan_in, bias + 4 * o
             place_g, place_r = given + 4 * p, result + 4 * (o * result_stride + p)
-            if fan_out - o >= 8:
+            if wide_line:
+                line(place_w, place_b, place_g, given_stride, fan_in, place_r, result_stride, relu)
+                o += 1
+            elif fan_out - o >= 8:
                 tile8(place_w, place_b, place_g, given_stride, fan_in, place_r, result_stride, relu)
                 o += 8
             elif fan_out - o >= 4:
@@ -45,6 +54,7 @@ def layer(weight, bias, fan_in, fan_out, given, given_stride, result, result_str
             else:
                 tile1(place_w, place_b, place_g, given_stride, fan_in, place_r, result_stride, relu)
                 o += 1
+        p += LINE if wide_line else COLUMNS
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -102,9 +112,9 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
                             values[h, low + p, o] = result[o, p]
                 elif measure == SQUARED:
                     for o in range(outputs):
-                        part = f32(0.0)
+                        part, got, wanted = f32(0.0), result[o, :points], target[o, low:low + points]
                         for p in range(points):
-                            difference = result[o, p] - target[o, low + p]
+                            difference = got[p] - wanted[p]
                             part += difference * difference
                         sum_ += part
                 elif outputs == 1:
