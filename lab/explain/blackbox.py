@@ -19,7 +19,7 @@ from lab import checks
 from lab.explain.answers import as_outputs, device_of, kinds, refuse_training_mode, said, target_of
 from lab.explain.players import Players
 
-FEW, MANY = 1024, 8192  # rows a call of small instances: for an f that is quick to call, and for one that is not
+FEW, MANY = 2048, 8192  # rows a call of small instances: for an f that is quick to call, and for one that is not
 SLOW = 5e-4  # seconds that a call of a slow f takes before its first row
 SMALL = 2048  # elements of an instance up to which that holds
 TRIED = (16, 64, 256)  # rows a call that are timed on the first chunks where an instance is large
@@ -119,16 +119,20 @@ class BlackBox:
         draws = design.shape[-2]
         channels = 1 if self.target is not None else self.outputs
         out = torch.empty(self.players.instances, draws, channels, dtype=torch.float64)
-        unseen = []
+        flat, done = out.view(-1, channels), 0  # the blocks follow one another in memory
+        answers, places = [], []
         with torch.no_grad():
             for rows, part, batch in self._batches(design, donor, operator):
                 got = self._timed_call(batch.view(-1, batch.shape[-1]), rows, part)
-                out[rows, part] = self._chosen(got, rows, batch.shape[1]).view(*batch.shape[:2], channels)
-                unseen.append((rows, part))
-                if len(unseen) == LOOK:
-                    _refuse_nonfinite(out, unseen)
-                    unseen = []
-        _refuse_nonfinite(out, unseen)
+                answers.append(self._chosen(got, rows, batch.shape[1]))
+                places.append((rows, part))
+                if len(answers) == LOOK:
+                    done = _stored(answers, flat, done)
+                    _refuse_nonfinite(out, places)
+                    answers, places = [], []
+        if answers:
+            _stored(answers, flat, done)
+            _refuse_nonfinite(out, places)
         return self._linked(out)
 
     def gradients(self, design: torch.Tensor, reduce: torch.Tensor, operator: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -223,8 +227,9 @@ class BlackBox:
     def _chunks(self, draws: int) -> Iterator[tuple[slice, slice]]:
         """Blocks (instances, draws) of at most the chosen number of rows; whole instances where they fit."""
         i, j, instances = 0, 0, self.players.instances
+        fixed = self.usual if self.small else None
         while i < instances:
-            chunk = self.chunk
+            chunk = fixed or self.chunk
             if j == 0 and draws <= chunk:
                 stop = min(i + chunk // draws, instances)
                 yield slice(i, stop), slice(0, draws)
@@ -312,6 +317,13 @@ def _before_the_first_row(calls: list[float], rows: int) -> float:
         return min(spent)
     whole, alone = min(spent[:2]), spent[2]
     return min(whole, alone) - max(whole - alone, 0.0) / (rows - 1)
+
+
+def _stored(answers: list[torch.Tensor], flat: torch.Tensor, done: int) -> int:
+    """Put what the last calls returned into the next rows of ``flat``; the number of rows that are filled."""
+    got = torch.cat(answers) if len(answers) > 1 else answers[0]
+    flat[done : done + len(got)] = got
+    return done + len(got)
 
 
 def _refuse_nonfinite(out: torch.Tensor, places: list) -> None:

@@ -76,7 +76,10 @@ def size_strata(count: int, draws: int, generator) -> tuple[torch.Tensor, torch.
         proposals.append(torch.full((2 * number,), math.log(number / available[k]), dtype=torch.float64))
         groups.append(((torch.arange(number) + offset) % GROUPS).repeat_interleave(2))
         offset += number
-    return torch.cat(blocks), torch.cat(proposals), torch.cat(groups)
+    design, proposal, group = torch.cat(blocks), torch.cat(proposals), torch.cat(groups)
+    # group by group, the enumerated strata last: sums over a group run along memory
+    order = torch.where(group < 0, GROUPS, group).argsort(stable=True)
+    return design[order], proposal[order], group[order]
 
 
 def _shares(count: int, sizes: list[int], budget: int) -> dict[int, float]:
@@ -122,4 +125,5 @@ def _sample_of_size(count: int, size: int, number: int, generator) -> torch.Tens
 
 
 def _pair_groups(pairs: int) -> torch.Tensor:
-    return (torch.arange(pairs) % GROUPS).repeat_interleave(2)
+    """Jackknife groups of independent pairs: neighbours stay together, so that sums over a group run along memory."""
+    return (torch.arange(pairs) * min(GROUPS, pairs) // pairs).repeat_interleave(2)

@@ -90,7 +90,7 @@ class Cached:
         weights, error = fit.theta[:, :count], error[:, :count]
         exact = fit.groups == 0
         quantile = 0.0 if exact else student(confidence, fit.groups)
-        ess = (weight.sum(-1).square() / weight.square().sum(-1)).expand(instances)
+        ess = (weight.sum(-1).square() / torch.linalg.vecdot(weight, weight)).expand(instances)
         if gap is None:
             gap = torch.full((instances, weights.shape[-1]), torch.nan, dtype=torch.float64)
         texts, sound = soundness.doubts(fit, ess, exact, law)

@@ -356,7 +356,7 @@ def _orthogonal_pairs(count: int, number: int, generator) -> tuple[torch.Tensor,
     pairs = max(number // 2, 1)
     if count == 1 or pairs < 5 * count:
         half = torch.randn(pairs, count, generator=generator, dtype=torch.float64)
-        group = torch.arange(pairs) % min(coalitions.GROUPS, pairs)
+        group = torch.arange(pairs) * min(coalitions.GROUPS, pairs) // pairs
     else:
         blocks = -(-pairs // count)
         raw = torch.randn(blocks, count, count, generator=generator, dtype=torch.float64)
@@ -366,7 +366,7 @@ def _orthogonal_pairs(count: int, number: int, generator) -> tuple[torch.Tensor,
         half = (basis.mT * length[..., None]).reshape(-1, count)[:pairs]
         full = pairs // count  # an incomplete last block joins the one before
         block = (torch.arange(pairs) // count).clamp_max(full - 1)
-        group = block % min(coalitions.GROUPS, full)
+        group = block * min(coalitions.GROUPS, full) // full
     return torch.stack([half, -half], 1).reshape(2 * pairs, count), group.repeat_interleave(2)
 
 

@@ -32,12 +32,12 @@ LARGEST = 2048  # pairs up to which the dual is formed; beyond, plain KernelSHAP
 
 @dataclass(frozen=True)
 class Operator:
-    """One ridge: leave-one-out errors ``judge' h``, Shapley values ``whole h`` and ``without[g] h``; ``h (P + 1,)`` with both
-    ends."""
+    """One ridge: leave-one-out errors ``judge' h``, Shapley values ``whole h`` and what they change without the pairs of one
+    jackknife group, ``change[g] h``; ``h (P + 1,)`` with both ends."""
 
     judge: torch.Tensor  # (P + 1, J) float32: leave-one-out errors of the judged pairs
     whole: torch.Tensor  # (K, P + 1)
-    without: torch.Tensor  # (G, K, P + 1): without the pairs of one jackknife group
+    change: torch.Tensor  # (G K, P + 1) float32: error bars need no more
 
 
 def fit(
@@ -58,15 +58,15 @@ def fit(
     odd[:, -1] = rise.reshape(-1)  # the pair of both ends is known
     odd /= 2
     operators, condition = _remembered(_Key(sign, pair_weight, pair_group))
-    best = _least_errors(operators, odd, pair_weight)
+    narrow = odd.float()
+    best = _least_errors(operators, narrow, pair_weight)
     theta = odd.new_empty(len(odd), count)
     deviations = odd.new_empty(len(odd), groups, count)
     for j, operator in enumerate(operators):
         mine = torch.nonzero(best == j)[:, 0]
         if len(mine):
-            theta[mine] = own = odd[mine] @ operator.whole.T
-            without = odd[mine] @ operator.without.view(groups * count, -1).T
-            deviations[mine] = without.view(-1, groups, count) - own[:, None]
+            theta[mine] = odd[mine] @ operator.whole.T
+            deviations[mine] = (narrow[mine] @ operator.change.T).view(-1, groups, count).double()
     blocks = solve.Blocks.of(group)
     residual, own = blocks.sort(flat - theta @ design.T, 1), blocks.sort(design, 0)
     for g, start, stop in blocks.spans:
@@ -80,11 +80,10 @@ def fit(
     )
 
 
-def _least_errors(operators: tuple[Operator, ...], odd: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The ridge of least leave-one-out error for every row of ``odd``, judged at up to ``JUDGED`` pairs."""
-    look, narrow = _looked_at(len(weight)), odd.float()
-    scores = [(narrow @ operator.judge).square() @ weight[look].float() for operator in operators]
-    return torch.stack(scores).argmin(0)
+def _least_errors(operators: tuple[Operator, ...], narrow: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The ridge of least leave-one-out error for every row of odd parts, judged at up to ``JUDGED`` pairs."""
+    judged = weight[_looked_at(len(weight))].float()
+    return torch.stack([(narrow @ operator.judge).square_() @ judged for operator in operators]).argmin(0)
 
 
 def _looked_at(pairs: int) -> torch.Tensor:
@@ -143,7 +142,8 @@ def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
             without[g] -= (maps[g] @ inverse[:, rows] + 2 * linear[:, rows]) @ block
         look = _looked_at(pairs)
         judge = (inverse[:, look] / torch.diagonal(inverse)[look]).float()
-        found.append(Operator(judge, plain[-1].clone(), without))
+        change = (without - plain[-1]).float().flatten(0, 1)
+        found.append(Operator(judge, plain[-1].clone(), change))
     return tuple(found), condition
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lab.explain.folded import Folded, quadratic_forms
 from lab.kernels.perturb_gram import perturb_gram
 
 SINGULAR = 1e12  # condition number from which a solve is by pseudo-inverse and named ill-conditioned
@@ -97,11 +98,10 @@ class Blocks:
         """Blocks of ``group (m,)``; the enumerated draws (-1) are the block numbered ``groups``."""
         groups = int(group.max()) + 1 if group.numel() else 0
         place = torch.where(group < 0, groups, group)
-        order = place.argsort(stable=True)
         stops = torch.bincount(place, minlength=groups + 1).cumsum(0).tolist()
         spans = tuple((g, a, b) for g, (a, b) in enumerate(zip([0, *stops], stops)) if b > a)
-        sorted_already = bool((order[1:] > order[:-1]).all())
-        return cls(None if sorted_already else order, spans, groups)
+        sorted_already = bool((place[1:] >= place[:-1]).all())
+        return cls(None if sorted_already else place.argsort(stable=True), spans, groups)
 
     def sort(self, values: torch.Tensor, axis: int) -> torch.Tensor:
         return values if self.order is None else values.index_select(axis, self.order)
@@ -166,6 +166,9 @@ def _individual(psi, weight, y, group) -> Fit:
     groups = blocks.groups
     weight = weight.expand(instances, draws) if weight.ndim == 1 else weight
     weight = weight / weight.sum(1, keepdim=True)
+    pairs = Folded.of(psi, group)
+    if pairs is not None:
+        return _paired(pairs, weight, y, blocks)
     if psi.ndim == 2:
         normal = perturb_gram(psi, y[..., 0], weight, intercept=False)
         gram = normal.matrix
@@ -185,37 +188,55 @@ def _individual(psi, weight, y, group) -> Fit:
     if not groups:
         return Fit(theta, theta.new_zeros(instances, 0, size, channels), residual, condition)
     score = blocks.sort(rows_of(residual * weight[..., None]), 1)
-    scores = theta.new_zeros(groups, instances, channels, size)
+    scores = theta.new_zeros(instances, groups, channels, size)
     own = blocks.sort(psi, psi.ndim - 2)
     for g, start, stop in blocks.spans:
         if g == groups:
             continue
         part = score[:, start:stop]
         if psi.ndim == 2:
-            scores[g] = (part @ own[start:stop]).view(instances, channels, size)
+            scores[:, g] = (part @ own[start:stop]).view(instances, channels, size)
         else:
-            scores[g] = part.view(instances, channels, -1) @ own[:, start:stop]
-    deviations = (scores @ inverse).permute(1, 0, 3, 2) * (-groups / max(groups - 1, 1))
-    return Fit(theta, deviations, residual, condition)
+            scores[:, g] = part.view(instances, channels, -1) @ own[:, start:stop]
+    return Fit(theta, _without(scores.flatten(1, 2), inverse, groups), residual, condition)
+
+
+def _paired(pairs: Folded, weight, y, blocks: Blocks) -> Fit:
+    """:func:`_individual` for antithetic pairs of shared draws."""
+    instances, draws, channels = y.shape
+    groups = blocks.groups
+    rows = y.mT  # (N, C, m)
+    gram, moment = pairs.equations(weight, weight[:, None] * rows)
+    inverse, condition = _inverse(gram)
+    theta = inverse @ moment
+    constant, change = pairs.fitted(theta)
+    residual = (rows - constant).view(instances, channels, draws // 2, 2)
+    residual[..., 0] -= change
+    residual[..., 1] += change
+    own = pairs.uncentred(theta)
+    if not groups:
+        residual = residual.view(instances, channels, draws).mT
+        return Fit(own, theta.new_zeros(instances, 0, *theta.shape[1:]), residual, condition)
+    stays = pairs.stays(weight, inverse).clamp_min_(0.05)
+    if blocks.spans[-1][0] == groups:
+        exact = blocks.spans[-1][1]
+        stays[:, slice(exact, None) if blocks.order is None else blocks.order[exact:]] = 1.0
+    residual = residual.view(instances, channels, draws).div_(stays[:, None])
+    score = blocks.sort(residual * weight[:, None], 2)
+    scores = pairs.sorted(blocks.order).sums(score, blocks.spans, groups)
+    deviations = pairs.uncentred(_without(scores, inverse, groups))
+    return Fit(own, deviations, residual.mT, condition)
+
+
+def _without(scores: torch.Tensor, inverse: torch.Tensor, groups: int) -> torch.Tensor:
+    """Changes ``(N, G, q, C)`` of the fit without a group, to first order, from its sums of scores ``(N, G C, q)``."""
+    found = (scores @ inverse).view(len(scores), groups, -1, scores.shape[-1])
+    return found.mT * (-groups / max(groups - 1, 1))
 
 
 def rows_of(values: torch.Tensor) -> torch.Tensor:
     """``(N, m, C)`` as one row an instance and output, ``(N C, m)``."""
     return values.mT.reshape(-1, values.shape[1])
-
-
-def quadratic_forms(psi: torch.Tensor, matrix: torch.Tensor, held: int = 2**17) -> torch.Tensor:
-    """``psi_i' matrix[n] psi_i`` for all instances and draws: ``(N, m)`` from symmetric ``matrix (N, q, q)``.
-
-    In float32: as leverages these only scale residuals.
-    """
-    draws, size = psi.shape
-    out = psi.new_empty(len(matrix), draws)
-    flat, psi, step = matrix.reshape(len(matrix), -1).float(), psi.float(), max(1, held // size**2)
-    for start in range(0, draws, step):
-        part = psi[start : start + step]
-        out[:, start : start + step] = flat @ (part[:, :, None] * part[:, None, :]).view(len(part), -1).T
-    return out
 
 
 def _inverse(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,7 +24,7 @@ def scaled_importance(law, drawn: Draws, contrast: torch.Tensor) -> tuple[torch.
     """:func:`importance`, and the logarithm of the weight that was divided out."""
     log = law.log_target(drawn.design, contrast) - drawn.log_proposal
     top = log.amax(-1, keepdim=True)
-    return torch.exp(log - top), top
+    return log.sub_(top).exp_(), top
 
 
 def missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor, ends=None) -> torch.Tensor:
@@ -32,26 +32,29 @@ def missed(residual: torch.Tensor, outputs: torch.Tensor, weight: torch.Tensor, 
 
     ``ends``: further values ``(N, e, C)`` of ``f``, at which nothing is missed, and their weights ``(e,)``.
     """
-    weight = weight.expand(len(outputs), -1)
-    whole, tiny = _variance(outputs, weight, ends)
-    left, _ = _variance(residual, weight, None if ends is None else (torch.zeros_like(ends[0]), ends[1]))
+    mass = weight.expand(len(outputs), -1)[:, None]
+    total = mass.sum(-1)
+    rows, lost = outputs.mT, residual.mT  # (N, C, m): sums run along memory
+    middle = rows.mean(-1, keepdim=True)
+    more = None if ends is None else (ends[0].mT - middle, ends[1])
+    centred = rows - middle
+    low, high = centred.aminmax(dim=-1)
+    whole = _variance(centred, mass, total, more)
+    left = _variance(lost, mass, total, None if more is None else (torch.zeros_like(more[0]), more[1]))
+    reach = torch.maximum(-low, high) + middle[..., 0].abs()
+    tiny = torch.finfo(torch.float64).eps * reach.square().clamp_min(1e-300)
     return torch.where(whole > tiny, left / whole.clamp_min(1e-300), torch.where(left > tiny, torch.inf, 0.0))
 
 
-def _variance(values: torch.Tensor, weight: torch.Tensor, ends) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted variance over the draws, ``(N, C)``, from two moments around the plain mean, and its rounding."""
-    rows, mass = values.mT, weight[:, None]  # (N, C, m): sums run along memory
-    middle = rows.mean(-1, keepdim=True)
-    centred = rows - middle
-    square = centred.square()
-    total = mass.sum(-1)
-    first, second = (centred * mass).sum(-1), (square * mass).sum(-1)
+def _variance(values: torch.Tensor, mass: torch.Tensor, total: torch.Tensor, ends) -> torch.Tensor:
+    """Weighted variance over the draws, ``(N, C)``, from two moments of values near 0."""
+    weighted = values * mass
+    first, second = weighted.sum(-1), torch.linalg.vecdot(weighted, values)
     if ends is not None:
-        more, own = ends[0].mT - middle, ends[1]
+        more, own = ends
         total = total + own.sum()
         first, second = first + more @ own, second + more.square() @ own
-    tiny = torch.finfo(torch.float64).eps * (square.amax(-1).sqrt() + middle[..., 0].abs()).square().clamp_min(1e-300)
-    return (second / total - (first / total).square()).clamp_min(0.0), tiny
+    return (second / total - (first / total).square()).clamp_min(0.0)
 
 
 @lru_cache(maxsize=256)

@@ -110,7 +110,8 @@ def perturb_gram(perturbations: Perturbations | torch.Tensor, outputs: torch.Ten
     dtype = torch.float64 if f.dtype == torch.float64 else torch.float32
     f, w = f.to(dtype), None if w is None else w.to(dtype)
     p = dimension + intercept
-    per_draw = p * p if w is not None and w.ndim == 2 else p
+    table = p * (p + 1) // 2 if p <= reference.NARROW else p * p
+    per_draw = table if w is not None and w.ndim == 2 else p
     size = max(1, reference.HELD // per_draw)
 
     def blocks():
