@@ -23,7 +23,7 @@ from torch import nn
 
 from lab import checks
 from lab.kernels import comp_sum, rowloss
-from lab.losses.reduction import REDUCTIONS, counted_rows, row_losses
+from lab.losses.reduction import REDUCTIONS, class_labels, counted_rows, row_losses
 
 
 def comp_sum_loss(
@@ -221,6 +221,10 @@ class SmoothAdversarialCompSum(nn.Module):
         self.norm = checks.choice("norm", norm, ("linf", "l2"))
         self.steps = checks.integer("steps", steps, low=1)
         self.step_size = 2.5 * self.epsilon / self.steps if step_size is None else checks.number("step_size", step_size, low=0.0)
+        if bounds is not None:
+            low, high = (checks.number("bounds", bound) for bound in bounds)
+            if low >= high:
+                raise ValueError(f"bounds must be (low, high) with low < high, got {tuple(bounds)}")
         self.bounds = bounds
 
     def forward(
@@ -231,7 +235,19 @@ class SmoothAdversarialCompSum(nn.Module):
         *,
         seed: int | torch.Generator = 0,
     ) -> torch.Tensor:
+        """The objective on a batch: inputs (N, ...) within ``bounds``, labels (N,).
+
+        Raises:
+            ValueError, TypeError: inputs that are not finite or leave the bounds, labels out of range.
+        """
+        inputs = checks.tensor("inputs", inputs, floating=True)
+        if self.bounds is not None and not self.bounds[0] <= float(inputs.min()) <= float(inputs.max()) <= self.bounds[1]:
+            raise ValueError(
+                f"inputs must lie in bounds {tuple(self.bounds)}, got values from {float(inputs.min()):.6g} to "
+                f"{float(inputs.max()):.6g}; scale them or pass bounds=None"
+            )
         logits = model(inputs)
+        target = class_labels(target, *logits.shape)
         worst = self.perturb(model, inputs, target, logits.detach(), seed=seed)
         nu = math.sqrt(logits.shape[1] - 1) / self.rho if self.nu is None else self.nu
         plain = comp_sum_loss(logits / self.rho, target, self.tau)

@@ -112,7 +112,10 @@ def compare(
     rates = [checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates]
     modules = _modules(losses, len(rates) * len(seeds), seeds[0] if seeds else 0)
     x = checks.tensor("x", x)
-    y = checks.tensor("y", y, shape=(x.shape[0],)).long()
+    y = checks.tensor("y", y, shape=(x.shape[0],))
+    if y.is_floating_point() and not bool((y == y.round()).all()):
+        raise ValueError("y must hold class labels, got numbers that are not whole: a regression target?")
+    y = y.long()
     x = x.to(torch.float32).flatten(1) if network is None else x.to(torch.float32)
     classes = int(y.max()) + 1
     if classes < 2 or int(y.min()) < 0:
@@ -191,6 +194,9 @@ def noisy_labels(
     """
     checks.choice("kind", kind, NOISES)
     checks.number("level", level, low=0.0, high=1.0)
+    y = checks.tensor("y", y, empty=True)
+    if not y.numel():
+        return y.clone()
     classes = int(y.max()) + 1 if classes is None else classes
     generator = checks.generator(seed)
     flip = torch.rand(y.shape, generator=generator) < level

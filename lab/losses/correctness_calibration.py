@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from lab import checks, training
+from lab.losses.reduction import class_labels
 
 
 def correctness_aware_loss(
@@ -42,10 +43,9 @@ def correctness_aware_loss(
         balance: weigh right and wrong predictions alike.
 
     Raises:
-        ValueError, TypeError: shapes that differ, a temperature that is not positive.
+        ValueError, TypeError: shapes that differ, labels out of range, a temperature that is not positive.
     """
-    logits = checks.tensor("logits", logits, ndim=2, floating=True)
-    target = checks.tensor("target", target, shape=(len(logits),))
+    logits, target = _rows(logits, target)
     confidence = confidences(logits, temperature)
     correct = (logits.argmax(1) == target).to(confidence)
     squared = (confidence - correct).square()
@@ -148,9 +148,8 @@ def fit_calibrator(
         held_out: share of the rows that choose the number of steps; 0 takes all ``steps`` on all rows.
     """
     checks.choice("loss", loss, ("correctness", "balanced", "cross-entropy", "squared-error"))
-    logits = checks.tensor("logits", logits, ndim=2, floating=True).detach()
-    phi = checks.tensor("phi", phi, ndim=2, floating=True).detach()
-    target = checks.tensor("target", target, shape=(len(logits),))
+    logits, target = _rows(logits, target)
+    logits, phi = logits.detach(), checks.tensor("phi", phi, ndim=2, floating=True).detach()
     checks.same_shape("logits rows", logits[:, 0], "phi rows", phi[:, 0])
     held_out = checks.number("held_out", held_out, low=0.0, high=0.9)
     generator = checks.generator(seed)
@@ -192,7 +191,8 @@ def temperature_scaling(logits: Float[torch.Tensor, "n classes"], target: Int[to
     """
     from scipy.optimize import minimize_scalar
 
-    logits = checks.tensor("logits", logits, ndim=2, floating=True).detach().double()
+    logits, target = _rows(logits, target)
+    logits = logits.detach().double()
 
     def loss(log_temperature):
         return float(nn.functional.cross_entropy(logits / torch.e**log_temperature, target))
@@ -208,7 +208,8 @@ def vector_scaling(logits: torch.Tensor, target: torch.Tensor) -> Callable[[torc
 
     Source: as :func:`temperature_scaling`.
     """
-    logits = checks.tensor("logits", logits, ndim=2, floating=True).detach().double()
+    logits, target = _rows(logits, target)
+    logits = logits.detach().double()
     scale = torch.ones(logits.shape[1], dtype=torch.float64, requires_grad=True)
     offset = torch.zeros(logits.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([scale, offset], max_iter=200, line_search_fn="strong_wolfe")
@@ -228,6 +229,7 @@ def isotonic_scaling(logits: torch.Tensor, target: torch.Tensor) -> Callable[[to
     """A monotone map of the confidence to the share of right predictions; returns logits -> confidence."""
     from sklearn.isotonic import IsotonicRegression
 
+    logits, target = _rows(logits, target)
     correct = (logits.argmax(1) == target).double().numpy()
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(confidences(logits, 1.0).numpy(), correct)
     return lambda z: torch.from_numpy(model.predict(confidences(z, 1.0).numpy()))
@@ -235,6 +237,8 @@ def isotonic_scaling(logits: torch.Tensor, target: torch.Tensor) -> Callable[[to
 
 def histogram_scaling(logits: torch.Tensor, target: torch.Tensor, bins: int = 15) -> Callable[[torch.Tensor], torch.Tensor]:
     """The share of right predictions in each of ``bins`` equal-mass bins of confidence; returns logits -> confidence."""
+    logits, target = _rows(logits, target)
+    bins = checks.integer("bins", bins, low=2)
     confidence = confidences(logits, 1.0)
     correct = (logits.argmax(1) == target).double()
     edges = torch.quantile(confidence, torch.linspace(0, 1, bins + 1, dtype=confidence.dtype))[1:-1].contiguous()
@@ -243,3 +247,9 @@ def histogram_scaling(logits: torch.Tensor, target: torch.Tensor, bins: int = 15
     # one pseudo-count at the overall accuracy keeps empty bins defined
     share = (torch.bincount(place, weights=correct, minlength=bins) + correct.mean()) / (count + 1)
     return lambda z: share[torch.bucketize(confidences(z, 1.0), edges)]
+
+
+def _rows(logits, target):
+    """Scores (N, C) and the labels of their rows, checked."""
+    logits = checks.tensor("logits", logits, ndim=2, floating=True)
+    return logits, class_labels(target, *logits.shape)

@@ -22,7 +22,7 @@ from torch import nn
 
 from lab import checks
 from lab.losses.contrastive_temperature import normalize
-from lab.losses.sorting import soft_sort
+from lab.losses.sorting import NETWORKS, SIGMOIDS, soft_sort
 
 
 class GroCoLoss(nn.Module):
@@ -41,7 +41,8 @@ class GroCoLoss(nn.Module):
         super().__init__()
         self.n_negatives = checks.integer("n_negatives", n_negatives, low=1)
         self.steepness = checks.number("steepness", steepness, low=0.0, open_low=True)
-        self.network, self.sigmoid = network, sigmoid
+        self.network = checks.choice("network", network, NETWORKS)
+        self.sigmoid = checks.choice("sigmoid", sigmoid, SIGMOIDS)
 
     def forward(self, views: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         similarity, positives = group_similarities(views, self.n_negatives)
@@ -55,8 +56,14 @@ class GroCoLoss(nn.Module):
 
 def group_similarities(views, n_negatives: int) -> tuple[Float[torch.Tensor, "anchors n"], int]:
     """Similarities [negatives ascending, positives ascending] of every anchor of every view, and the number of positives."""
-    stacked = views if isinstance(views, torch.Tensor) else torch.stack(list(views)) if len(views) else torch.empty(0)
-    stacked = checks.tensor("views", stacked, ndim=3, floating=True)
+    if not isinstance(views, torch.Tensor):
+        views = [checks.tensor(f"views[{v}]", view, ndim=2, floating=True) for v, view in enumerate(views)]
+        if len(views) < 2:
+            raise ValueError(f"views must hold at least 2 views, got {len(views)}")
+        for v, view in enumerate(views):
+            checks.same_shape("views[0]", views[0], f"views[{v}]", view)
+        views = torch.stack(views)
+    stacked = checks.tensor("views", views, ndim=3, floating=True)
     count, batch, _ = stacked.shape
     if count < 2:
         raise ValueError(f"views must hold at least 2 views, got {count}")
@@ -78,8 +85,14 @@ def group_ordering_loss(
     similarity: Float[torch.Tensor, "anchors n"], positives: int, steepness: float = 1.0, *, network: str = "odd-even",
     sigmoid: str = "cauchy",
 ) -> Float[torch.Tensor, " anchors"]:
-    """The loss of each row of similarities, whose last ``positives`` entries are the positive pairs."""
+    """The loss of each row of similarities, whose last ``positives`` entries are the positive pairs.
+
+    Raises:
+        ValueError: no row of pairs, no positive or no negative pair.
+    """
+    similarity = checks.tensor("similarity", similarity, ndim=2, floating=True)
     n = similarity.shape[1]
+    positives = checks.integer("positives", positives, low=1, high=n - 1)
     _, matrix = soft_sort(similarity, steepness, network=network, sigmoid=sigmoid)
     mass = matrix[..., n - positives :].sum(-1).clamp(1e-7, 1 - 1e-7)
     target = torch.zeros_like(mass)

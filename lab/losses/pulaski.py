@@ -41,7 +41,8 @@ def energy_set_distance(
 
     Gradients are finite where points coincide.
     """
-    return _energy(*_sets(samples, raters), scale)
+    s, y = _sets(samples, raters)
+    return _energy(s, y, scale).to(torch.as_tensor(samples).dtype)
 
 
 def sinkhorn_set_distance(
@@ -69,7 +70,7 @@ def sinkhorn_set_distance(
             g = -eps * torch.logsumexp(log_a + (f[:, :, None] - cost) / eps, 1)
         return f.mean(1) + g.mean(1)
 
-    return transport(s, y) - 0.5 * transport(s, s) - 0.5 * transport(y, y)
+    return (transport(s, y) - 0.5 * transport(s, s) - 0.5 * transport(y, y)).to(torch.as_tensor(samples).dtype)
 
 
 def generalized_energy_distance(
@@ -235,6 +236,8 @@ def _sets(samples, raters):
             f"samples (batch, n, ...space) and raters (batch, r, ...space) must share batch and space, got {tuple(s.shape)} "
             f"and {tuple(y.shape)}"
         )
+    if s.dtype in (torch.float16, torch.bfloat16):  # sums over pixels overflow or lose half precision
+        s, y = s.float(), y.float()
     return s.flatten(2), y.flatten(2)
 
 

@@ -140,3 +140,19 @@ def counted_rows(
     if not everything:
         factor = kept.to(logits.dtype) if factor is None else factor * kept
     return Rows(logits, safe, factor, reduction)
+
+
+def class_labels(target: torch.Tensor, rows: int, classes: int) -> Int[torch.Tensor, " rows"]:
+    """Integer labels of ``rows`` rows in [0, classes), for functions that know neither pixels nor ignored rows.
+
+    Raises:
+        ValueError, TypeError: another shape, labels that are not integers or out of range.
+    """
+    target = checks.tensor("target", target, shape=(rows,), empty=True)
+    if target.is_floating_point() or target.dtype == torch.bool:
+        raise TypeError(f"target must hold integer labels, got {target.dtype}")
+    if rows and not 0 <= int(target.min()) <= int(target.max()) < classes:
+        raise ValueError(
+            f"target must lie in [0, {classes}), got values from {int(target.min())} to {int(target.max())}"
+        )
+    return target.long()
