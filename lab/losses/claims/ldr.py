@@ -188,8 +188,10 @@ def temperature_gaps(x, y, settings, *, seeds, epochs, learning_rates=()) -> dic
 
 @measures("ldr.robust-under-noise")
 def robust(data, seeds, budget):
-    x, y = table(data)
-    result = compare(("cross-entropy", "ldr-kl"), x, y, noise=0.6, **rates(budget, seeds))
+    if data is None:  # one setting of the suite
+        result = _suite_on_digits(tuple(seeds), budget)["uniform 0.6"]
+    else:
+        result = compare(("cross-entropy", "ldr-kl"), *table(data), noise=0.6, **rates(budget, seeds))
     return sampled(result.accuracy["ldr-kl"] - result.accuracy["cross-entropy"], 0.02, shown(result), seeds=seeds)
 
 
@@ -197,7 +199,7 @@ def rates(budget, seeds):
     """The same, wider grid for every loss: normalized scores at a large temperature need rates ten times larger."""
     found = scale(budget, seeds)
     wide = (1e-3, 3e-3, 1e-2, 3e-2)
-    return {**found, "learning_rates": wide[1:3] if budget == "smoke" else wide}
+    return {**found, "learning_rates": wide[1:3] if budget == "smoke" else wide, "epochs": max(6, found["epochs"] * 3 // 4)}
 
 
 @lru_cache(maxsize=2)
@@ -221,7 +223,7 @@ def _suite(x, y, seeds, budget):
 @measures("ldr.adaptive-is-stable")
 def stable(data, seeds, budget):
     """Mean rank of the adaptive loss over noise settings less the best mean rank of any loss; at most 1 is 'close'."""
-    results = _suite_on_digits(seeds, budget) if data is None else _suite(*table(data), seeds, budget)
+    results = _suite_on_digits(tuple(seeds), budget) if data is None else _suite(*table(data), seeds, budget)
     ranks = {name: [] for name in LOSSES}
     for result in results.values():
         count = len(result.seeds)
