@@ -88,7 +88,7 @@ def plain(colour: str) -> str:
 MEANINGS = {
     r"^(matched|holds)": COLOURS["matched"],
     r"only in the prediction|does not hold|^fails": COLOURS["prediction"],
-    r"only in the label|^label\b": COLOURS["label"],
+    r"only in the label": COLOURS["label"],
     r"not run|extrapolat": COLOURS["extrapolated"],
 }
 
@@ -124,6 +124,7 @@ def test_every_figure_is_saved_as_png_svg_and_csv(opened):
               if (node.shadowRoot) walk(node.shadowRoot); }} }}; walk(document);
               [...found[number].querySelectorAll(".modebar-btn")].find((button) =>
                 /{words}/i.test(button.dataset.title || button.getAttribute("aria-label"))).click(); }}"""
+            assert not any("share" in (button or "").lower() for button in figure["buttons"]), "nothing is sent elsewhere"
             assert any(words.lower() in (button or "").lower() for button in figure["buttons"]), f"{name}: no {words} button"
             with tab.page.expect_download() as saved:
                 tab.page.evaluate(click, number)

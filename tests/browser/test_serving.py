@@ -1,12 +1,18 @@
 """Options of the server: a login, a prefix behind a proxy, a limit on visitors, many visits."""
 
+import asyncio
 import http.client
+import re
+import time
 import urllib.error
 import urllib.request
 from urllib.parse import urlparse
 
 import psutil
 import pytest
+from bokeh.util.token import get_token_payload
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from tests.browser.conftest import Server, wait_until
 
@@ -115,5 +121,36 @@ def test_visits_leave_no_session_and_little_memory(tmp_path, new_tab):
         after = visits(8)
         assert server.health()["sessions"] == 0
         assert (after - before) / 8 < 5 * 2**20, f"{(after - before) / 8 / 2**20:.1f} MB stay of every visit"
+    finally:
+        server.stop()
+
+
+async def greeting(server, token) -> str | None:
+    """What the server says to a page that connects with this token; ``None`` where it hangs up."""
+    address = server.url.removeprefix("http://")
+    request = HTTPRequest(f"ws://{address}comp-sum/ws", headers={"Origin": server.url.rstrip("/")}, connect_timeout=150)
+    socket = await websocket_connect(request, subprotocols=["bokeh", token])
+    try:
+        return await asyncio.wait_for(socket.read_message(), 150)
+    finally:
+        socket.close()
+
+
+def token_of(server) -> str:
+    """The token that a page was given."""
+    with urllib.request.urlopen(server.url + "comp-sum", timeout=150) as page:
+        return re.search(r'"token":"([^"]+)"', page.read().decode()).group(1)
+
+
+def test_token_of_a_page_connects_until_it_expires(tmp_path):
+    server = Server(tmp_path, "--token-seconds", "10")
+    try:
+        token = token_of(server)
+        until = get_token_payload(token)["session_expiry"]
+        if time.time() < until - 1:
+            assert asyncio.run(greeting(server, token)) is not None
+        wait_until(lambda: time.time() > until + 1, "time goes by")
+        assert asyncio.run(greeting(server, token)) is None
+        assert asyncio.run(greeting(server, token_of(server))) is not None
     finally:
         server.stop()

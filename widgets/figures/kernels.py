@@ -97,7 +97,7 @@ def end_to_end(results, *, theme: str = "light") -> go.Figure:
     names = [result.name for result in results]
     bars = [go.Bar(y=names, x=[1e3 * getattr(result, side) for result in results], orientation="h", name=name,
                    marker_color=colour, text=[f"{1e3 * getattr(result, side):.3g} ms" for result in results])
-            for side, name, colour in (("reference", "torch reference", c.extrapolated), ("fast", "fast forms", c.holds))]
+            for side, name, colour in (("reference", "torch reference", c.reference), ("fast", "fast forms", c.series[0]))]
     drawn = figure(*bars, theme=theme, title=f"{best.name}: {best.ratio:.1f} times faster as a whole",
                    x="CPU time (ms)", barmode="group")
     drawn.update_yaxes(autorange="reversed")

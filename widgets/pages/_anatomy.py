@@ -16,6 +16,7 @@ from widgets.pages._glossary import mark
 _COORDINATES = ("x", "y", "z")
 PLOT_CONFIG = {
     "displaylogo": False,
+    "showSendToCloud": False,  # nothing leaves the machine
     "responsive": True,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},

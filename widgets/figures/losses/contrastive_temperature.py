@@ -18,7 +18,7 @@ def penalties(similarity: torch.Tensor, temperature: float, *, theme: str = "lig
     c = colours(theme)
     ordered = similarity.sort().values
     penalty = relative_penalty(ordered, temperature)
-    bars = go.Bar(x=ordered.tolist(), y=penalty.tolist(), width=0.012, marker={"color": c.series[1], "line": {"width": 0}},
+    bars = go.Bar(x=ordered.tolist(), y=penalty.tolist(), width=0.012, marker={"color": c.reference, "line": {"width": 0}},
                   name="negative")  # fmt: skip
     dots = go.Scatter(x=ordered.tolist(), y=penalty.tolist(), mode="markers", marker={"color": c.reference, "size": 6},
                       name="negative")  # fmt: skip

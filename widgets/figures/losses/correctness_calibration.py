@@ -56,7 +56,7 @@ def scaled_probabilities(logits: torch.Tensor, target: int, temperature: float, 
     before, after = torch.softmax(logits, 0), torch.softmax(logits / temperature, 0)
     right = int(logits.argmax()) == target
     traces = [
-        go.Bar(x=names, y=before.tolist(), name="temperature 1", marker={"color": c.extrapolated}),
+        go.Bar(x=names, y=before.tolist(), name="temperature 1", marker={"color": c.reference}),
         go.Bar(
             x=names,
             y=after.tolist(),

@@ -17,11 +17,11 @@ def equal_dice(frame, *, theme: str = "light") -> go.Figure:
     c = colours(theme)
     names = list(frame.index)
     fig = make_subplots(cols=2, column_widths=[0.42, 0.58], horizontal_spacing=0.1)
-    for column, colour, name in (("dice", c.extrapolated, "Dice"), ("cldice", c.series[1], "clDice")):
+    for column, colour, name in (("dice", c.series[0], "Dice"), ("cldice", c.series[1], "clDice")):
         fig.add_trace(go.Bar(x=names, y=frame[column], name=name, marker_color=colour), row=1, col=1)
     for column, colour, name in (
-        ("betti_number_error", c.label, "Betti number error"),
-        ("matching_error", c.prediction, "Betti matching error"),
+        ("betti_number_error", c.series[2], "Betti number error"),
+        ("matching_error", c.reference, "Betti matching error"),
     ):
         fig.add_trace(go.Bar(x=names, y=frame[column], name=name, marker_color=colour), row=1, col=2)
     low, high = frame.matching_error.min(), frame.matching_error.max()

@@ -47,7 +47,7 @@ def cloud(
     traces = []
     if start is not None:
         before = _array(start)
-        traces.append(_segments(before, x, c.extrapolated, "path from the start", 1))
+        traces.append(_segments(before, x, c.muted, "path from the start", 1))
     if directions is not None and len(x):
         push = _array(directions)
         longest = np.linalg.norm(push, axis=1).max()

@@ -100,7 +100,7 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
     order = [axis for axis, _ in _directions(shown)]
     vertices, faces, step = mesh(label, spacing=shown.spacing, most=CONTEXT)
     glass = (0.16 if theme == "light" else 0.22) / (2 if highlight else 1)
-    traces = [_mesh(order, vertices, faces, c.extrapolated, "label", opacity=glass)] if len(faces) else []
+    traces = [_mesh(order, vertices, faces, c.muted, "label", opacity=glass)] if len(faces) else []
     marked = shown.named(highlight)
     fade = 1.0 if marked is None else 0.3
     for kind in KINDS:
@@ -197,7 +197,7 @@ def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
     names = list(table.index)
     traces = [go.Bar(x=names, y=table[kind], name=kind, marker_color=colour_of(kind, c), offsetgroup=0) for kind in KINDS[1:]]
     traces.append(go.Bar(x=names, y=table["Betti number error"], name="Betti number error (counting)",
-                         marker_color=c.extrapolated, offsetgroup=1))
+                         marker_color=c.muted, offsetgroup=1))
     lone, counted = int(table.error.sum()), int(table["Betti number error"].sum())
     title = f"At Dice {dice:.2f}, {lone} features have no partner; counting sees {counted}"
     return figure(*traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3)

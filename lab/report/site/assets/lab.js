@@ -35,7 +35,7 @@
     delete layout.width;
     const background = getComputedStyle(root).getPropertyValue("--raised").trim();
     layout.paper_bgcolor = background;
-    const config = Object.assign({ responsive: true, displaylogo: false }, plot.config, { plotlyServerURL: "" });
+    const config = Object.assign({ responsive: true, displaylogo: false, showSendToCloud: false }, plot.config, { plotlyServerURL: "" });
     if (root.classList.contains("print") || root.classList.contains("picture")) config.displayModeBar = false;
     if (canvas._context && canvas._context.displayModeBar !== config.displayModeBar) window.Plotly.purge(canvas);
     window.Plotly.react(canvas, plot.data, layout, config);
