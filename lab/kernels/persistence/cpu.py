@@ -287,12 +287,13 @@ def sliced_areas(place, mass, offset, first, second, lines):
         for k in range(len(first)):
             begin, other = offset[first[k]], offset[second[k]]
             steps = offset[first[k] + 1] - begin + offset[second[k] + 1] - other - 2
-            i0 = i1 = i2 = i3 = begin
+            i0 = i1 = i2 = i3 = np.uint64(begin)
             l0 = l1 = l2 = l3 = 0.0
             s0 = s1 = s2 = s3 = 0.0
             a0 = a1 = a2 = a3 = 0.0
             # a merge waits for its own last step: four of them side by side keep the core busy
-            for both in range(begin + other, begin + other + steps):
+            for step in range(steps):
+                both = np.uint64(begin + other + step)
                 i0, l0, s0, a0 = _merge_step(p0, m0, i0, both, l0, s0, a0)
                 i1, l1, s1, a1 = _merge_step(p1, m1, i1, both, l1, s1, a1)
                 i2, l2, s2, a2 = _merge_step(p2, m2, i2, both, l2, s2, a2)
@@ -303,14 +304,17 @@ def sliced_areas(place, mass, offset, first, second, lines):
 
 @njit(inline="always", nogil=True)
 def _merge_step(place, mass, i, both, level, last, area):
-    """One atom of two merged lists, the first at ``i``, the second at ``both - i``; infinite ends spare the branches."""
+    """One atom of two merged lists, the first at ``i``, the second at ``both - i``; infinite ends spare the branches.
+
+    Unsigned positions spare the test for negative ones.
+    """
     j = both - i
     a, b = place[i], place[j]
     take = np.int64(a <= b)
     spot = min(a, b)
     area += abs(level) * (spot - last)
     level += take * mass[i] - (1 - take) * mass[j]
-    return i + take, level, spot, area
+    return i + np.uint64(take), level, spot, area
 
 
 @njit(cache=True, nogil=True)
