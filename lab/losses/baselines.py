@@ -94,6 +94,10 @@ class _RowLoss(nn.Module):
         self.ignore_index = checks.integer("ignore_index", ignore_index)
         self.register_buffer("weight", None if weight is None else checks.tensor("weight", weight, ndim=1))
 
+    def extra_repr(self) -> str:
+        own = [name for name in ("alpha", "beta", "floor", "gamma", "smoothing", "margin") if hasattr(self, name)]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in own) + f", reduction={self.reduction!r}"
+
     @property
     def common(self) -> dict:
         """The arguments that every function takes."""
