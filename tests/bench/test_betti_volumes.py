@@ -18,6 +18,22 @@ def test_matching_of_volumes_equals_the_cpp_code_in_every_voxel(seed):
     assert min(found["bars"]) > 1_000
 
 
+@pytest.mark.peers
+def test_barcodes_of_volumes_equal_those_of_oineus():
+    found = peers.call("tests.bench.oineus_cases:barcodes", 300, 0)
+    assert found["different"] == []
+    assert min(found["bars"]) > 500
+
+
+@pytest.mark.peers
+def test_matched_bars_go_where_oineus_says_that_the_inclusions_lead():
+    found = peers.call("tests.bench.oineus_cases:matchings", 40, 0)
+    print(found)
+    assert found["missing"] == found["beyond"] == 0
+    assert min(found["pairs"]) > 0
+    assert sum(found["pairs"]) > 150
+
+
 @pytest.mark.bench
 @pytest.mark.peers
 @pytest.mark.timeout(1800)

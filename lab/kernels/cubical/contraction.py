@@ -14,11 +14,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lab.kernels.cubical.inner import inner
+
 UP, LEFT, DOWN, RIGHT = 1, 2, 3, 4  # pointers of voxels, in the order of their edges
 BELOW, BESIDE, ABOVE = 1, 2, 3  # pointers of squares, across their bottom, right or top edge
 
 
-@njit(cache=True, nogil=True)
+@inner
 def contract(f, local):
     """``(up, across, edges)``: pointers of voxels and of squares, and the edges no pointer uses, in index order.
 
@@ -35,7 +37,7 @@ def contract(f, local):
     return up.ravel(), across.ravel(), _survivors(up, across)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _point_voxels(f, x, out):
     """The first of up, left, down, right whose neighbour is not larger."""
     height, width = f.shape
@@ -66,7 +68,7 @@ def _point_voxels(f, x, out):
         target[y] = code
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _point_squares(top, bottom, out):
     """The bottom edge, else the right one, else the top one, whichever first attains the square's value."""
     one, two, three = np.uint8(BELOW), np.uint8(BESIDE), np.uint8(ABOVE)
@@ -76,7 +78,7 @@ def _point_squares(top, bottom, out):
         out[y] = one if max(bottom[y], right_bottom[y]) >= max(top[y], right_top[y]) else code
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _survivors(up, across):
     height, width = up.shape
     free_down = np.empty(width, np.uint8)
@@ -105,7 +107,7 @@ def _survivors(up, across):
     return edges[:used]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def voxel_basins(up, height, width):
     """``(basin, roots)``: the basin of every voxel, numbered in the order of their roots."""
     size = height * width
@@ -145,7 +147,7 @@ def voxel_basins(up, height, width):
     return basin, roots[:count]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def square_basins(across, height, width):
     """``(basin, roots)``: the basin of every square (with a row in front), numbered in the order of their roots; basin
     0 is the outside and has the root -1."""
@@ -186,7 +188,7 @@ def square_basins(across, height, width):
     return basin, roots[:count]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def voxels_below_target(g, up, height, width):
     """Voxels that may be the smallest of ``g`` in their basin: those below the voxel they point to, and the roots.
 
@@ -222,7 +224,7 @@ def _below_target(v, over, left, under, right, code, top):
     return (not (first | second)) & (v < top)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def squares_above_target(g, across, height, width):
     """Squares that may be the largest of ``g`` (values of squares) in their basin: those above the square they point
     to.
@@ -260,7 +262,7 @@ def squares_above_target(g, across, height, width):
     return found[:used]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _longer(found, used, room):
     """An array twice as long and ``room`` more, with the first ``used`` places kept. A loop, since assigning a slice
     compiles the words of its error message too, which takes longer than the rest of a pass."""

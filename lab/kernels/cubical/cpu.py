@@ -22,17 +22,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lab.kernels.cubical.components import match_components
 from lab.kernels.cubical.contraction import contract, square_basins
-from lab.kernels.cubical.merging import (
-    _edge_squares,
-    _ordered,
-    bars_and_images,
-    match_components,
-    merge_squares,
-    merge_squares_into,
-    plain_bars,
-    prepare,
-)
+from lab.kernels.cubical.holes import edge_squares, merge_squares, merge_squares_into
+from lab.kernels.cubical.inner import inner
+from lab.kernels.cubical.merging import bars_and_images, ordered, plain_bars, prepare
 from lab.kernels.cubical.planar import edge_voxel, square_values, square_voxel
 
 
@@ -107,7 +101,7 @@ def match_known(a, b, side):
     return cells, voxels, counts.reshape(1, 2, 3)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _appended(cells, used, rows):
     """``cells`` with ``rows`` behind its first ``used`` rows; a longer array where they have no room."""
     if used + len(rows) > len(cells):
@@ -122,7 +116,7 @@ def _appended(cells, used, rows):
     return cells
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _fill_voxels(a, b, width, cells, voxels, counts):
     row = 0
     for dimension in range(2):
@@ -159,7 +153,7 @@ def _mixed(lane, word, factor):
     return (lane << np.uint64(31)) | (lane >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _voxels(f, width, dimension, cells, out):
     if dimension == 0:
         out[0], out[1] = cells[0], edge_voxel(f, width, cells[1])
@@ -167,13 +161,13 @@ def _voxels(f, width, dimension, cells, out):
         out[0], out[1] = edge_voxel(f, width, cells[0]), square_voxel(f, width, cells[1])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def match_one(a, b, local):
     """``(done, rows, counts)`` of one pair. ``local=False`` contracts nothing: slow, and never undone."""
     return match_prepared(a, b, prepare(b, local), local)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def match_prepared(a, b, side, local):
     """As :func:`match_one`, with ``side = prepare(b, local)`` made before."""
     height, width = a.shape
@@ -184,9 +178,9 @@ def match_prepared(a, b, side, local):
     squares = square_values(fc, height, width)
 
     up, across, edges = contract(c, local)
-    order, levels = _ordered(fc, width, edges)
+    order, levels = ordered(fc, width, edges)
     basin, roots = square_basins(across, height, width)
-    holes_c, rest = merge_squares(squares, edges, order, levels, _edge_squares(edges, basin, width), roots)
+    holes_c, rest = merge_squares(squares, edges, order, levels, edge_squares(edges, basin, width), roots)
     ends = holes_c[:, 1].copy()
 
     bars_a, holes_a, images_a, done = bars_and_images(a, squares, ends, local)
@@ -213,7 +207,7 @@ def match_prepared(a, b, side, local):
     return True, rows[:used], counts
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _join(ends, images_a, images_b, size):
     """Pairs of holes of a and of b whose image bars end in the same one of the squares ``ends``."""
     where_a = np.full(size, -1, np.int32)
@@ -234,26 +228,26 @@ def _join(ends, images_a, images_b, size):
     return mates[:used]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _emit(rows, used, counts, bars_a, bars_b, mates):
     """Append matched rows, then the rows of one side only."""
     taken_a = np.zeros(len(bars_a), np.bool_)
     taken_b = np.zeros(len(bars_b), np.bool_)
     for k in range(len(mates)):
-        i, j = mates[k]
+        i, j = mates[k, 0], mates[k, 1]
         taken_a[i] = taken_b[j] = True
-        rows[used, 0], rows[used, 1] = bars_a[i]
-        rows[used, 2], rows[used, 3] = bars_b[j]
+        rows[used, 0], rows[used, 1] = bars_a[i, 0], bars_a[i, 1]
+        rows[used, 2], rows[used, 3] = bars_b[j, 0], bars_b[j, 1]
         used += 1
     counts[0] = len(mates)
     for i in range(len(bars_a)):
         if not taken_a[i]:
-            rows[used, 0], rows[used, 1] = bars_a[i]
+            rows[used, 0], rows[used, 1] = bars_a[i, 0], bars_a[i, 1]
             used += 1
     counts[1] = len(bars_a) - len(mates)
     for j in range(len(bars_b)):
         if not taken_b[j]:
-            rows[used, 2], rows[used, 3] = bars_b[j]
+            rows[used, 2], rows[used, 3] = bars_b[j, 0], bars_b[j, 1]
             used += 1
     counts[2] = len(bars_b) - len(mates)
     return used

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lab.kernels.cubical.inner import inner
+
 
 @njit(cache=True, nogil=True, inline="always")
 def edge_end(width, edge):
@@ -26,7 +28,7 @@ def square_value(f, width, square):
     return max(max(f[square], f[square + 1]), max(f[square + width], f[square + width + 1]))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def square_values(f, height, width):
     """Value of every square, flat with the image's strides; last row and column are not squares and hold nothing."""
     values = np.empty(height * width, np.float64)
@@ -39,14 +41,14 @@ def square_values(f, height, width):
     return values
 
 
-@njit(cache=True, nogil=True)
+@inner
 def edge_voxel(f, width, edge):
     """The voxel that carries the edge's value; of two equal ones the far end."""
     near, far = edge >> 1, edge_end(width, edge)
     return far if f[far] >= f[near] else near
 
 
-@njit(cache=True, nogil=True)
+@inner
 def square_voxel(f, width, square):
     """The voxel that carries the square's value; of equal ones the far corner, then along axis 0, then along axis 1."""
     value = square_value(f, width, square)
@@ -59,7 +61,7 @@ def square_voxel(f, width, square):
     return square
 
 
-@njit(cache=True, nogil=True)
+@inner
 def stable_order(values):
     """``(order, sorted values)``: stable counting sort by the bits of the values, of those digits only that vary."""
     n = len(values)

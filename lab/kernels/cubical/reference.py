@@ -32,13 +32,11 @@ def match(a, b) -> list[tuple[list, list, list]]:
     bars_a, bars_b = barcode(a), barcode(b)
     found = []
     for d in range(a.ndim):
-        ends = _cells(c, d + 1)
-        creator_a = {t: s for s, t in _reduce(_cells(a, d), ends)}
-        creator_b = {t: s for s, t in _reduce(_cells(b, d), ends)}
+        creator_a, creator_b = ({t: s for s, t in image(side, c, d)} for side in (a, b))
         by_birth_a = {s: (s, t) for s, t in bars_a[d]}
         by_birth_b = {s: (s, t) for s, t in bars_b[d]}
         matched = []
-        for s, t in _reduce(_cells(c, d), ends):
+        for s, t in image(c, c, d):
             if value(c, s) == value(c, t):
                 continue
             one, two = by_birth_a.get(creator_a.get(t)), by_birth_b.get(creator_b.get(t))
@@ -51,6 +49,11 @@ def match(a, b) -> list[tuple[list, list, list]]:
             [bar for bar in bars_b[d] if bar not in taken_b],
         ))
     return found
+
+
+def image(f, c, dimension: int) -> list[tuple]:
+    """(creator in the order of ``f``, destroyer in that of ``c``) of the image of ``K_f`` in ``K_c``, where ``c <= f``."""
+    return _reduce(_cells(f, dimension), _cells(c, dimension + 1))
 
 
 def value(f, cell) -> float:

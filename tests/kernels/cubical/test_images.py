@@ -1,5 +1,8 @@
 """Compiled matching of images against boundary-matrix reduction, gudhi and itself without contraction."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -167,3 +170,29 @@ def test_inputs_are_left_as_they_are():
     cpu.barcode_images(a)
     assert np.array_equal(a, before[0])
     assert np.array_equal(b, before[1])
+
+
+def _decorators(function):
+    named = [node.func if isinstance(node, ast.Call) else node for node in function.decorator_list]
+    return {getattr(node, "id", "") for node in named}
+
+
+def test_functions_without_an_entry_from_python_are_called_by_compiled_ones_only():
+    trees = {path: ast.parse(path.read_text()) for path in (Path(__file__).parents[3] / "lab").rglob("*.py")}
+    hidden = {
+        (path.stem, node.name) for path, tree in trees.items() for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and "inner" in _decorators(node)
+    }
+    assert len(hidden) > 20
+    for path, tree in trees.items():
+        known = {name for module, name in hidden if module == path.stem}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                known |= {each.name for each in node.names if (node.module.rpartition(".")[2], each.name) in hidden}
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _decorators(node) & {"njit", "inner"}]
+        inside = {id(node) for function in functions for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in known:
+                assert id(node) in inside, f"{path.name}:{node.lineno} names {node.id}, which Python must not call"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in hidden, f"{path.name}:{node.lineno}"
