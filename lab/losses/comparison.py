@@ -256,17 +256,17 @@ def _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fracti
     def standard(rows):
         return (x[rows] - centre) / scale
 
-    test_x = standard(test)
-    if shift:
-        test_x = test_x + shift * torch.randn(test_x.shape, generator=generator)
-    return {
+    parts = {
         "train_x": standard(train),
         "train_y": noisy_labels(y[train], noise, kind=noise_kind, classes=classes, seed=generator),
         "validation_x": standard(validation),
         "validation_y": noisy_labels(y[validation], noise, kind=noise_kind, classes=classes, seed=generator),
-        "test_x": test_x,
+        "test_x": standard(test),
         "test_y": y[test],
     }
+    if shift:  # drawn last, so that shifts are compared on equal training parts
+        parts["test_x"] = parts["test_x"] + shift * torch.randn(parts["test_x"].shape, generator=generator)
+    return parts
 
 
 def _imbalanced(y, classes, ratio):

@@ -1,0 +1,102 @@
+"""The comparison of losses: noise, imbalance and shift do what they say, every loss is tuned alike, own tables are welcome."""
+
+import pandas as pd
+import pytest
+import torch
+
+from lab import datasets
+from lab.losses import comparison
+from lab.losses.claims.studies import table
+from lab.losses.comparison import compare, noisy_labels
+
+QUICK = {"seeds": 2, "epochs": 8, "learning_rates": (1e-2,)}
+
+
+def blobs(generator, items=240, classes=3):
+    y = torch.arange(items) % classes
+    return 4 * torch.eye(classes, 5)[y] + torch.randn(items, 5, generator=generator), y
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_uniform_noise_redraws_over_all_classes(classes):
+    y = torch.arange(40000) % classes
+    changed = float((noisy_labels(y, 0.6, seed=1) != y).double().mean())
+    assert changed == pytest.approx(0.6 * (classes - 1) / classes, abs=0.01)
+    assert torch.equal(noisy_labels(y, 0.0, seed=1), y)
+    assert torch.equal(noisy_labels(y, 0.6, seed=1), noisy_labels(y, 0.6, seed=1))
+
+
+def test_next_and_pairs_confuse_fixed_classes():
+    y = torch.arange(5)
+    assert noisy_labels(y, 1.0, kind="next").tolist() == [1, 2, 3, 4, 0]
+    assert noisy_labels(y, 1.0, kind="pairs").tolist() == [1, 0, 3, 2, 4]  # the fifth class has no partner
+
+
+def test_imbalance_thins_classes_geometrically_in_the_training_part_alone(generator):
+    x, y = blobs(generator, 900)
+    split = comparison._split(x, y, 3, 0, 0.0, "uniform", 16.0, 0.0, 0.3, 0.2)
+    counts = torch.bincount(split["train_y"], minlength=3).tolist()
+    assert counts[0] / counts[2] == pytest.approx(16, rel=0.1)
+    assert counts[0] / counts[1] == pytest.approx(4, rel=0.1)
+    assert torch.bincount(split["test_y"]).min() > 70
+
+
+def test_shift_moves_test_inputs_alone(generator):
+    x, y = blobs(generator)
+    plain, moved = (comparison._split(x, y, 3, 0, 0.2, "uniform", 1.0, shift, 0.3, 0.2) for shift in (0.0, 2.0))
+    for name in ("train_x", "train_y", "test_y"):
+        assert torch.equal(plain[name], moved[name])
+    assert float((moved["test_x"] - plain["test_x"]).std()) == pytest.approx(2.0, rel=0.1)
+
+
+def test_accuracy_is_high_on_separable_classes_and_chance_on_shuffled_labels(generator):
+    x, y = blobs(generator)
+    shuffled = y[torch.randperm(len(y), generator=generator)]
+    for names in (["cross-entropy", "ldr-kl"],):
+        found, chance = compare(names, x, y, **QUICK), compare(names, x, shuffled, **QUICK)
+        for name in names:
+            assert float(found.accuracy[name].mean()) > 0.9
+            assert float(chance.accuracy[name].mean()) < 0.55
+
+
+def test_a_loss_is_judged_alike_whatever_it_is_compared_with(generator):
+    x, y = blobs(generator)
+    alone = compare(["focal"], x, y, noise=0.3, **QUICK)
+    among = compare(["cross-entropy", "focal", "aldr-kl"], x, y, noise=0.3, **QUICK)
+    torch.testing.assert_close(alone.accuracy["focal"], among.accuracy["focal"], atol=0.03, rtol=0)
+    assert alone.trials == among.trials == 1
+    mean, low, high = among.difference("focal", "cross-entropy")
+    back = among.difference("cross-entropy", "focal")
+    assert (mean, low, high) == pytest.approx((-back[0], -back[2], -back[1]))
+
+
+def test_frame_has_one_row_a_loss_best_first(generator):
+    x, y = blobs(generator)
+    frame = compare(["mean-absolute-error", "cross-entropy"], x, y, noise=0.2, imbalance=3.0, shift=0.5, **QUICK).to_frame()
+    assert sorted(frame["loss"]) == ["cross-entropy", "mean-absolute-error"]
+    assert frame["accuracy"].is_monotonic_decreasing
+    assert (frame["low"] <= frame["accuracy"]).all() and (frame["accuracy"] <= frame["high"]).all()
+
+
+def test_an_own_table_with_named_classes_is_compared(tmp_path, generator):
+    x, y = blobs(generator)
+    frame = pd.DataFrame(x.numpy(), columns=list("abcde")).assign(label=[("low", "mid", "high")[k] for k in y.tolist()])
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    features, labels = table(datasets.load(tmp_path / "mine.csv"))
+    assert features.shape == (240, 5) and int(labels.max()) == 2
+    assert float(compare(["cross-entropy"], features, labels, **QUICK).accuracy["cross-entropy"].mean()) > 0.9
+
+
+def test_a_loss_of_ones_own_joins_the_comparison(generator):
+    x, y = blobs(generator)
+
+    class Squared(torch.nn.Module):
+        reduction = "none"
+
+        def forward(self, logits, target):
+            return (logits.softmax(1) - torch.nn.functional.one_hot(target, logits.shape[1])).square().sum(1)
+
+    found = compare({"squared": Squared()}, x, y, **QUICK)
+    assert float(found.accuracy["squared"].mean()) > 0.8
+    with pytest.raises(ValueError, match="must have reduction='none'"):
+        compare({"mean": torch.nn.CrossEntropyLoss()}, x, y, **QUICK)
