@@ -57,25 +57,30 @@ def _log_density(x, bandwidth, at):
 
 
 class _OwnLogDensity(torch.autograd.Function):
-    """log sum_j exp(-|x_i - x_j|^2 / 2h^2); with A the softmax rows times the upstream gradient, its gradient is
-    -((A + A^T) 1 x - (A + A^T) x) / h^2: two products instead of a pass over all pairs an operation."""
+    """log sum_j K_ij with K_ij = exp(-|x_i - x_j|^2 / 2h^2), its exponents one product of (x / h, -|x|^2 / 2h^2, 1) and
+    (x / h, 1, -|x|^2 / 2h^2).
+
+    With v the upstream gradient over the sums, K 1, the gradient is (v * (K x) + K (v * x) - (v * (K 1) + K v) * x) / h^2,
+    since K is symmetric: one product of K and a few columns.
+    """
 
     @staticmethod
     def forward(context, x, bandwidth):
-        centred = x - x.mean(0)
-        kernel = _square_distances(centred, centred).mul_(-0.5 / bandwidth**2).exp_()
-        total = kernel.sum(1)  # at least one: the point itself
-        context.save_for_backward(centred, kernel, total)
+        y = (x - x.mean(0)) / bandwidth
+        half, one = -0.5 * y.square().sum(1, keepdim=True), y.new_ones(len(y), 1)
+        kernel = (torch.cat([y, half, one], 1) @ torch.cat([y, one, half], 1).T).clamp_max_(0).exp_()
+        total = kernel.sum(1, keepdim=True)  # at least one: the point itself
+        context.save_for_backward(y, kernel, total)
         context.bandwidth = bandwidth
-        return total.log()
+        return total[:, 0].log()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context, upstream):
-        centred, kernel, total = context.saved_tensors
-        rows = kernel * (upstream / total)[:, None]
-        both = rows + rows.T
-        return (both @ centred - both.sum(1, keepdim=True) * centred) / context.bandwidth**2, None
+        y, kernel, total = context.saved_tensors
+        v = upstream[:, None] / total
+        near, weighted, mass = (kernel @ torch.cat([y, v * y, v], 1)).split([y.shape[1], y.shape[1], 1], 1)
+        return (v * near + weighted - (v * total + mass) * y) / context.bandwidth, None
 
 
 def _square_distances(y, x):
