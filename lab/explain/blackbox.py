@@ -23,6 +23,7 @@ FEW, MANY = 2048, 8192  # rows a call of small instances: for an f that is quick
 SLOW = 5e-4  # seconds that a call of a slow f takes before its first row
 SMALL = 2048  # elements of an instance up to which that holds
 TRIED = (16, 64, 256)  # rows a call that are timed on the first chunks where an instance is large
+LOOKS = 2  # times that each of them is timed: the quickest counts
 LOOK = 16  # calls between two looks for NaN
 
 _FASTEST: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -123,7 +124,9 @@ class BlackBox:
         answers, places = [], []
         with torch.no_grad():
             for rows, part, batch in self._batches(design, donor, operator):
-                got = self._timed_call(batch.view(-1, batch.shape[-1]), rows, part)
+                began = time.perf_counter()
+                got = self._call(batch.view(-1, batch.shape[-1]), (rows, part))
+                self._learn(len(got), time.perf_counter() - began, False)
                 answers.append(self._chosen(got, rows, batch.shape[1]))
                 places.append((rows, part))
                 if len(answers) == LOOK:
@@ -148,11 +151,12 @@ class BlackBox:
         total = torch.zeros(p.instances, reduce.shape[-1], p.count, channels, dtype=torch.float64)
         narrow = reduce.to(p.x.dtype)
         scale = p.difference.cpu() if operator == "mix" else None
-        for rows, part, batch in self._batches(design, None, operator):
+        for rows, part, batch in self._batches(design, None, operator, True):
+            began = time.perf_counter()
             flat = batch.view(-1, batch.shape[-1]).to(self.device).requires_grad_(True)
             weight = narrow[part] if narrow.ndim == 2 else narrow[rows, part]
             with torch.enable_grad():
-                got = self._timed_call(flat, rows, part)
+                got = self._call(flat, (rows, part))
                 chosen = self._chosen(got, rows, batch.shape[1])
                 linked = self._linked(chosen, check=False)
             out[rows, part] = chosen.detach().view(*batch.shape[:2], channels)
@@ -175,6 +179,7 @@ class BlackBox:
                 if scale is not None:
                     reduced = reduced * scale[rows, None]
                 total[rows, :, :, c] += p.to_players(reduced, rows)
+            self._learn(len(flat), time.perf_counter() - began, True)
         if not torch.isfinite(total).all() or not torch.isfinite(out).all():
             _refuse_nonfinite(out, [(slice(0, None), slice(0, None))])
             raise ValueError("f has gradients that are not finite at some perturbations")
@@ -208,7 +213,7 @@ class BlackBox:
         other.rows = 0
         return other
 
-    def _batches(self, design, donor, operator: str) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    def _batches(self, design, donor, operator: str, gradient: bool = False) -> Iterator[tuple[slice, slice, torch.Tensor]]:
         """``(instances, draws, inputs (n, m, E))`` of every call; the draws are spread to elements once where shared."""
         p = self.players
         dtype = p.x.dtype if p.x.is_floating_point() else torch.float32
@@ -217,19 +222,18 @@ class BlackBox:
         binary = operator == "mix" and bool(((design == 0) | (design == 1)).all())
         fixed = 0.0 if operator == "add" else 1.0
         known, moves = None, None
-        for rows, part in self._chunks(design.shape[-2]):
+        for rows, part in self._chunks(design.shape[-2], gradient):
             if not shared or part != known:
                 moves = p.to_elements(design[part] if design.ndim == 2 else design[rows, part], rows, fixed)
                 moves, known = (moves > 0.5 if binary and not (shared and p.blank) else moves), part
             chosen = donor if donor is None else (donor[part] if donor.ndim == 1 else donor[rows, part])
             yield rows, part, p.perturb(operator, moves, rows, chosen)
 
-    def _chunks(self, draws: int) -> Iterator[tuple[slice, slice]]:
+    def _chunks(self, draws: int, gradient: bool) -> Iterator[tuple[slice, slice]]:
         """Blocks (instances, draws) of at most the chosen number of rows; whole instances where they fit."""
         i, j, instances = 0, 0, self.players.instances
-        fixed = self.usual if self.small else None
         while i < instances:
-            chunk = fixed or self.chunk
+            chunk = self.usual if self.small else self._size(gradient)
             if j == 0 and draws <= chunk:
                 stop = min(i + chunk // draws, instances)
                 yield slice(i, stop), slice(0, draws)
@@ -242,28 +246,30 @@ class BlackBox:
     @property
     def chunk(self) -> int:
         """The rows of the next call: fixed for small instances, the fastest of three tried sizes for large ones."""
-        if self.small:
-            return self.usual
-        times = self._times()
-        for size in TRIED:
-            if size not in times:
-                return min(size, self.most)
-        return min(min(times, key=times.get), self.most)
+        return self.usual if self.small else self._size(False)
 
-    def _times(self) -> dict[int, float]:
-        key = self.players.shape
+    def _size(self, gradient: bool) -> int:
+        times = self._times(gradient)
+        for size in TRIED:
+            if len(times.get(size, ())) < LOOKS:
+                return min(size, self.most)
+        return min(min(times, key=lambda size: min(times[size])), self.most)
+
+    def _times(self, gradient: bool) -> dict[int, list[float]]:
+        key = (self.players.shape, gradient)
         try:
             return _FASTEST.setdefault(self.f, {}).setdefault(key, {})
         except TypeError:  # a callable without weak references
-            return self.__dict__.setdefault("_own_times", {})
+            return self.__dict__.setdefault(f"_own_times_{gradient}", {})
 
-    def _timed_call(self, flat: torch.Tensor, rows: slice, part: slice) -> torch.Tensor:
-        if self.small or len(flat) not in TRIED:
-            return self._call(flat, (rows, part))
-        began = time.perf_counter()
-        got = self._call(flat, (rows, part))
-        self._times().setdefault(len(flat), (time.perf_counter() - began) / len(flat))
-        return got
+    def _learn(self, rows: int, seconds: float, gradient: bool) -> None:
+        """Remember how long a row took in a call of about one of the tried sizes (whole instances may fill it less)."""
+        if self.small:
+            return
+        times = self._times(gradient)
+        for size in TRIED:
+            if size // 2 < rows <= size and len(times.get(size, ())) < LOOKS:
+                times.setdefault(size, []).append(seconds / rows)
 
     @torch.no_grad()
     def _ask(self, flat: torch.Tensor, place) -> torch.Tensor:

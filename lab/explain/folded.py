@@ -1,8 +1,8 @@
 """Local fits on antithetic draws, folded in half: one product for two draws.
 
-With the constant in front, rows ``2 p`` and ``2 p + 1`` of a paired design are ``(1, c + h_p)`` and ``(1, c - h_p)``: masks ``z``
-and ``1 - z`` around ``c = 1 / 2``, noise ``xi`` and ``-xi`` around 0. In the coordinates around ``c``, with ``even`` and ``odd`` the
-sum and the difference of the weights of a pair, the normal equations are ::
+With the constant in front, rows ``2 p`` and ``2 p + 1`` of a paired design are ``(1, c + h_p)`` and ``(1, c - h_p)``: masks
+``z`` and ``1 - z`` around ``c = 1 / 2``, noise ``xi`` and ``-xi`` around 0. In the coordinates around ``c``, with ``even`` and
+``odd`` the sum and the difference of the weights of a pair, the normal equations are::
 
     A = [ sum even          sum odd h'       ]        b = [ sum w y                      ]
         [ sum odd h         sum even h h'    ]            [ sum (w y - w' y') h          ]

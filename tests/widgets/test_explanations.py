@@ -37,7 +37,7 @@ def test_page_shows_what_the_library_returns():
     assert set(np.round(drawn, 10)) <= set(np.round(expected.numpy(), 10))
     assert answer.layout.title.text.startswith("Occlusion")
     assert len(table) == 8
-    assert table.set_index("method").loc["Occlusion", "risk for your question"] < 1e-9
+    assert table.set_index("method").loc["Occlusion", "risk, your question"] < 1e-9
 
 
 def test_moving_the_noise_changes_smoothgrad_and_not_occlusion():

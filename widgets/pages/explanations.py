@@ -21,6 +21,7 @@ TITLE, ROUTE, METHOD = "Explanations", "explanations", "explain"
 QUESTION = "Eight explanations of one prediction disagree. Which of them answers your question?"
 TABLES = ["breast_cancer", "diabetes", "wine", "iris"]
 UNITS = ("standardised columns", "columns as in the table")
+PANELS = 560  # pixels in which the titles of four panels stand side by side
 WORDS = {words: key for key, words in explain.QUESTIONS.items()}
 _TRAINED: dict[tuple, tuple] = {}
 
@@ -45,10 +46,13 @@ def build(state: dict) -> pn.viewable.Viewable:
     mine = uploads.Upload("Your table (CSV or Parquet)", kinds=("table",))
     model = uploads.Upload("Weights of your network (safetensors or state dict)", kinds=("weights",))
     controls = {**widgets, "upload": mine, "weights": model}
-    answer, bars = pages.plot(label="which to trust", height=430), pages.plot(label="eight explanations", height=620)
+    answer = pages.plot(label="which to trust", height=430)
+    bars = pages.plot(label="eight explanations", height=620, stylesheets=[f":host {{ min-width: {PANELS}px !important; }}"])
     numbers = pages.numbers()
     notice = pages.react(controls, draw, answer, bars, numbers)
-    return pages.layout(TITLE, QUESTION, controls, [answer, bars, numbers], notice=notice, method=METHOD)
+    sideways = {"overflow-x": "auto", "min-width": "0", "max-width": "100%"}  # a phone pans over the panels
+    wide = pn.Column(bars, sizing_mode="stretch_width", margin=0, styles=sideways)
+    return pages.layout(TITLE, QUESTION, controls, [answer, wide, numbers], notice=notice, method=METHOD)
 
 
 def draw(question, sigma, width, blank, instance, table, family, target, architecture="layers with relu",
@@ -70,9 +74,9 @@ def draw(question, sigma, width, blank, instance, table, family, target, archite
     asked, note = _asked(task, question)
     chosen = choose_task(task, asked, sigma=sigma, n_samples=600)
     rows = [
-        {"method": name, "own risk (1 - R²)": float(one.local_risk[row]), "calls of the model": one.diagnostics.calls,
+        {"method": name, "own risk": float(one.local_risk[row]), "model calls": one.diagnostics.calls,
          "first feature": _column(one.names[int(one.weights[row].abs().argmax())], columns),
-         "top weight": float(one.weights[row].abs().max()), "risk for your question": _risk(chosen, name, sigma)}
+         "top weight": float(one.weights[row].abs().max()), "risk, your question": _risk(chosen, name, sigma)}
         for name, one in found.items()
     ]  # fmt: skip
     return (

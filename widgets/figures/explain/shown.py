@@ -16,7 +16,7 @@ def weights(
     """Several explanations of one instance side by side: the ``top`` features by mean share, with intervals.
 
     ``explanations`` maps methods to explanations of the same instances; ``values`` are the instance's own, for the
-    labels; ``names`` the features' where the explanations have none.
+    labels; ``names`` the features' where the explanations have none. The panels want some 560 pixels of width.
     """
     c = colours(theme)
     methods = list(explanations)
@@ -30,8 +30,9 @@ def weights(
     columns = min(4, len(methods))
     rows = -(-len(methods) // columns)
     result = make_subplots(
-        rows, columns, subplot_titles=methods, shared_yaxes=True, horizontal_spacing=0.035, vertical_spacing=0.17
-    )
+        rows, columns, subplot_titles=[_two_lines(name) for name in methods], shared_yaxes=True, horizontal_spacing=0.035,
+        vertical_spacing=0.2,
+    )  # fmt: skip
     for place, (name, (weight, half)) in enumerate(table.items()):
         result.add_trace(
             go.Bar(
@@ -151,6 +152,12 @@ def _of(explanation, instance: int, output: int) -> tuple[np.ndarray, np.ndarray
     if weight.ndim == 2:
         weight, error = weight[:, output], error[:, output]
     return weight.numpy(), np.nan_to_num(explanation.quantile * error.numpy())
+
+
+def _two_lines(name: str) -> str:
+    """A title of several words on two lines, so that narrow panels keep theirs apart."""
+    first, _, rest = name.partition(" ")
+    return f"{first}<br>{rest}" if rest else name
 
 
 def _label(name: str, values, place: int) -> str:
