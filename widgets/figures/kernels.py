@@ -53,7 +53,7 @@ def errors(result, *, theme: str = "light") -> go.Figure:
         x=[max(form.error, floor) for form in measured], y=[NAMES[form.form] for form in measured], mode="markers",
         marker={"size": 13, "color": [c.holds if form.error <= allowed else c.fails for form in measured]},
         hovertemplate="%{y}: %{x:.2e}<extra></extra>", showlegend=False)
-    drawn = figure(dots, theme=theme, title=title, x="relative error against float64, worst of output and gradients")
+    drawn = figure(dots, theme=theme, title=title, x="largest relative error against float64")
     low = math.log10(min(max(form.error, floor) for form in measured)) - 0.7
     high = math.log10(max(allowed, *(form.error for form in measured))) + 0.7
     drawn.update_xaxes(type="log", exponentformat="power", dtick=1, range=[low, high])

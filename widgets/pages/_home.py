@@ -17,7 +17,7 @@ from widgets.pages._state import sync
 
 ROOMS = {
     "topology": ("Topology", "Images, graphs and point clouds become barcodes, matchings, losses and optimization."),
-    "explain": ("Explanations", "Post hoc explanations as one thing: approximating a function near a point."),
+    "explain": ("Explanations", "One idea behind them: a model near a point, approximated."),
     "inductive_bias": ("Inductive bias", "How much a learner must already know, in bits."),
     "kernels": ("Kernels", "The fast operations under everything else."),
     "losses": ("Losses", "What an objective asks for, and what a model gives."),

@@ -35,7 +35,7 @@ def layout(
     for control in controls:
         if isinstance(control, pn.widgets.Widget) and control.width in (None, 300):
             control.param.update(sizing_mode="stretch_width", margin=(4, 0))
-    side = pn.Column(*controls, css_classes=["lab-controls"], margin=0, styles={"flex": "0 0 280px"})
+    side = pn.Column(*controls, css_classes=["lab-controls"], margin=0, styles={"flex": "0 0 300px", "min-width": "0"})
     middle = pn.Column(
         *([notice] if notice is not None else []),
         *main,

@@ -61,7 +61,7 @@ def build(state: dict) -> pn.viewable.Viewable:
     pages.sync(widgets, state)
     player = pn.widgets.Player(
         label="play, pause, step, rewind", start=0, end=60, value=step.value, interval=250, loop_policy="once",
-        show_loop_controls=False, sizing_mode="stretch_width", height=60,
+        show_loop_controls=False, scale_buttons=0.85, sizing_mode="stretch_width", height=60,
     )  # fmt: skip
     player.link(step, value="value", bidirectional=True)
     table_file = uploads.Upload("Points", kinds=("table",))

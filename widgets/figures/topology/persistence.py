@@ -190,12 +190,19 @@ def losses(
     """Loss over steps, one curve a run; ``now`` marks a step."""
     c = colours(theme)
     traces = [
-        go.Scatter(x=list(range(len(v))), y=list(v), mode="lines", name=k, line={"width": 2, "color": c.series[i % 7]})
+        go.Scatter(
+            x=list(range(len(v))), y=list(v), mode="lines" if len(v) > 1 else "markers", name=k,
+            line={"width": 2, "color": c.series[i % 7]}, marker={"size": 9, "color": c.series[i % 7]},
+        )
         for i, (k, v) in enumerate(curves.items())
-    ]
+    ]  # fmt: skip
     name, values = next(iter(curves.items()))
     title = f"{name.capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} in {len(values) - 1} steps"
+    if len(values) == 1:
+        title = f"{name.capitalize()} is {values[0]:.3g} before the first step"
     fig = figure(*traces, theme=theme, title=title, x="step", y=y, showlegend=len(traces) > 1)
+    if len(values) == 1:
+        fig.update_xaxes(range=[-0.5, 10])
     if now is not None:
         fig.add_vline(x=now, line={"color": c.muted, "width": 1, "dash": "dot"})
     return fig
