@@ -110,6 +110,15 @@ def values(widgets: Mapping[str, pn.widgets.Widget]) -> dict:
     return {key: _plain(widget, widget.value) for key, widget in widgets.items()}
 
 
+def ahead(draw: Callable, widgets: Mapping[str, pn.widgets.Widget]) -> None:
+    """Begin to draw while the visitor's browser still loads, for a ``draw(..., theme)`` that remembers its results.
+
+    What goes wrong is told when :func:`react` draws. In a notebook nothing happens.
+    """
+    if in_session():
+        _COMPUTE.submit(draw, **{key: widget.value for key, widget in widgets.items()}, theme=theme())
+
+
 def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.viewable.Viewable) -> Notice:
     """Keep ``panes`` equal to ``draw(**values)``: now, and whenever a widget's value changes.
 

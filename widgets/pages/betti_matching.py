@@ -16,15 +16,17 @@ from widgets import pages
 from widgets.figures.topology import betti as figures
 from widgets.pages import _pairs
 from widgets.pages._pairs import Own, numbers
+from widgets.pages._state import ahead
 
 TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti"
 QUESTION = "Which components and loops of the prediction are features of the label, in the same place?"
 IMAGES = ("coins", "retina", "microaneurysms", "cell", "horse", "page", "smooth_field", "vessel_tree")
 EXPLANATION = """
 **On the image:** filled marks are births, open marks deaths; green features have a partner in the label, orange ones exist in the
-prediction only, blue ones in the label only. **Several classes:** a label may hold ids, a prediction one channel a class in front
-(NPY of classes x height x width, or a colour image). Channels that sum to one begin with the background, as a softmax gives them;
-others are independent classes, counted from 1. Class 0 is the whole foreground.
+prediction only, blue ones in the label only. **Several classes:** a prediction may have one channel a class in front (NPY of
+classes x height x width, or a colour image), a label ids or masks in channels. Channel 0 is the background where the label's ids
+are fewer than the channels, or its masks cover every pixel once; otherwise classes count from the first channel. Class 0 is the
+whole foreground.
 """
 
 
@@ -44,6 +46,7 @@ def build(state: dict) -> pn.viewable.Viewable:
     pages.sync(widgets, state)
     files = _pairs.files("image", "channels")
     pointed = Pointed()
+    ahead(draw, widgets | files | {"pointed": pointed})
     overlay, bars = pages.plot(label="features on the image", height=560), pages.plot(label="barcodes", height=460)
     pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers(label="numbers by dimension")
     every = pages.numbers(label="errors by class")
@@ -78,10 +81,9 @@ def _steady(case, threshold, min_length, theme):
 
 
 def by_class(prediction, label, threshold, border, most: int = 12) -> list[dict]:
-    """One row a class, of the first ``most``, where there are several: the errors of its mask at the threshold."""
-    found = classes(prediction, label)
+    """One row a class, of the first ``most``, where the prediction has several: the errors of its mask at the threshold."""
     rows = []
-    for each in found[:most] if len(found) > 1 else ():
+    for each in classes(prediction, label)[:most] if prediction.ndim > 2 else ():
         try:
             error = topology.matching_error(*one_class(prediction, label, each), threshold=threshold, border=border)
         except ValueError:  # a channel that the label never shows

@@ -17,6 +17,7 @@ from widgets import pages
 from widgets.figures.topology import volumes as figures
 from widgets.pages import _pairs
 from widgets.pages._pairs import Own, numbers
+from widgets.pages._state import ahead
 
 TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "volumes"
 QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
@@ -54,6 +55,7 @@ def build(state: dict) -> pn.viewable.Viewable:
     }
     pages.sync(widgets, state)
     files = _pairs.files("volume")
+    ahead(draw, widgets | files)
     view = pages.plot(label="features in space", height=460)
     cuts = [pages.plot(label=f"{name} plane", height=460) for name in PLACES]
     table, listing = pages.numbers(label="numbers by dimension"), pages.numbers(label="features shown")

@@ -64,7 +64,7 @@ def scene(found: Matching, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), affine
     chosen, totals = [], {}
     for kind in kinds:
         for d in dimensions:
-            pairs = [pair for pair in _bars(found, kind, d) if pair[0].length >= min_length]
+            pairs = _bars(found, kind, d, min_length)
             pairs.sort(key=lambda pair: -pair[0].length)
             measured = pairs[: 4 * most]
             shapes = drawings(found, [bar for bar, _ in measured], spacing=spacing, most=CONTEXT)
@@ -76,11 +76,13 @@ def scene(found: Matching, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), affine
     return Scene(found, numbered, totals, tuple(float(s) for s in spacing), affine)
 
 
-def _bars(found, kind, d):
-    if kind == KINDS[0]:
-        return list(found.matched[d])
+def _bars(found, kind, d, min_length):
+    """(bar, partner or ``None``) of the bars that are at least so long; noise has thousands that are not."""
+    matched = kind == KINDS[0]
     side = found.unmatched_prediction if kind == KINDS[1] else found.unmatched_label
-    return [(bar, None) for bar in side[d]]
+    bars = found.matched[d].prediction if matched else side[d]
+    long = np.flatnonzero(abs(bars.birth.detach().double() - bars.death.detach().double()).cpu().numpy() >= min_length)
+    return [(bars[int(k)], found.matched[d].label[int(k)] if matched else None) for k in long]
 
 
 def colour_of(kind: str, c) -> str:
@@ -127,7 +129,7 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
             "range": ends[::-1] if reverse else ends, "showspikes": False, "color": c.muted, "gridcolor": c.grid,
             "backgroundcolor": c.background,
         }
-    camera = {"eye": {"x": 1.25, "y": -1.25, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.1}}
+    camera = {"eye": {"x": 1.45, "y": -1.45, "z": 0.85}, "center": {"x": 0, "y": 0, "z": -0.1}}
     fig.update_layout(scene={**axes, "aspectmode": "data", "camera": camera, "uirevision": "view"}, uirevision="view",
                       margin={"l": 8, "r": 8, "b": 62}, legend={"itemsizing": "constant", "font": {"size": 11}})
     if notes:
