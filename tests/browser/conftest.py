@@ -1,5 +1,6 @@
 """A served application, a Chromium, and a tab that writes down what a page must not do."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,12 @@ def wait_until(check, words: str, seconds: float = PATIENCE):
     while not check():
         assert time.monotonic() < end, f"{words}: not within {seconds} s"
         time.sleep(0.2)
+
+
+def run_alone(coroutine):
+    """The result of a coroutine, in a thread of its own: the browser's loop runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def page_names() -> list[str]:

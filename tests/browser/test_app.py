@@ -1,12 +1,14 @@
 """Home, run browser, job page, and the way from a notebook to its run, its page and its report."""
 
+import asyncio
 import json
 import re
 
 import nbformat
 import pytest
 
-from tests.browser.conftest import PATIENCE, Server, wait_until
+from tests.browser.conftest import PATIENCE, Server, run_alone, wait_until
+from tests.browser.visits import BUSY, visit
 
 pytestmark = pytest.mark.browser
 MIME = "application/vnd.lab.page+json"
@@ -37,6 +39,7 @@ def lab_server(tmp_path_factory):
     write_notebook(folder, "dies", "A death", "n: int = 3", "import os, signal", "os.kill(os.getpid(), signal.SIGKILL)")
     begin = "print('begun', flush=True)\nimport time"
     write_notebook(folder, "long", "A long run", "seconds: float = 60.0", begin, "time.sleep(seconds)")
+    write_notebook(folder, "busy", "A busy run", "seconds: float = 60.0", BUSY)
     started = Server(tmp_path_factory.mktemp("store"), "--notebooks", str(folder))
     yield started
     started.stop()
@@ -257,6 +260,24 @@ def test_page_loads_while_a_job_computes(lab_server, new_tab):
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("heading", name=re.compile("cancelled")).wait_for()
     visitor.assert_clean()
+
+
+def test_twenty_visitors_are_served_while_a_job_computes_and_it_is_cancelled_beside_them(lab_server, tab):
+    page = choose(tab, lab_server, "busy", "&seconds=300")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("begun").first.wait_for()
+
+    async def visits():
+        return await asyncio.gather(*(visit(lab_server) for _ in range(20)))
+
+    before = lab_server.health()["sessions"]
+    sockets = run_alone(visits())  # every one got its figures
+    assert len(sockets) == 20
+    assert lab_server.health()["sessions"] >= before + 20
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("heading", name=re.compile("cancelled")).wait_for()
+    tab.until(lambda: stored(lab_server, "busy") == {"cancelled"}, "what the run left is stored")
+    tab.assert_clean()
 
 
 def test_health_opens_no_session(server):

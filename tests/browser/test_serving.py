@@ -14,7 +14,7 @@ from bokeh.util.token import get_token_payload
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.browser.conftest import Server, wait_until
+from tests.browser.conftest import Server, run_alone, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -148,9 +148,9 @@ def test_token_of_a_page_connects_until_it_expires(tmp_path):
         token = token_of(server)
         until = get_token_payload(token)["session_expiry"]
         if time.time() < until - 1:
-            assert asyncio.run(greeting(server, token)) is not None
+            assert run_alone(greeting(server, token)) is not None
         wait_until(lambda: time.time() > until + 1, "time goes by")
-        assert asyncio.run(greeting(server, token)) is None
-        assert asyncio.run(greeting(server, token_of(server))) is not None
+        assert run_alone(greeting(server, token)) is None
+        assert run_alone(greeting(server, token_of(server))) is not None
     finally:
         server.stop()

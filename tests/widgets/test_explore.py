@@ -6,9 +6,9 @@ import panel as pn
 import plotly.graph_objects as go
 import pytest
 
-from widgets import pages
+from lab import claims
 from widgets.jupyter import explore
-from widgets.jupyter.explorer import NotebookExplorer, of_page, twin
+from widgets.jupyter.explorer import NotebookExplorer, twin
 
 
 def test_moving_a_control_gives_the_figure_that_draw_gives():
@@ -99,11 +99,12 @@ def test_unknown_method_and_setting_are_refused_with_the_nearest():
         explore("comp-sum", taus=1)
 
 
-@pytest.mark.parametrize("name", pages.names())
-def test_every_page_that_reacts_has_an_explorer(name):
-    explorer = of_page(name)
+@pytest.mark.parametrize("method", [method.id for method in claims.methods()])
+def test_every_method_has_an_explorer_whose_controls_move_it(method):
+    explorer = explore(method)
     assert explorer.figures
     assert explorer.controls
+    assert all(figure._config["showSendToCloud"] is False for figure in explorer.figures)
 
 
 @pytest.mark.parametrize(

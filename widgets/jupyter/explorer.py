@@ -178,6 +178,7 @@ def live(figure: go.Figure) -> go.FigureWidget:
     for good; so the channel is opened once more.
     """
     widget = go.FigureWidget(figure)
+    widget._config = {**widget._config, "showSendToCloud": False, "displaylogo": False}
     if widget.comm is not None:
         widget.comm.close()
         widget.comm = None
