@@ -23,8 +23,10 @@ def build(state: dict) -> pn.viewable.Viewable:
 
 
 def draw(tau, classes, excess, theme):
-    taus = sorted({0.0, 1.0, 2.0, round(tau, 2)})
+    now = round(tau, 2)
+    taus = sorted({0.0, 1.0, 2.0, now})
     numbers = {
         f"bound on the excess error at tau = {t:g}": round(float(gamma_tau(excess, t, classes)), 4) for t in taus
     }
-    return figures.comp_sum_curves(taus, theme=theme), figures.consistency_bounds(taus, classes, excess, theme=theme), numbers
+    bounds = figures.consistency_bounds(taus, classes, excess, now, theme=theme)
+    return figures.comp_sum_curves(taus, now, theme=theme), bounds, numbers

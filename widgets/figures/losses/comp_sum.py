@@ -18,8 +18,8 @@ NAMED_TAUS = {
 }
 
 
-def comp_sum_curves(taus: Sequence[float], *, theme: str = "light") -> go.Figure:
-    """Loss of two classes against the margin z_y - z_j, one curve a tau; cross-entropy drawn as the reference."""
+def comp_sum_curves(taus: Sequence[float], now: float | None = None, *, theme: str = "light") -> go.Figure:
+    """Loss of two classes against the margin z_y - z_j, one curve a tau; the title speaks of tau = ``now``, if given, first."""
     c = colours(theme)
     margin = torch.linspace(-4, 4, 161, dtype=torch.float64)
     logits = torch.stack([margin, torch.zeros_like(margin)], 1)
@@ -31,13 +31,19 @@ def comp_sum_curves(taus: Sequence[float], *, theme: str = "light") -> go.Figure
         line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
         traces.append(go.Scatter(x=margin.tolist(), y=loss.tolist(), name=name, mode="lines", line=line))
     low, high = min(taus), max(taus)
-    title = f"A row that is wrong by 3 costs {at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
+    chosen = "" if now is None else f"{at[now]:.3g} at tau = {now:g}, "
+    title = f"A row that is wrong by 3 costs {chosen}{at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
     fig = figure(*traces, theme=theme, title=title, x="margin z_y - z_j (nats)", y="loss")
     return fig.update_yaxes(range=[-0.2, 8])
 
 
-def consistency_bounds(taus: Sequence[float], classes: int, at_excess: float = 0.01, *, theme: str = "light") -> go.Figure:
-    """Gamma_tau: the largest zero-one excess risk at a surrogate excess risk, one curve a tau; ``at_excess`` is marked."""
+def consistency_bounds(
+    taus: Sequence[float], classes: int, at_excess: float = 0.01, now: float | None = None, *, theme: str = "light"
+) -> go.Figure:
+    """Gamma_tau: the largest zero-one excess risk at a surrogate excess risk, one curve a tau; ``at_excess`` is marked.
+
+    The title speaks of tau = ``now``, or of the best and the worst of all.
+    """
     c = colours(theme)
     excess = torch.logspace(-4, 0, 121, dtype=torch.float64)
     traces, at = [], {}
@@ -57,6 +63,8 @@ def consistency_bounds(taus: Sequence[float], classes: int, at_excess: float = 0
         f"{classes} classes: an excess of {at_excess:g} bounds the error by {at[best]:.3f} (tau = {best:g}) "
         f"to {max(at.values()):.3f}"
     )
+    if now is not None:
+        title = f"{classes} classes: at tau = {now:g} an excess of {at_excess:g} bounds the error by {at[now]:.4f}"
     fig = figure(*traces, theme=theme, title=title, x="excess surrogate risk", y="bound on the excess zero-one risk")
     fig.add_vline(x=at_excess, line={"color": c.muted, "dash": "dot", "width": 1})
     return fig.update_xaxes(type="log", exponentformat="power", dtick=1).update_yaxes(range=[-0.03, 1.03])
