@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import torch
 
@@ -59,6 +60,7 @@ class BlackBox:
         self.usual = min(FEW, self.most)
         self.rows = 0
         self.target = None
+        keep_memory()
         refuse_training_mode(f)
         self._probe(target)
 
@@ -314,6 +316,17 @@ class BlackBox:
                 f"{float(values.max()):.3g}] (probabilities that round to 0 or 1: compute them in float64)"
             )
         return torch.logit(values)
+
+
+@cache
+def keep_memory(size: int = 24 * 2**20) -> None:
+    """Let the allocator keep what one call frees for the next one, once a process.
+
+    glibc gives blocks above a threshold back to the system, and the next call pays a page fault for every 4 KB of its inputs
+    and activations: as much time as the passes of a small network. The threshold follows the largest block freed (up to
+    32 MB), so one that is never touched is freed.
+    """
+    torch.empty(size, dtype=torch.uint8)
 
 
 def _before_the_first_row(calls: list[float], rows: int) -> float:
