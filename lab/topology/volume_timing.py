@@ -12,16 +12,25 @@ from lab import checks
 from lab.topology.large import estimate
 from lab.topology.matching import match
 
-TABLE = Path(__file__).parents[2] / "data" / "benchmarks" / "betti_volumes.csv"
+FOLDER = Path(__file__).parents[2] / "data" / "benchmarks"
 
 
-def table():
-    """The committed comparison as a frame: case, peer, milliseconds of both sides, ratio with quartiles, versions, date."""
+def table(part: str = ""):
+    """A committed table as a frame.
+
+    Args:
+        part: ``""`` the comparison: case, peer, milliseconds of both sides, ratio with quartiles, versions, date;
+            ``"memory"`` seconds and megabytes of one matching by side, with those of the C++ code where it was asked.
+
+    Raises:
+        ValueError: an unknown part. FileNotFoundError: the project's data folder holds no such table.
+    """
     import pandas as pd
 
-    if not TABLE.exists():
-        raise FileNotFoundError(f"no table at data/benchmarks/{TABLE.name}; `make bench` writes it")
-    return pd.read_csv(TABLE)
+    name = "betti_volumes_memory.csv" if checks.choice("part", part, ("", "memory")) else "betti_volumes.csv"
+    if not (FOLDER / name).exists():
+        raise FileNotFoundError(f"no table at data/benchmarks/{name}; `make bench` writes it")
+    return pd.read_csv(FOLDER / name)
 
 
 def volume_pair(size: int, *, seed: int = 0):

@@ -11,65 +11,16 @@ import numpy as np
 from scipy import ndimage
 
 from lab.kernels.cubical import cpu
-from tests.bench import frame, peers
+from tests.bench import betti_pairs, frame, peers
+from tests.bench.betti_pairs import differing_rows
 
 
 def small_pair(draw):
-    """One pair of any kind: noise, ties, plateaus, binary, 8-bit, 1-ulp gaps, constants, single rows."""
+    """One pair of images of any kind, single rows among them."""
     shape = tuple(int(n) for n in draw.integers(1, 15, 2))
     if draw.random() < 0.3:
         shape = tuple(int(n) for n in draw.integers(15, 60, 2))
-    real, binary = draw.random(shape), (draw.random(shape) > 0.5).astype(float)
-    field = ndimage.gaussian_filter(draw.standard_normal(shape), 3)
-    soft = 1 / (1 + np.exp(-2 * field / (field.std() or 1) - 0.3 * draw.standard_normal(shape)))
-    levels = int(draw.integers(2, 7))
-    makers = (
-        lambda: (real, draw.random(shape)),
-        lambda: (draw.integers(0, levels, shape) / 2, draw.integers(0, levels, shape) / 2),
-        lambda: (real, binary),
-        lambda: (binary, (draw.random(shape) > 0.5).astype(float)),
-        lambda: (-soft, -(field > 0).astype(float)),
-        lambda: (-np.round(255 * soft) / 255, -(field > 0.02).astype(float)),
-        lambda: (np.full(shape, 0.5), binary),
-        lambda: (real, real + draw.integers(-1, 2, shape) * np.spacing(real)),
-        lambda: (real + 2, real),
-        lambda: (draw.integers(0, 256, shape) / 255, -(field > 0).astype(float)),
-        lambda: (np.round(field, 2), np.round(soft, 2)),
-        lambda: (np.maximum(soft, 0.5), np.minimum(soft, 0.5)),
-    )
-    a, b = makers[draw.integers(len(makers))]()
-    return (b, a) if draw.random() < 0.3 else (a, b)
-
-
-def rows_of_peer(result, width):
-    """The peer's result as voxel rows by dimension and kind."""
-    step = np.array([width, 1])
-    flat = lambda c: np.asarray(c).reshape(-1, 2) @ step if len(c) else np.zeros(0, int)  # noqa: E731
-    found = []
-    for d in range(2):
-        one = [flat(getattr(result, f"input1_matched_{end}_coordinates")[d]) for end in ("birth", "death")]
-        two = [flat(getattr(result, f"input2_matched_{end}_coordinates")[d]) for end in ("birth", "death")]
-        lone = [
-            np.stack([flat(getattr(result, f"input{k}_unmatched_{end}_coordinates")[d]) for end in ("birth", "death")], 1)
-            for k in (1, 2)
-        ]
-        found.append((np.stack([*one, *two], 1), *lone))
-    return found
-
-
-def differing_rows(ours, theirs, width) -> int:
-    """Rows of voxels that one side has and the other has not."""
-    _, voxels, counts = ours
-    wrong, start = 0, 0
-    wanted = rows_of_peer(theirs, width)
-    for d in range(2):
-        for kind, columns in enumerate((slice(0, 4), slice(0, 2), slice(2, 4))):
-            stop = start + counts[0, d, kind]
-            mine = sorted(map(tuple, voxels[start:stop, columns].tolist()))
-            other = sorted(map(tuple, wanted[d][kind].tolist()))
-            wrong += len(set(mine) ^ set(other)) + abs(len(mine) - len(other))
-            start = stop
-    return wrong
+    return betti_pairs.small_pair(draw, shape, 3)
 
 
 def parity(count: int, seed: int) -> dict:
@@ -78,10 +29,10 @@ def parity(count: int, seed: int) -> dict:
     different, bars = [], 0
     for k in range(count):
         a, b = small_pair(np.random.default_rng([seed, k]))
-        ours = cpu.match_images(a[None] + 0.0, b[None] + 0.0)
-        theirs = peer.compute_matching(a + 0.0, b + 0.0)
+        ours = cpu.match_images(a[None], b[None])
+        theirs = peer.compute_matching(a, b)
         bars += len(ours[0])
-        if differing_rows(ours, theirs, a.shape[1]):
+        if differing_rows(ours, theirs, a.shape):
             different.append(k)
     return {"cases": count, "different": different, "bars": bars}
 
@@ -116,7 +67,7 @@ def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: in
     name = {"seg": "prediction and label", "noise": "noise and noise"}.get(kind, Path(kind).stem)
     return frame.ratio(
         f"matching, {name}, {shape}", lambda: cpu.match_images(one, two), lambda: peer.compute_matching(a, b),
-        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape[1])), tolerance=0.0, peer="topolosses",
+        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)), tolerance=0.0, peer="topolosses",
         target=target, floor=floor, rounds=rounds,
     )
 

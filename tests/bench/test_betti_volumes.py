@@ -3,7 +3,7 @@ writes data/benchmarks/betti_volumes.csv."""
 
 import pytest
 
-from tests.bench import frame, peers
+from tests.bench import frame, peers, volume_cases
 
 MATCHING = [(kind, size, 8.0, 4.0) for kind in ("seg", "coarse") for size in (32, 64, 96)]
 MATCHING += [("noise", 32, 7.0, 4.0), ("noise", 64, 7.0, 4.0)]
@@ -59,20 +59,13 @@ def test_speed_of_barcodes_of_volumes(case):
 @pytest.mark.bench
 @pytest.mark.peers
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("size", [64, 96])
-def test_memory_of_matching_volumes(size):
-    ours = peers.call("tests.bench.volume_cases:memory", "seg", size, False)
-    theirs = peers.call("tests.bench.volume_cases:memory", "seg", size, True)
-    ratio = theirs["megabytes"] / ours["megabytes"]
-    print(f"{size}^3: {ours['megabytes']:.0f} MB against {theirs['megabytes']:.0f} MB, 1/{ratio:.1f}")
-    assert ratio > 6
-
-
-@pytest.mark.bench
-@pytest.mark.peers
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("size", [128, 192, 256])
+@pytest.mark.parametrize("size", [64, 96, 128, 192, 256])
 def test_time_and_memory_of_large_volumes(size):
-    found = peers.call("tests.bench.volume_cases:memory", "seg", size, False, timeout=1700)
-    print(f"{size}^3: {found['seconds']:.2f} s, {found['megabytes']:.0f} MB, {found['bytes_per_voxel']:.0f} bytes a voxel")
-    assert found["bytes_per_voxel"] < 200
+    """The C++ code joins up to 128 voxels a side, where it takes 3 GB."""
+    ours = peers.call("tests.bench.volume_cases:memory", "seg", size, False, timeout=1700)
+    theirs = peers.call("tests.bench.volume_cases:memory", "seg", size, True, timeout=1700) if size <= 128 else None
+    row = volume_cases.memory_row(size, ours, theirs)
+    volume_cases.keep_memory(row)
+    print(row)
+    assert ours["bytes_per_voxel"] < 200
+    assert theirs is None or ours["megabytes"] < theirs["megabytes"]

@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import datetime
 import time
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from lab.kernels import timing
 from lab.kernels.cubical import volumes
-from tests.bench import frame, peers
+from tests.bench import betti_limits, betti_pairs, frame, peers
+from tests.bench.betti_pairs import differing_rows
 
 
 def small_pair(draw):
-    """One pair of any kind: noise, ties, plateaus, binary, 8-bit, 1-ulp gaps, constants, axes of size 1."""
+    """One pair of volumes of any kind, axes of length 1 among them."""
     shape = draw.integers(1, 13, 3)
     if draw.random() < 0.2:
         shape[draw.integers(3)] = 1
     elif draw.random() < 0.1:
         shape = draw.integers(12, 25, 3)
-    shape = tuple(int(n) for n in shape)
-    real, binary = draw.random(shape), (draw.random(shape) > draw.random()).astype(float)
-    field = ndimage.gaussian_filter(draw.standard_normal(shape), 1.5)
-    soft = 1 / (1 + np.exp(-2 * field / (field.std() or 1) - 0.3 * draw.standard_normal(shape)))
-    levels = int(draw.integers(2, 7))
-    makers = (
-        lambda: (real, draw.random(shape)),
-        lambda: (draw.integers(0, levels, shape) / 2, draw.integers(0, levels, shape) / 2),
-        lambda: (real, binary),
-        lambda: (binary, (draw.random(shape) > 0.5).astype(float)),
-        lambda: (-soft, -(field > 0).astype(float)),
-        lambda: (-np.round(255 * soft) / 255, -(field > 0.02).astype(float)),
-        lambda: (np.full(shape, 0.5), binary),
-        lambda: (real, real + draw.integers(-1, 2, shape) * np.spacing(real)),
-        lambda: (real + 2, real),
-        lambda: (np.round(field, 2), np.round(soft, 2)),
-        lambda: (np.maximum(soft, 0.5), np.minimum(soft, 0.5)),
-    )
-    a, b = makers[draw.integers(len(makers))]()
-    return (b, a) if draw.random() < 0.3 else (a, b)
-
-
-def rows_of_peer(result, shape):
-    """The peer's result as voxel rows by dimension and kind."""
-    step = np.array([shape[1] * shape[2], shape[2], 1])
-    flat = lambda c: np.asarray(c).reshape(-1, 3) @ step if len(c) else np.zeros(0, int)  # noqa: E731
-    found = []
-    for d in range(3):
-        both = [
-            flat(getattr(result, f"input{k}_matched_{end}_coordinates")[d]) for k in (1, 2) for end in ("birth", "death")
-        ]
-        lone = [
-            np.stack([flat(getattr(result, f"input{k}_unmatched_{end}_coordinates")[d]) for end in ("birth", "death")], 1)
-            for k in (1, 2)
-        ]
-        found.append((np.stack(both, 1), *lone))
-    return found
-
-
-def differing_rows(ours, theirs, shape) -> int:
-    """Rows of voxels that one side has and the other has not."""
-    _, voxels, counts = ours
-    wrong, start = 0, 0
-    wanted = rows_of_peer(theirs, shape)
-    for d in range(3):
-        for kind, columns in enumerate((slice(0, 4), slice(0, 2), slice(2, 4))):
-            stop = start + counts[0, d, kind]
-            mine = sorted(map(tuple, voxels[start:stop, columns].tolist()))
-            other = sorted(map(tuple, wanted[d][kind].tolist()))
-            wrong += len(set(mine) ^ set(other)) + abs(len(mine) - len(other))
-            start = stop
-    return wrong
+    return betti_pairs.small_pair(draw, tuple(int(n) for n in shape), 1.5)
 
 
 def parity(count: int, seed: int) -> dict:
@@ -79,7 +32,6 @@ def parity(count: int, seed: int) -> dict:
     different, bars = [], np.zeros(3, int)
     for k in range(count):
         a, b = small_pair(np.random.default_rng([seed, k]))
-        a, b = a + 0.0, b + 0.0
         ours = volumes.match_volumes(a[None], b[None])
         bars += ours[2][0].sum(1)
         if differing_rows(ours, peer.compute_matching(a, b), a.shape):
@@ -155,6 +107,24 @@ def memory(kind: str, size: int, peer: bool) -> dict:
     grown = resident(peak=True) - before
     return {"megabytes": grown / 2**20, "bytes_per_voxel": grown / a.size, "seconds": seconds,
             "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def memory_row(size: int, ours: dict, theirs: dict | None) -> dict:
+    """A line of ``data/benchmarks/betti_volumes_memory.csv``; what the peer was not asked for is empty."""
+    words = {"side": size, "seconds": f"{ours['seconds']:.3g}", "megabytes": f"{ours['megabytes']:.0f}",
+             "bytes_per_voxel": f"{ours['bytes_per_voxel']:.0f}", "peer_seconds": "", "peer_megabytes": "", "memory_ratio": ""}
+    if theirs is not None:
+        words |= {"peer_seconds": f"{theirs['seconds']:.3g}", "peer_megabytes": f"{theirs['megabytes']:.0f}",
+                  "memory_ratio": f"{theirs['megabytes'] / ours['megabytes']:.1f}"}
+    return words | {"machine": timing.machine(), "date": datetime.date.today().isoformat()}
+
+
+def keep_memory(row: dict) -> None:
+    """Put a line into the committed table, sides ascending."""
+    path = frame.FOLDER / "betti_volumes_memory.csv"
+    kept = list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
+    lines = {int(line["side"]): line for line in kept} | {row["side"]: row}
+    betti_limits.write("betti_volumes_memory", [lines[side] for side in sorted(lines)])
 
 
 def resident(peak: bool = False) -> int:

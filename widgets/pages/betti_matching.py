@@ -84,10 +84,7 @@ def by_class(prediction, label, threshold, border, most: int = 12) -> list[dict]
     """One row a class, of the first ``most``, where the prediction has several: the errors of its mask at the threshold."""
     rows = []
     for each in classes(prediction, label)[:most] if prediction.ndim > 2 else ():
-        try:
-            error = topology.matching_error(*one_class(prediction, label, each), threshold=threshold, border=border)
-        except ValueError:  # a channel that the label never shows
-            continue
+        error = topology.matching_error(*one_class(prediction, label, each), threshold=threshold, border=border)
         rows.append({
             "class": str(each), "matching error of the mask": error.total,
             "Betti number error of the mask": sum(error.betti_number_error),
