@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -171,16 +172,18 @@ def jupyter(
     if notebook:
         known = Store().get(notebook)
         target = known.folder / "notebook.ipynb" if known else Path(find_notebook(notebook))
+    # a run of a store elsewhere is shown from its own folder
+    root = project_root() if target.is_relative_to(project_root()) else target.resolve().parent
     command = [
         sys.executable,
         "-m",
         "jupyterlab",
         f"--port={port}",
         "--ip=127.0.0.1",
-        f"--ServerApp.root_dir={project_root()}",
+        f"--ServerApp.root_dir={root}",
     ]
-    if target.is_relative_to(project_root()) and target.exists():
-        command.append(f"--LabApp.default_url=/lab/tree/{target.relative_to(project_root()).as_posix()}")
+    if target.exists():
+        command.append(f"--LabApp.default_url=/lab/tree/{quote(target.resolve().relative_to(root.resolve()).as_posix())}")
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -18,6 +18,7 @@ from typing import Any
 
 from lab.report import provenance
 from lab.report.imports import PACKAGES, file_hash, hash_of, modules_of, path_of, text_hash
+from lab.report.scrub import is_secret
 from lab.report.store import Run, project_root
 
 _CHANGED = "changed during the run"
@@ -45,13 +46,18 @@ def definition(
     return {
         "cells": cell_hashes(content),
         "kernel": content.get("metadata", {}).get("kernelspec", {}).get("name", ""),
-        "parameters": {key: value for key, value in sorted(parameters.items()) if key not in files},
+        "parameters": {key: _unsaid(key, value) for key, value in sorted(parameters.items()) if key not in files},
         "files": {name: _content_hash(path) for name, path in sorted(files.items())},
         "modules": {name: hash_of(name)[:16] for name in sorted(modules)},
         "lock": provenance.lock_hash(),
         "device": provenance.device(),
         "threads": threads,
     }
+
+
+def _unsaid(name, value):
+    """A secret counts by a short hash: it tells two apart and is too short to guess from."""
+    return f"hidden {text_hash(value)[:6]}" if isinstance(value, str) and is_secret(name) else value
 
 
 def run_id(stem: str, wanted: Mapping[str, Any]) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 from lab import checks
 from lab.report import cache, provenance
 from lab.report.jobs import Control, Event
-from lab.report.parameters import Schema, load_notebook, read_parameters
-from lab.report.scrub import hide_secrets
+from lab.report.parameters import ParameterError, Schema, load_notebook, read_parameters
+from lab.report.scrub import HIDDEN, hide_secrets, is_secret
 from lab.report.store import SCHEMA, Run, Store, project_root, write_atomically, writing
 
 
@@ -156,8 +156,8 @@ def execute(
                 **_heading(plan.content),
                 "status": outcome.status,
                 "error": outcome.error,
-                "parameters": plan.parameters,
-                "given": plan.given,
+                "parameters": _unsaid(plan.parameters),
+                "given": _unsaid(plan.given),
                 "sweep": plan.sweep,
                 "started": began.isoformat(timespec="milliseconds"),
                 "seconds": round(time.perf_counter() - clock, 3),
@@ -180,7 +180,7 @@ def execute(
                 },
             }
             write_atomically(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
-            hide_secrets(folder)
+            hide_secrets(folder, [plan.parameters[name] for name in _secret(plan.parameters)])
             return store.publish(folder, plan.run_id)
 
 
@@ -188,8 +188,14 @@ def plan_of(run: Run) -> Plan:
     """The plan that makes ``run`` again now: its notebook as it stands, or the copy in the run where that is gone.
 
     Raises:
-        ParameterError: the notebook no longer takes the run's parameters.
+        ParameterError: the notebook no longer takes the run's parameters, or one is a secret that was not stored.
     """
+    hidden = [name for name, value in run.info["given"].items() if value == HIDDEN]
+    if hidden:
+        raise ParameterError(
+            f"the secret {hidden[0]!r} of run {run.id} was not stored; run it anew: "
+            f"lab run {run.notebook} -p {hidden[0]} ..."
+        )
     for path in (project_root() / run.notebook, Path(run.info.get("path", ""))):
         if path.is_file():
             return plan(path, run.info["given"])
@@ -207,6 +213,16 @@ def answering(plan: Plan, store: Store) -> Run | None:
     """The stored run of ``plan`` if nothing that it depends on has changed, else ``None``."""
     run = store.get(plan.run_id)
     return run if run is not None and not cache.changes(run, plan.definition) else None
+
+
+def _secret(values):
+    """Names of the parameters that hold a secret; the empty text is none."""
+    return [name for name, value in values.items() if isinstance(value, str) and value and is_secret(name)]
+
+
+def _unsaid(values):
+    hidden = _secret(values)
+    return {name: HIDDEN if name in hidden else value for name, value in values.items()}
 
 
 def _absolute(schema: Schema, values):

@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -72,12 +73,20 @@ def without_secrets(text: str) -> str:
     return text
 
 
-def hide_secrets(folder: Path) -> None:
-    """Take the secrets of this process's environment out of the text files of a run that is about to be stored."""
+def is_secret(name: str) -> bool:
+    """Whether a parameter or variable of this name holds a secret: a password, a token, a key."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def hide_secrets(folder: Path, more: Iterable[str] = ()) -> None:
+    """Take the secrets of this process's environment, and ``more``, out of the text files of a run that is to be stored."""
+    own = _shown(value for value in more if len(value) >= 4)
     for path in folder.rglob("*"):
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
             clean = without_secrets(text)
+            for value in own:
+                clean = clean.replace(value, HIDDEN)
             if clean != text:
                 path.write_text(clean, encoding="utf-8", errors="surrogateescape")
 
@@ -111,12 +120,16 @@ def _roots():
 
 @lru_cache(maxsize=1)
 def _secrets():
-    """Values of secret variables as they are, as Python shows them, and as they stand in JSON and HTML, the longest first."""
-    found = {
+    return _shown(
         value
         for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= 8 and not value.isdigit() and not os.path.exists(value)
-    }
+        if is_secret(name) and len(value) >= 8 and not value.isdigit() and not os.path.exists(value)
+    )
+
+
+def _shown(values):
+    """Values as they are, as Python shows them, and as they stand in JSON and HTML, the longest first."""
+    found = set(values)
     found |= {repr(value)[1:-1] for value in found} | {escape(value) for value in found}
     found |= {json.dumps(value, ensure_ascii=False)[1:-1] for value in found}
     return sorted(found, key=len, reverse=True)

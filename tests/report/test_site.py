@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lab.report import site
-from lab.report.run import execute, plan
+from lab.report.parameters import ParameterError
+from lab.report.run import answering, execute, plan, plan_of
 from lab.report.scrub import scrub
 from lab.report.site.mathematics import extract, mathml, restore
 from lab.report.site.notebook import body, clean
@@ -110,6 +111,35 @@ def own_environment(monkeypatch):
     yield monkeypatch.setenv
     for function in remembered:
         function.cache_clear()
+
+
+def test_a_secret_parameter_reaches_the_notebook_and_is_stored_nowhere(write_notebook, tmp_path):
+    secret = "correct<horse>battery"
+    path = write_notebook(
+        tmp_path,
+        "api_key: str = ''\nn: int = 1",
+        """
+        import lab
+        print(api_key)
+        lab.report.record('length', len(api_key))
+        """,
+    )
+    store = Store(tmp_path / "data")
+    run = execute(plan(path, {"api_key": secret}), store=store)
+    assert run.metrics == {"length": len(secret)}
+    kept = [file.read_text() for file in run.folder.rglob("*") if file.is_file()]
+    assert not any(form in text for text in kept for form in (secret, "horse>battery", "horse&gt;battery"))
+    assert run.info["given"] == {"api_key": "[hidden]"}
+    assert answering(plan(path, {"api_key": secret}), store) is not None
+    assert answering(plan(path, {"api_key": secret + "s"}), store) is None
+    with pytest.raises(ParameterError, match="api_key"):
+        plan_of(run)
+
+
+def test_a_run_of_a_store_elsewhere_is_opened_by_its_command(write_notebook, tmp_path):
+    run = execute(plan(write_notebook(tmp_path, "n: int = 1", FIGURE)), store=Store(tmp_path / "data"))
+    page = site.render_run(run, folder=tmp_path / "site").read_text()
+    assert f"lab jupyter {run.id}" in page and "127.0.0.1:8888" not in page
 
 
 def test_secrets_and_names_printed_in_a_notebook_are_in_no_file_of_its_run_or_page(write_notebook, tmp_path, own_environment):

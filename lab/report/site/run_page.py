@@ -6,6 +6,7 @@ import json
 import shlex
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from lab.report.site import frame
 from lab.report.site.notebook import body, text_as_html
@@ -152,10 +153,13 @@ def _provenance(run, command):
 
 
 def _caption(run, command):
-    path = f"data/runs/{run.id}/notebook.ipynb"
+    folder, root = Path(run.folder).resolve(), project_root()
+    if not folder.is_relative_to(root):
+        return how_made(command, f'<span class="small">open it with <code>lab jupyter {escape(run.id)}</code></span>')
+    path = (folder.relative_to(root) / "notebook.ipynb").as_posix()
     return how_made(
         command,
-        f'<a href="http://127.0.0.1:8888/lab/tree/{escape(path)}">Open in JupyterLab</a>'
+        f'<a href="http://127.0.0.1:8888/lab/tree/{escape(quote(path))}">Open in JupyterLab</a>'
         f'<span class="small">while <code>lab jupyter</code> runs</span>',
     )
 
