@@ -9,7 +9,7 @@ import torch
 
 from lab.explain import neighbourhoods, odd, solve, soundness, sparse
 from lab.explain.explanation import Diagnostics, Explanation
-from lab.explain.neighbourhoods import Draws, Gaussian
+from lab.explain.neighbourhoods import Draws, Gaussian, LeaveOneOut
 from lab.explain.surrogate import Linear, Sobolev, interactions
 from lab.explain.weighting import missed, scaled_importance, student
 
@@ -32,6 +32,8 @@ class Cached:
 
     def fit(self, law, model: Linear, confidence: float, began: int) -> Explanation:
         drawn, outputs, task = self.drawn, self.outputs, self.task
+        if isinstance(law, LeaveOneOut) and model.degree == 1:
+            return self._removals(law, model, confidence, began)
         weight, top = scaled_importance(law, drawn, task.contrast)
         squares = law.operator == "add"
         psi = model.basis(drawn.design, squares)
@@ -59,6 +61,14 @@ class Cached:
         if law.anchor == "both":
             gap = (torch.einsum("q,nqc->nc", ones, fit.theta) - (self.at_x - self.at_b)).abs()
         return self.result(law, model, fit, intercept, risk, weight, confidence, began, gap)
+
+    def _removals(self, law, model: Linear, confidence: float, began: int) -> Explanation:
+        """Single removals through ``f(x)``: as many equations as weights, each with one of them."""
+        theta = self.at_x[:, None] - self.outputs
+        ones = torch.ones(len(theta), dtype=torch.float64)
+        fit = solve.Fit(theta, theta.new_zeros(len(theta), 0, *theta.shape[1:]), torch.zeros_like(theta), ones)
+        weight, risk = torch.ones(theta.shape[1], dtype=torch.float64), torch.zeros_like(self.at_x)
+        return self.result(law, model, fit, self.at_x - theta.sum(1), risk, weight, confidence, began, None)
 
     def _solve(self, psi, weight, outputs, model: Linear, free: int):
         ridge = extra = None
