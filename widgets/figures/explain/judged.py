@@ -82,7 +82,8 @@ def choice(found, *, note: str = "", theme: str = "light") -> go.Figure:
         hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
     )
     head = found.sentence.split(" (", 1)[0] if not found.refused else "No linear explanation is faithful here"
-    told = found.sentence.removeprefix(head).strip(" (").replace(").", ".", 1)
+    closing = ")." if found.refused or found.runner_up is None else "),"  # of the parenthesis after the head
+    told = found.sentence.removeprefix(head).removeprefix(" (").replace(closing, closing[1], 1)
     detail = f"{told[:1].upper()}{told[1:]} {note}".strip()
     result = figure(
         trace,
