@@ -222,7 +222,7 @@ def _suite(x, y, seeds, budget):
 
 @measures("ldr.adaptive-is-stable")
 def stable(data, seeds, budget):
-    """Mean rank of the adaptive loss over noise settings less the best mean rank of any loss; at most 1 is 'close'."""
+    """Mean rank of the adaptive loss over noise settings less the best mean rank of any loss; its interval at most 1 is 'close'."""
     results = _suite_on_digits(tuple(seeds), budget) if data is None else _suite(*table(data), seeds, budget)
     ranks = {name: [] for name in LOSSES}
     for result in results.values():
@@ -237,4 +237,4 @@ def stable(data, seeds, budget):
     value, low, high = mean_interval(difference)
     details = {"mean rank": mean, "best other": best, "settings": list(results), "losses": len(LOSSES)}
     used = next(iter(results.values())).seeds
-    return Measured(value, (low, high), value <= 1.0, details, seeds=used)
+    return Measured(value, (low, high), high <= 1.0, details, seeds=used)
