@@ -26,7 +26,7 @@ _SECRET_NAME = re.compile(
 _SECRET_FORM = [
     re.compile(form)
     for form in (
-        r"AKIA[0-9A-Z]{16}",
+        r"(?<![\w+/=-])AKIA[0-9A-Z]{16}(?![\w+/=-])",  # by itself: numbers of a figure in base64 hold these letters too
         r"gh[pousr]_[A-Za-z0-9]{30,}",
         r"github_pat_[A-Za-z0-9_]{40,}",
         r"glpat-[A-Za-z0-9_-]{20,}",

@@ -280,3 +280,17 @@ def test_the_sites_dark_theme_is_the_figures_dark_theme():
     light, dark = colours("light"), colours("dark")
     for name in ("reference", "text", "muted", "grid", "background"):
         assert f'"{getattr(light, name).lower()}": "{getattr(dark, name).lower()}"' in script
+
+
+def test_numbers_of_a_figure_in_base64_are_no_key():
+    import base64
+
+    import numpy as np
+
+    from lab.report.scrub import without_secrets
+
+    faces = base64.b64encode(np.array([0, 11, 32, 32, 40, 3] + list(range(2600)), np.int32).tobytes()).decode()
+    text = '{"bdata": "' + faces + '", "more": "AAAAKIA' + "A" * 30 + '"}'
+    assert without_secrets(text) == text
+    assert without_secrets("key AKIA" + "Q7" * 8 + " end") == "key [hidden] end"
+    assert without_secrets('{"key": "AKIA' + "Q7" * 8 + '"}') == '{"key": "[hidden]"}'
