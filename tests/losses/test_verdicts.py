@@ -158,7 +158,7 @@ ROWS = [
      {"_suite_on_digits": lambda *_: {"uniform 0.6": comparison({"ldr-kl": 0.9})(ldr.LOSSES, None, None)}},
      {"_suite_on_digits": lambda *_: {"uniform 0.6": comparison({})(ldr.LOSSES, None, None)}}),
     ("ldr.adaptive-is-stable", ldr,
-     {"_suite_on_digits": lambda *_: {"clean": comparison({"aldr-kl": 0.9})(ldr.LOSSES, None, None)}},
+     {"_suite_on_digits": lambda *_: {"clean": comparison({"aldr-kl": 0.9, "focal": 0.85})(ldr.LOSSES, None, None)}},
      {"_suite_on_digits": lambda *_: {"clean": comparison({"aldr-kl": 0.7})(ldr.LOSSES, None, None)}}),
     ("contrastive-temperature.uniformity-tolerance", contrastive_temperature,
      {"stack": quality(uniformity=rising, tolerance=rising)}, {"stack": quality(uniformity=flat, tolerance=flat)}),
