@@ -195,6 +195,16 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     assert not report.foreign
     tab.assert_clean()
 
+    served, alone = Server(lab_server.data, run["folder"].name), new_tab()
+    try:
+        alone.open(served.first)
+        assert alone.figures(2)[0]["title"] == figures[0]["title"]
+        alone.page.get_by_role("row", name="tau = 0.75").get_by_text(shown).wait_for()
+        alone.page.get_by_text("From run").wait_for()
+        alone.assert_clean()
+    finally:
+        served.stop()
+
     listed = new_tab()
     listed.open(f"{lab_server.url}runs?search=tau=0.75")
     listed.page.get_by_text("1 of ").wait_for()

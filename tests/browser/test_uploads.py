@@ -201,3 +201,12 @@ def test_fault_while_drawing_is_told_and_the_page_goes_on(probe, tab):
     page.keyboard.press("ArrowLeft")
     page.get_by_role("alert").wait_for(state="hidden")
     tab.assert_clean()
+
+
+def test_names_that_begin_like_formulas_are_text_in_saved_data(probe, tab):
+    page = tab.open(f"{probe.url}faulty")
+    tab.figures(1)
+    page.locator(".js-plotly-plot").first.hover()
+    with page.expect_download() as saved:
+        page.locator('[data-title="Save the data as CSV"], [aria-label="Save the data as CSV"]').first.click(force=True)
+    assert saved.value.path().read_text().splitlines()[1:] == ["'=1+1,0,0,,-3", "'=1+1,1,1,,'@SUM(1)"]

@@ -43,7 +43,9 @@
   // One row a point: trace, then every coordinate that the trace has. A heatmap gives one row a cell.
   const rows = (plot) => {
     const quote = (value) => {
-      const text = value === undefined || value === null ? "" : String(value);
+      let text = value === undefined || value === null ? "" : String(value);
+      // a spreadsheet would compute a text that begins like a formula
+      if (typeof value === "string" && /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
       return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     };
     const lines = ["trace,x,y,z,text"];

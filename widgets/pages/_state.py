@@ -124,8 +124,9 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
 
     ``draw`` takes the widgets' names as keywords, and ``theme`` if it has such an argument; it returns one object a pane (a
     figure for :func:`plot`, a table for :func:`numbers`, text for Markdown), or a single object for a single pane. It runs
-    in a worker thread, and of many changes in a row the last one wins. A ``ValueError`` or ``TypeError`` appears in words in
-    the returned notice, and the figures keep their last good state. In a notebook ``draw`` runs at once.
+    in a worker thread, and of many changes in a row the last one wins; nothing is drawn for a visitor who has left. A
+    ``ValueError`` or ``TypeError`` appears in words in the returned notice, any other error as a fault of the page, and the
+    figures keep their last good state; so does the word that a longer drawing is under way. In a notebook ``draw`` runs at once.
     """
     notice = Notice("", css_classes=["lab-notice"], sizing_mode="stretch_width", margin=0, visible=False)
     reaction = notice.reaction = Reaction(dict(widgets), draw, panes)
