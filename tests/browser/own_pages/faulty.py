@@ -22,4 +22,5 @@ def build(state):
 def draw(level, theme):
     if level > 0.5:
         raise RuntimeError("the drawing broke down")
-    return figure(go.Scatter(x=[0, 1], y=[level, 1], name="=1+1", text=["-3", "@SUM(1)"]), theme=theme, title=f"A line from {level:g}", x="x", y="y")
+    line = go.Scatter(x=[0, 1], y=[level, 1], name="=1+1", text=["-3", "@SUM(1)"])
+    return figure(line, theme=theme, title=f"A line from {level:g}", x="x", y="y")
