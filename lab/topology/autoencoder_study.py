@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lab import checks, datasets, training
@@ -51,7 +52,9 @@ def _centred(measure):
     if measure.parameters == 1:
         return measure
     shift = torch.zeros(2, dtype=measure.points.dtype)
-    shift[1] = measure.points[:, 1].detach().median()
+    codensity = measure.points[:, 1].detach().numpy()
+    middle = (len(codensity) - 1) // 2
+    shift[1] = float(np.partition(codensity, middle)[middle])
     return type(measure)(measure.points - shift, measure.weights, measure.index)
 
 

@@ -94,31 +94,23 @@ class _Sliced(torch.autograd.Function):
 
     @staticmethod
     def forward(context, points, directions, weight, offset, first, second):
-        place = (points @ directions.T).T.contiguous().numpy()
-        parts = zip(offset[:-1], offset[1:])
-        order = np.concatenate([begin + np.argsort(place[:, begin:end], axis=1) for begin, end in parts], axis=1)
-        # every measure is followed by an empty atom at infinity, and lines come in fours
-        spots = np.arange(len(weight)) + np.repeat(np.arange(len(offset) - 1), np.diff(offset))
-        rows = -(-len(place) // 4) * 4
-        ordered = np.full((rows, len(weight) + len(offset) - 1), np.inf)
-        masses = np.zeros_like(ordered)
-        ordered[: len(place), spots] = np.take_along_axis(place, order, 1)
-        ordered[len(place) :, spots] = 0.0
-        masses[: len(place), spots] = weight[order]
-        context.inputs = (ordered, masses, offset + np.arange(len(offset)), first, second, len(place))
-        context.order, context.spots, context.directions = order, spots, directions
         from lab.kernels.persistence import cpu
 
+        place = (directions @ points.T).numpy()
+        order = np.empty(place.shape, np.int64)
+        for begin, end in zip(offset[:-1], offset[1:]):
+            np.add(np.argsort(place[:, begin:end], axis=1), begin, out=order[:, begin:end])
+        rows = cpu.sliced_rows(place, weight, order, offset)
+        context.inputs = (*rows, offset + np.arange(len(offset)), first, second, len(place))
+        context.order, context.directions = order, directions
         return torch.from_numpy(cpu.sliced_areas(*context.inputs))
 
     @staticmethod
     def backward(context, upstream):
         from lab.kernels.persistence import cpu
 
-        in_order = np.zeros_like(context.inputs[0])
-        cpu.sliced_gradient(*context.inputs, upstream.double().numpy(), in_order)
-        gradient = np.empty(context.order.shape)
-        np.put_along_axis(gradient, context.order, in_order[: len(gradient), context.spots], 1)
+        gradient = np.zeros(context.order.shape)
+        cpu.sliced_gradient(*context.inputs, upstream.double().numpy(), context.order, gradient)
         return torch.from_numpy(gradient).T @ context.directions, None, None, None, None, None
 
 

@@ -29,6 +29,7 @@ import torch
 
 from lab import checks
 from lab.topology.densities import codensity, density
+from lab.topology.lengths import edge_lengths
 
 
 class Filtration:
@@ -84,16 +85,15 @@ class Rips(Filtration):
         i, j = divmod(int(cell), self.size)
         return (i,) if i == j else (i, j)
 
+    def _ends(self, cells):
+        first = cells // self.size
+        return first, cells - first * self.size
+
     def _lengths(self, cells):
-        first, second = cells // self.size, cells % self.size
+        first, second = self._ends(cells)
         if self.x is None:
             return self.distances[first, second]
-        x = self.x.double()
-        # index_select, whose backward adds rows; that of indexing sorts them first
-        square = (x.index_select(0, first) - x.index_select(0, second)).square().sum(-1)
-        positive = square > 0
-        length = torch.where(positive, square, 1.0).sqrt()
-        return torch.where(positive, length, 0.0).to(self.x.dtype)
+        return edge_lengths(self.x, first, second)
 
     def numpy(self) -> np.ndarray:
         """Points or distances as a float64 array."""
@@ -138,8 +138,9 @@ class FunctionRips(Rips):
     def gather(self, axis, cells):
         if _axis(axis, 2) == 0:
             return self._lengths(cells)
-        first, second = cells // self.size, cells % self.size
-        return torch.maximum(self.f.index_select(0, first), self.f.index_select(0, second))
+        first, second = self._ends(cells)
+        here = self.f.index_select(0, first)
+        return here if torch.equal(first, second) else torch.maximum(here, self.f.index_select(0, second))
 
 
 class DensityRips(FunctionRips):

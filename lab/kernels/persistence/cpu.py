@@ -273,6 +273,27 @@ def _root(parent, v):
 
 
 @njit(cache=True, nogil=True)
+def sliced_rows(place, weight, order, offset):
+    """Sorted projections and their weights as `sliced_areas` reads them, from ``place`` and ``order`` (lines, atoms).
+
+    ``order`` sorts each measure, the atoms ``offset[m]``..``offset[m + 1]``, on each line. Every measure is followed by an
+    empty atom at infinity; lines come in fours, those added have no mass.
+    """
+    lines, atoms = place.shape
+    measures = len(offset) - 1
+    rows = -(-lines // 4) * 4
+    ordered, masses = np.zeros((rows, atoms + measures)), np.zeros((rows, atoms + measures))
+    for row in range(rows):
+        for m in range(measures):
+            if row < lines:
+                for atom in range(offset[m], offset[m + 1]):
+                    ordered[row, atom + m] = place[row, order[row, atom]]
+                    masses[row, atom + m] = weight[order[row, atom]]
+            ordered[row, offset[m + 1] + m] = np.inf
+    return ordered, masses
+
+
+@njit(cache=True, nogil=True)
 def sliced_areas(place, mass, offset, first, second, lines):
     """Areas under |distribution function| of measure minus measure, mean over ``lines``, for many pairs of measures.
 
@@ -318,10 +339,13 @@ def _merge_step(place, mass, i, both, level, last, area):
 
 
 @njit(cache=True, nogil=True)
-def sliced_gradient(place, mass, offset, first, second, lines, upstream, gradient):
-    """Add to ``gradient`` (rows, atoms) the derivative of the sum of ``upstream[k]`` times area k of `sliced_areas`."""
+def sliced_gradient(place, mass, offset, first, second, lines, upstream, order, gradient):
+    """Add to ``gradient`` (lines, atoms) the derivative of the sum of ``upstream[k]`` times area k of `sliced_areas`.
+
+    ``order`` (lines, atoms) is that of `sliced_rows`: the atoms have their places back.
+    """
     for line in range(lines):
-        here, weight = place[line], mass[line]
+        here, weight, atom = place[line], mass[line], order[line]
         for k in range(len(first)):
             i, j = offset[first[k]], offset[second[k]]
             steps = offset[first[k] + 1] - i + offset[second[k] + 1] - j - 2
@@ -330,7 +354,8 @@ def sliced_gradient(place, mass, offset, first, second, lines, upstream, gradien
             for _ in range(steps):
                 take = np.int64(here[i] <= here[j])
                 change = take * weight[i] - (1 - take) * weight[j]
-                gradient[line, take * i + (1 - take) * j] += scale * (abs(level) - abs(level + change))
+                spot = atom[i - first[k] if take else j - second[k]]
+                gradient[line, spot] += scale * (abs(level) - abs(level + change))
                 level += change
                 i += take
                 j += 1 - take
@@ -344,6 +369,7 @@ def warm() -> None:
     image_components(np.arange(4), np.arange(4), 2, 2)
     rows, pair = np.tile(np.array([0.0, np.inf, 0.0, np.inf]), (4, 1)), np.zeros(1, np.int64)
     ends = np.array([0, 2, 4])
+    sliced_rows(np.zeros((1, 2)), np.zeros(2), np.zeros((1, 2), np.int64), np.array([0, 1, 2]))
     sliced_areas(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1)
-    sliced_gradient(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1, np.ones(1), np.zeros((4, 4)))
+    sliced_gradient(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1, np.ones(1), np.zeros((1, 2), np.int64), np.zeros((1, 2)))
     elder_pairs(line, np.array([0, 1]), np.array([1, 2]), np.arange(2))
