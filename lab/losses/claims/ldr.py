@@ -188,10 +188,8 @@ def temperature_gaps(x, y, settings, *, seeds, epochs, learning_rates=()) -> dic
 
 @measures("ldr.robust-under-noise")
 def robust(data, seeds, budget):
-    if data is None:  # one setting of the suite
-        result = _suite_on_digits(tuple(seeds), budget)["uniform 0.6"]
-    else:
-        result = compare(("cross-entropy", "ldr-kl"), *table(data), noise=0.6, **rates(budget, seeds))
+    x, y = table(data)
+    result = compare(("cross-entropy", "ldr-kl"), x, y, noise=0.6, **rates(budget, seeds))
     return sampled(result.accuracy["ldr-kl"] - result.accuracy["cross-entropy"], 0.02, shown(result), seeds=seeds)
 
 
