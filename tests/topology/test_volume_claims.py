@@ -7,7 +7,7 @@ import torch
 
 from lab import claims, topology
 from lab.datasets import ImageSet, tube_network
-from lab.topology import volume_checks, volume_cycles, volume_training
+from lab.topology import volume_checks, volume_cycles, volume_training, volume_tuning
 from lab.topology.claims import volumes
 
 
@@ -95,9 +95,19 @@ def test_own_volumes_are_cut_into_blocks():
         volume_training.train(seeds=1, budget="smoke", data=ImageSet(torch.rand(30, 30), torch.rand(30, 30) > 0.5))
 
 
-def test_trials_of_the_arms_are_as_many_and_hold_what_was_chosen():
-    assert {len(grid) for grid in volume_training.GRID.values()} == {volume_training.TRIALS}
-    assert all(volume_training.SETTINGS[arm] in volume_training.GRID[arm] for arm in volume_training.ARMS)
+def test_settings_are_what_the_rule_makes_of_as_many_committed_trials_an_arm():
+    trials = volume_tuning.table()
+    assert volume_tuning.chosen(trials) == volume_training.SETTINGS
+    assert trials.groupby("arm").size().nunique() == 1
+    assert {arm: list(zip(part.rate, part.weight)) for arm, part in trials.groupby("arm")} == volume_tuning.GRID
+    assert volume_training.FRESH - volume_training.TUNING > 1000
+
+
+def test_committed_run_pairs_its_arms_and_has_all_seeds():
+    frame = volume_training.results()
+    assert set(frame.arm) == set(volume_training.ARMS)
+    assert frame.groupby("arm").seed.apply(list).map(tuple).nunique() == 1
+    assert frame.seed.nunique() >= 10
 
 
 def test_tubes_have_the_loops_they_are_given():

@@ -129,7 +129,7 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
             "range": ends[::-1] if reverse else ends, "showspikes": False, "color": c.muted, "gridcolor": c.grid,
             "backgroundcolor": c.background,
         }
-    camera = {"eye": {"x": 1.45, "y": -1.45, "z": 0.85}, "center": {"x": 0, "y": 0, "z": -0.1}}
+    camera = {"eye": {"x": 1.35, "y": -1.35, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.1}}
     fig.update_layout(scene={**axes, "aspectmode": "data", "camera": camera, "uirevision": "view"}, uirevision="view",
                       margin={"l": 8, "r": 8, "b": 62}, legend={"itemsizing": "constant", "font": {"size": 11}})
     if notes:
