@@ -51,7 +51,8 @@ def surrogate_slice(
     above, below = "lies above the loss and touches it", f"dips {-gap:.3g} below the loss: descent is not guaranteed"
     title = f"At eta = {eta:g} the surrogate {above if holds else below}"
     fig = figure(*traces, theme=theme, title=title, x="weight", y="summed loss")
-    return fig.update_yaxes(range=[0, 1.25 * max(losses)])
+    window = [float(grid.min()), float(grid.max())]  # inner steps may leave it
+    return fig.update_yaxes(range=[0, 1.25 * max(losses)]).update_xaxes(range=window)
 
 
 def losses_over_calls(curves: Mapping[str, torch.Tensor], *, theme: str = "light") -> go.Figure:
