@@ -12,7 +12,7 @@ from widgets.figures.theme import colours, figure, template
 def relations(edges, *, theme: str = "light") -> go.Figure:
     """Every relation between two methods as a line in log-log, its measured rate beside the theory's."""
     c = colours(theme)
-    result = figure(theme=theme, x="parameter of the relation", y="relative distance", height=640)
+    result = figure(theme=theme, x="parameter of the relation", y="relative distance", height=740)
     close = 0
     for number, edge in enumerate(edges):
         fast = edge.parameter == "draws"
@@ -32,8 +32,9 @@ def relations(edges, *, theme: str = "light") -> go.Figure:
     result.update_layout(
         title_text=f"{close} of {len(edges)} relations between the methods have the rate of the theory"
         "<br><sub>dashed: in the number of draws, where faster is allowed; in brackets the theory's exponent</sub>",
-        legend={"orientation": "v", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"b": 60},
+        legend={"orientation": "v", "x": 0, "y": -0.17, "yref": "paper", "yanchor": "top", "font": {"size": 11}},
+        showlegend=True,
+        margin={"t": 90, "b": 260},
     )
     return result
 

@@ -95,12 +95,17 @@ def segments(image, labels, found, *, names=None, theme: str = "light") -> go.Fi
     words = "name the same segment" if agree else f"name {len(set(tops.values()))} different segments"
     result.update_layout(
         template=template(theme),
-        height=330,
-        title_text=f"{len(maps)} methods {words} first<br><sub>weights in units of "
-        "the largest; blue raises the output</sub>",
+        height=370,
+        margin={"t": 120},
+        title={
+            "text": f"{len(maps)} methods {words} first<br><sub>weights in units of the largest; blue raises the output</sub>",
+            "y": 0.96,
+            "yanchor": "top",
+        },
     )
-    result.update_xaxes(showticklabels=False, showgrid=False)
-    result.update_yaxes(showticklabels=False, showgrid=False, autorange="reversed")
+    result.update_annotations(font_size=13)
+    result.update_xaxes(showticklabels=False, showgrid=False, ticks="")
+    result.update_yaxes(showticklabels=False, showgrid=False, ticks="", autorange="reversed")
     for axis in range(1, len(maps) + 2):
         result.update_yaxes(scaleanchor=f"x{axis if axis > 1 else ''}", row=1, col=axis)
     return result
