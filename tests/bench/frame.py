@@ -2,7 +2,8 @@
 
 :func:`ratio` times one comparison and returns a :class:`Row`; :func:`write` puts rows into
 ``data/benchmarks/<room>.csv`` (rows of the same case are replaced, others kept). Rows made behind the door
-(:mod:`tests.bench.peers`) carry the versions of that environment.
+(:mod:`tests.bench.peers`) carry the versions of that environment. ``python -m tests.bench.frame`` prints all tables and
+puts their least, median and largest ratios into the README.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +20,8 @@ from lab.kernels import timing
 from tests.bench.peers import ROOT, versions
 
 FOLDER = ROOT / "data" / "benchmarks"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- speed: written by make bench -->", "<!-- end of speed -->"
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,54 @@ def show(rows: Iterable[Row]) -> str:
 def summary() -> str:
     """Every committed row in words, and how many reach their target and their floor; ``python -m tests.bench.frame``."""
     pages, verdicts = [], []
-    for path in sorted(FOLDER.glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            ours = set(csv.DictReader(file).fieldnames or ()) == {field.name for field in fields(Row)}
-        if not ours:  # a table of another kind, such as memory against size
-            continue
-        rows = read(path.stem)
-        pages.append(f"{path.stem}\n{show(rows)}")
+    for room, rows in _tables():
+        pages.append(f"{room}\n{show(rows)}")
         verdicts += [row.verdict for row in rows]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("target met", "floor met", "below the floor"))
     return "\n\n".join([*pages, f"{len(verdicts)} comparisons: {counts}"])
+
+
+def quote() -> str:
+    """The least, median and largest ratio of every table against every peer, as Markdown: no row is left out."""
+    lines = ["| table | against | comparisons | least | median | largest |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    everything = []
+    for room, rows in _tables():
+        everything += rows
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            if not row.peer.startswith(("a budget", "target")):  # measured against a limit in seconds, not against a peer
+                groups.setdefault(row.peer, []).append(row)
+        for _, found in sorted(groups.items()):
+            ratios = [row.ratio for row in found]
+            spread = " | ".join(f"{value:.3g}x" for value in (min(ratios), statistics.median(ratios), max(ratios)))
+            lines.append(f"| [{room}](data/benchmarks/{room}.csv) | {_with_version(found)} | {len(found)} | {spread} |")
+    below = sum(row.verdict == "below the floor" for row in everything)
+    machines = "; ".join(sorted({row.machine for row in everything}))
+    days = sorted({row.date for row in everything})
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    lines += ["", f"Measured {when} on {machines}. Of {len(everything)} rows {below} are below the floor that they state."]
+    return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    """``text``, the README, with :func:`quote` between its two marks."""
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    return f"{head}{BEGIN}\n{quote()}\n{END}{tail}"
+
+
+def _tables():
+    for path in sorted(FOLDER.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            ours = set(csv.DictReader(file).fieldnames or ()) == {field.name for field in fields(Row)}
+        if ours:  # not a table of another kind, such as memory against size
+            yield path.stem, read(path.stem)
+
+
+def _with_version(rows):
+    """The peer with the versions that were recorded beside it."""
+    peer = rows[0].peer
+    found = {part.split(" ", 1)[1] for row in rows for part in row.versions.split(", ") if part.split(" ")[0] == peer}
+    return " ".join([peer, *sorted(found)])
 
 
 def _short(value):
@@ -120,3 +162,4 @@ def _short(value):
 
 if __name__ == "__main__":
     print(summary())
+    README.write_text(quoted(README.read_text(encoding="utf-8")), encoding="utf-8")

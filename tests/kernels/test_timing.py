@@ -56,3 +56,9 @@ def test_door_returns_results_and_carries_tracebacks():
 @pytest.mark.peers
 def test_door_loads_the_compiled_betti_matching():
     assert peers.call("tests.kernels.peer_probe:topolosses_names")
+
+
+def test_the_readme_quotes_the_committed_tables():
+    text = frame.README.read_text(encoding="utf-8")
+    assert frame.quoted(text) == text, "python -m tests.bench.frame writes it anew"
+    assert frame.quoted(text.replace(frame.quote(), "")) == text
