@@ -86,3 +86,20 @@ def test_own_pair_is_matched(server, tab, screenshots):
     for title in wanted(prediction.astype(np.float32), label):
         wait_for(tab, title)
     tab.page.screenshot(path=screenshots / "betti_matching_own.png", full_page=True)
+
+
+def test_own_prediction_with_one_channel_a_class_is_matched_class_by_class(server, tab):
+    draw = np.random.default_rng(4)
+    ids = np.zeros((30, 40), np.uint8)
+    ids[4:14, 4:14], ids[16:26, 22:34] = 1, 2
+    ids[19:22, 26:29] = 0
+    scores = np.stack([4.0 * (ids == k) + draw.standard_normal(ids.shape) for k in range(3)])
+    soft = (np.exp(scores) / np.exp(scores).sum(0)).astype(np.float32)
+    tab.open(f"{server.url}{page.ROUTE}?image=microaneurysms&label_id=2")
+    files = tab.page.locator("input[type=file]")
+    files.nth(0).set_input_files(npy(soft))
+    tab.page.get_by_text("channels of 3 × 30 × 40").first.wait_for()
+    files.nth(1).set_input_files(npy(ids))
+    for title in wanted(soft[2], ids == 2):
+        wait_for(tab, title)
+    tab.page.get_by_role("region", name="errors by class").wait_for()
