@@ -89,15 +89,17 @@ def accuracy(table, *, theme: str = "light") -> go.Figure:
         )
     result.add_hline(y=0.95, line={"color": c.reference, "dash": "dot"}, row=1, col=2)
     last = table[table["draws"] == table["draws"].max()].set_index("method")["error"]
-    result.update_xaxes(type="log", title_text="draws")
+    result.update_xaxes(type="log", title_text="draws", tickvals=sorted(set(table["draws"])))
     result.update_yaxes(type="log", row=1, col=1)
     result.update_yaxes(range=[0.8, 1.01], row=1, col=2)
     result.update_layout(
         template=template(theme),
-        height=420,
-        legend={"y": 1.12},
+        height=460,
+        margin={"t": 110},
+        legend={"x": 0, "y": -0.25, "yref": "paper", "yanchor": "top"},
         title_text=f"The odd-order proxy brings the error to {last.iloc[-1] / last.iloc[0]:.2f} of plain KernelSHAP's",
     )
+    result.update_annotations(font_size=13)
     return result
 
 
