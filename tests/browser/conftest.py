@@ -156,6 +156,12 @@ class Tab:
 
 _FIGURES = """() => {
   const found = [];
+  const total = (values) => {
+    let sum = 0;
+    if (values && typeof values !== "string" && values.length)
+      for (const value of values) sum += typeof value === "number" ? (Number.isFinite(value) ? value : 0) : total(value);
+    return sum;
+  };
   const walk = (scope) => {
     for (const node of scope.querySelectorAll("*")) {
       if (node.classList.contains("js-plotly-plot") && node._fullData && node.querySelector(".main-svg")) found.push({
@@ -164,6 +170,7 @@ _FIGURES = """() => {
         lengths: node._fullData.map((trace) => (trace.y && trace.y.length) || (trace.z && trace.z.length) || 0),
         first: node._fullData.length && node._fullData[0].y ? Array.from(node._fullData[0].y).slice(0, 400) : [],
         names: node._fullData.map((trace) => trace.name || ""),
+        sums: node._fullData.map((trace) => [total(trace.x), total(trace.y), total(trace.z)]),
       });
       if (node.shadowRoot) walk(node.shadowRoot);
     }

@@ -109,7 +109,8 @@ def change(tab):
 
 
 def comparable(figures):
-    return json.loads(json.dumps([{key: figure[key] for key in ("title", "traces", "lengths", "first")} for figure in figures]))
+    keys = ("title", "traces", "lengths", "first", "names", "sums")
+    return json.loads(json.dumps([{key: figure[key] for key in keys} for figure in figures]))
 
 
 def test_page_refuses_an_unknown_setting_in_words(server, tab):
