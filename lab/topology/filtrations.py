@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.topology.delaunay import faces, simplices
 from lab.topology.densities import codensity, density
 from lab.topology.lengths import edge_lengths
 
@@ -179,9 +180,9 @@ class FlagDelaunay(Rips):
             raise ValueError(f"x must have at most 3 coordinates for a Delaunay triangulation, got {self.x.shape[1]}")
         self.f = None if f is None else _vertex_function(f, self.size)
         self.parameters = 1 if f is None else 2
-        self._groups = _delaunay(self.numpy())
-        self.edges = _faces(self._groups, 2)
-        self.triangles = _faces(self._groups, 3)
+        self._groups = simplices(self.numpy())
+        self.edges = faces(self._groups, 2)
+        self.triangles = faces(self._groups, 3)
         self.dimension = max(group.shape[1] for group in self._groups) - 1
 
     @property
@@ -191,7 +192,7 @@ class FlagDelaunay(Rips):
 
     @property
     def tetrahedra(self) -> np.ndarray:
-        return _faces(self._groups, 4)
+        return faces(self._groups, 4)
 
     gather = FunctionRips.gather
 
@@ -366,40 +367,3 @@ def _distance_matrix(distances):
     if plain.diagonal().any() or bool((plain < 0).any()):
         raise ValueError("distances must be non-negative with a zero diagonal")
     return distances
-
-
-def _delaunay(points):
-    """Maximal simplices of a Delaunay triangulation, for any position of the points: arrays (count, vertices)."""
-    from scipy.spatial import Delaunay
-
-    unique, first, twin = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    twin = first[twin.reshape(-1)]
-    double = np.flatnonzero(twin != np.arange(len(points)))
-    hairs = [np.stack([twin[double], double], 1)]
-    centred = unique - unique.mean(0)
-    spread = np.abs(centred).max()
-    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    rank = int((singular > 1e-12 * len(unique) * spread).sum()) if spread > 0 else 0
-    if rank == 0:
-        found = first[:1, None]
-    elif rank == 1:
-        line = first[np.argsort(centred @ axes[0], kind="stable")]
-        found = np.stack([line[:-1], line[1:]], 1)
-    else:
-        flat = centred if rank == points.shape[1] else centred @ axes[:rank].T
-        triangulation = Delaunay(flat)
-        found = first[triangulation.simplices]
-        outside = triangulation.coplanar
-        hairs.append(np.stack([first[outside[:, 2]], first[outside[:, 0]]], 1))
-    groups = [found, *(hair for hair in hairs if len(hair))]
-    return [np.sort(group.astype(np.int64), axis=1) for group in groups]
-
-
-def _faces(groups, size):
-    """Distinct faces with ``size`` vertices, in lexicographic order."""
-    from itertools import combinations
-
-    faces = [group[:, list(pick)] for group in groups for pick in combinations(range(group.shape[1]), size)]
-    if not faces:
-        return np.zeros((0, size), np.int64)
-    return np.unique(np.concatenate(faces), axis=0)
