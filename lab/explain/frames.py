@@ -171,6 +171,10 @@ def _as_frame(baseline, x):
     missing = [column for column in x.columns if column not in baseline]
     if missing:
         raise ValueError(f"baseline lacks the columns {missing}")
+    for column in x.columns:
+        known = x[column].cat.categories if hasattr(x[column], "cat") else None
+        if known is not None and not pd.isna(baseline[column]) and baseline[column] not in known:
+            raise ValueError(f"baseline: {baseline[column]!r} is not among the categories {list(known)} of column {column!r}")
     return pd.DataFrame({column: pd.Series([baseline[column]]).astype(x[column].dtype) for column in x.columns})
 
 

@@ -351,6 +351,9 @@ def test_frames_refuse_unseen_levels_missing_columns_and_noise_on_categories():
         E.clime(value_of, x[:2], n_samples=10)
     with pytest.raises(ValueError, match="did you mean"):
         E.kernelshap(value_of, x[:2], baseline=x[:1], features={"a": ["agee"]})
+    levels = pd.DataFrame({"level": pd.Categorical(["a", "b"]), "size": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="'zz' is not among the categories"):
+        E.kernelshap(lambda rows: rows["size"].to_numpy(), levels, baseline={"level": "zz", "size": 0.0})
 
 
 def test_individual_weights_agree_with_the_shared_solver():
