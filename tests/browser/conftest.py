@@ -170,7 +170,8 @@ _FIGURES = """() => {
         lengths: node._fullData.map((trace) => (trace.y && trace.y.length) || (trace.z && trace.z.length) || 0),
         first: node._fullData.length && node._fullData[0].y ? Array.from(node._fullData[0].y).slice(0, 400) : [],
         names: node._fullData.map((trace) => trace.name || ""),
-        sums: node._fullData.map((trace) => [total(trace.x), total(trace.y), total(trace.z)]),
+        sums: node._fullData.map((trace) => [total(trace.x), total(trace.y), total(trace.z),
+          (trace.contours && trace.contours.start) || 0]),
       });
       if (node.shadowRoot) walk(node.shadowRoot);
     }
