@@ -362,7 +362,8 @@ def ratios(rows, *, theme: str = "light") -> go.Figure:
         bars, target, theme=theme, title=title, x="CPU time of the other over ours", height=140 + 34 * len(rows)
     )
     top = float(rows["ratio"].max())
-    return fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.6]).update_layout(legend={"y": 1.02})
+    fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.6])
+    return fig.update_layout(legend={"yref": "paper", "y": 1.02, "yanchor": "bottom"})
 
 
 def times(found, *, theme: str = "light") -> go.Figure:
