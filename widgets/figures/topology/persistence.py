@@ -81,7 +81,8 @@ def cloud(
     traces.append(spots)
     seen = set()
     for trace in traces:
-        trace.showlegend = trace.name not in seen and len(traces) > 1
+        # what a pointer lights up must not move the picture that it points into
+        trace.showlegend = trace.name not in {*seen, "carries the atom"} and len(traces) > 1
         seen.add(trace.name)
     fig = figure(*traces, theme=theme, title=title or f"{len(x)} points", x="x", y="y")
     everything = np.concatenate([x, _array(start)]) if start is not None else x
@@ -129,12 +130,16 @@ def diagram(
         ring = {"size": 18, "color": "rgba(0,0,0,0)", "line": {"width": 3, "color": c.prediction}}
         spot = points[-1][highlight]
         traces.append(
-            go.Scatter(x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip")
+            go.Scatter(
+                x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip", showlegend=False
+            )
         )
     last = points[-1]
     longest = float((last[:, 1] - last[:, 0]).max()) if len(last) else 0.0
     title = f"{len(last)} bars of {names[-1]}, the longest {longest:.3g}"
-    return figure(*traces, theme=theme, title=title, x="birth (threshold)", y="death (threshold)")
+    fig = figure(*traces, theme=theme, title=title, x="birth (threshold)", y="death (threshold)")
+    room = [low - 2 * pad, high + 2 * pad]
+    return fig.update_xaxes(range=room).update_yaxes(range=room)
 
 
 def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2], theme: str = "light") -> go.Figure:
@@ -156,12 +161,19 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
         ring = {"size": 18, "color": "rgba(0,0,0,0)", "line": {"width": 3, "color": c.prediction}}
         spot = points[highlight]
         traces.append(
-            go.Scatter(x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip")
+            go.Scatter(
+                x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip", showlegend=False
+            )
         )
     title = (
         f"{(weights > 0).sum()} atoms of weight + and {(weights < 0).sum()} of weight \u2212, total mass {measure.mass}"
     )
-    return figure(*traces, theme=theme, title=title, x=axes[0], y=axes[1])
+    fig = figure(*traces, theme=theme, title=title, x=axes[0], y=axes[1])
+    if len(points):
+        low, high = points.min(0), points.max(0)
+        pad = 0.07 * np.where(high > low, high - low, 1.0)
+        fig.update_xaxes(range=[low[0] - pad[0], high[0] + pad[0]]).update_yaxes(range=[low[1] - pad[1], high[1] + pad[1]])
+    return fig
 
 
 def surface(
