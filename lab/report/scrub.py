@@ -21,7 +21,9 @@ from lab.report.store import project_root
 
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|(?:_|^)(?:KEY|PAT|DSN|AUTH)$", re.I
+    r"TOKEN(?!I[ZS])|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL"
+    r"|(?:_|^)(?:KEY|PAT|DSN|AUTH)$",
+    re.I,
 )
 _SECRET_FORM = [
     re.compile(form)

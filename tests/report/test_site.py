@@ -11,7 +11,7 @@ import pytest
 from lab.report import site
 from lab.report.parameters import ParameterError
 from lab.report.run import answering, execute, plan, plan_of
-from lab.report.scrub import scrub
+from lab.report.scrub import is_secret, scrub
 from lab.report.site.mathematics import extract, mathml, restore
 from lab.report.site.notebook import body, clean
 from lab.report.site.thumbnail import thumbnail, values
@@ -134,6 +134,11 @@ def test_a_secret_parameter_reaches_the_notebook_and_is_stored_nowhere(write_not
     assert answering(plan(path, {"api_key": secret + "s"}), store) is None
     with pytest.raises(ParameterError, match="api_key"):
         plan_of(run)
+
+
+@pytest.mark.parametrize("name, wanted", [("api_key", True), ("hf_token", True), ("tokenizer", False), ("monkey", False)])
+def test_names_of_secrets_are_told_from_others(name, wanted):
+    assert is_secret(name) is wanted
 
 
 def test_a_run_of_a_store_elsewhere_is_opened_by_its_command(write_notebook, tmp_path):
