@@ -240,16 +240,24 @@ def rows_of(values: torch.Tensor) -> torch.Tensor:
 
 
 def _inverse(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inverses of symmetric matrices and their 1-norm condition numbers; pseudo-inverses where they are singular."""
+    """Inverses ``(..., q, q)`` of symmetric matrices and their 1-norm condition numbers, each matrix for itself.
+
+    Where a matrix is singular to rounding its pseudo-inverse (the least-norm solution), where it is not finite NaN; the
+    condition number of both is infinite.
+    """
     size = gram.shape[-1]
     factor, info = torch.linalg.cholesky_ex(gram)
-    inverse = torch.cholesky_inverse(factor) if bool((info == 0).any()) else torch.zeros_like(gram)
-    norm = gram.abs().sum(-1).amax(-1)
-    condition = norm * inverse.abs().sum(-1).amax(-1)
-    bad = (info != 0) | ~(condition < SINGULAR)
+    # what a failed factorization leaves behind is unspecified, and one zero pivot would end the whole batch
+    failed = info != 0
+    inverse = torch.cholesky_inverse(torch.where(failed[..., None, None], torch.eye(size).to(gram), factor))
+    condition = gram.abs().sum(-1).amax(-1) * inverse.abs().sum(-1).amax(-1)
+    bad = failed | ~(condition < SINGULAR)
     if bool(bad.any()):
         inverse = inverse.clone()
-        inverse[bad] = torch.linalg.pinv(gram[bad], rtol=1e-11 * size, hermitian=True)
+        finite = gram.isfinite().all(-1).all(-1)
+        inverse[bad & ~finite] = torch.nan
+        singular = bad & finite
+        inverse[singular] = torch.linalg.pinv(gram[singular], rtol=1e-11 * size, hermitian=True)
         condition = torch.where(bad, torch.inf, condition)
     return inverse, condition
 

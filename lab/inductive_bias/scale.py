@@ -103,9 +103,10 @@ def _posterior_in_place(space, task, block, report):
     n, m, k = task.n_train, task.n_test, task.outputs
     matrix = _filled(covariance, x, x, block)
     matrix.diagonal().add_(space.noise)
-    torch.linalg.cholesky(matrix, out=matrix)
+    info = torch.empty((), dtype=torch.int32)
+    torch.linalg.cholesky_ex(matrix, out=(matrix, info))  # the rounding of the machine decides whether a pivot is 0
     diagonal = matrix.diagonal()
-    if not float(diagonal.min() / diagonal.max()) > 1e-6:
+    if int(info) != 0 or not float(diagonal.min() / diagonal.max()) > 1e-6:
         raise ValueError("covariance of the training points is singular to rounding; give the space some noise")
     report("Cholesky factorization")
     labels = torch.linalg.solve_triangular(matrix, task.train_targets, upper=False)

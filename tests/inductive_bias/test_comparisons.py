@@ -245,6 +245,14 @@ def test_large_tasks_agree_with_small_ones(method):
         assert found.interval[1] - found.interval[0] < 0.01 * exact
 
 
+@pytest.mark.parametrize("repeats", [1, 3, 10])
+def test_repeated_training_points_are_refused_in_words_whatever_the_rounding_of_the_last_pivot(repeats):
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    task = Task((np.tile(x, (1 + repeats, 1)), np.zeros(30 * (1 + repeats))), (x, np.zeros(30)))
+    with pytest.raises(ValueError, match="singular to rounding"):
+        scale.large_law(KernelSpace(RBF(2.0)), task)
+
+
 def test_bits_at_scale_agree_with_the_plain_route():
     from lab.inductive_bias import large_law
     from lab.inductive_bias.scale_study import bits_at_scale, image_task
