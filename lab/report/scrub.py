@@ -25,6 +25,7 @@ _SECRET_NAME = re.compile(
     r"|(?:_|^)(?:KEY|PAT|DSN|AUTH)$",
     re.I,
 )
+_KEY = r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----"
 _SECRET_FORM = [
     re.compile(form)
     for form in (
@@ -36,10 +37,12 @@ _SECRET_FORM = [
         r"sk-[A-Za-z0-9_-]{24,}",
         r"xox[abpr]-[A-Za-z0-9-]{20,}",
         r"eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)-----END [A-Z ]*PRIVATE KEY-----",
+        _KEY,
         r"(?<=://)[^\s/:@\"'<>\\]+:[^\s/:@\"'<>\\]+(?=@)",
     )
 ]
+_MARKED = re.compile(_KEY)
+_ADDRESS = re.compile(r'(\s(?:href|src)="[^"]*")')
 _COMMON_NAMES = set("root user users admin home test guest ubuntu debian runner jovyan localhost".split())
 # an absolute path below a well-known top folder, not inside base64 or a URL
 _TOP = (
@@ -64,6 +67,20 @@ def scrub(text: str) -> str:
     text = _WINDOWS.sub(lambda match: f"…\\{match[1]}", _HOME.sub("~", text))
     names = _names()
     return names.sub(HIDDEN, text) if names else text
+
+
+def scrub_page(html: str) -> str:
+    """:func:`scrub` of a whole page: nothing that reaches over a tag or a quotation mark is taken out, and addresses stay.
+
+    Otherwise a stranger's text could make a handler of an attribute, or a script of an address, by what is missing then.
+    """
+    parts = _ADDRESS.split(html)
+    return "".join(part if place % 2 else scrub(_MARKED.sub(_apart, part)) for place, part in enumerate(parts))
+
+
+def _apart(match):
+    """A key between two tags, in pieces, so that its ends are no longer seen as one."""
+    return match[0] if not re.search(r'[<>"]', match[0]) else match[0].replace("-----BEGIN", "----- BEGIN")
 
 
 def without_secrets(text: str) -> str:
@@ -134,6 +151,7 @@ def _shown(values):
     found = set(values)
     found |= {repr(value)[1:-1] for value in found} | {escape(value) for value in found}
     found |= {json.dumps(value, ensure_ascii=False)[1:-1] for value in found}
+    found |= {value.replace("<", "\\u003c").replace(">", "\\u003e") for value in found}
     return sorted(found, key=len, reverse=True)
 
 

@@ -13,7 +13,8 @@ from lab.report.parameters import ParameterError
 from lab.report.run import answering, execute, plan, plan_of
 from lab.report.scrub import is_secret, scrub
 from lab.report.site.mathematics import extract, mathml, restore
-from lab.report.site.notebook import body, clean
+from lab.report.site.notebook import body
+from lab.report.site.sanitize import clean
 from lab.report.site.thumbnail import thumbnail, values
 from lab.report.store import Store, project_root
 

@@ -9,7 +9,10 @@ from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 import lab
 from lab.report import Store
+from lab.report.site.frame import nonce_of, policy
 
+_HEAD_CHARACTERS = 4096
+_SANDBOX = "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; frame-ancestors 'none'"
 _STARTED = time.monotonic()
 
 
@@ -62,13 +65,22 @@ class Report(RequestHandler):
         self.redirect(f"reports/{page.relative_to(Store().data / 'reports').as_posix()}")
 
     class Files(StaticFileHandler):
-        """The files of the report site."""
+        """The files of the report site, each in an origin of its own: nothing in a report may speak with this server.
+
+        Style and scripts of the site are no secret and are given without a login: an origin of its own has no cookies.
+        """
 
         def initialize(self):
             super().initialize(path=str(Store().data / "reports"), default_filename="index.html")
 
         async def prepare(self):
-            await refuse_strangers(self)
+            if not self.request.path.removeprefix(f"{self.application.prefix}/reports/").startswith("assets/"):
+                await refuse_strangers(self)
 
         def set_extra_headers(self, path):
             self.set_header("Cache-Control", "no-cache")
+            nonce = ""
+            if self.absolute_path.endswith(".html"):
+                with open(self.absolute_path, encoding="utf-8", errors="replace") as page:
+                    nonce = nonce_of(page.read(_HEAD_CHARACTERS))
+            self.set_header("Content-Security-Policy", f"{policy(nonce)}; {_SANDBOX}")

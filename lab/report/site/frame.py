@@ -1,7 +1,14 @@
-"""The frame of every page: head, navigation, theme, and the promise that nothing is fetched from elsewhere."""
+"""The frame of every page: head, navigation, theme, and the promise that nothing is fetched from elsewhere.
+
+A page states its policy: no script runs but the page's own, which bear a number that nobody knew before it was written, and
+nothing is asked of anyone. What a notebook brings is cleaned before (:mod:`lab.report.site.sanitize`); the policy holds where
+that should fail.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 from datetime import UTC, datetime
 from html import escape
@@ -9,14 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lab import __version__
-from lab.report.scrub import scrub
+from lab.report.scrub import scrub_page
 from lab.report.store import write_atomically, writing
 
 ASSETS = Path(__file__).parent / "assets"
-_POLICY = (
-    "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; style-src 'self' file: 'unsafe-inline'; "
-    "img-src 'self' file: data: blob:; font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'"
-)
 _LOGO = (
     '<svg width="22" height="22" viewBox="0 0 22 22" aria-hidden="true"><circle cx="11" cy="11" r="9" fill="none" '
     'stroke="#0072B2" stroke-width="2.4"/>'
@@ -31,21 +34,22 @@ def page(title: str, content: str, *, here: str = "", depth: int = 0, plots: boo
     links = "".join(
         f'<a href="{up}{href}"{" aria-current=page" if name == here else ""}>{name}</a>' for name, href in _PAGES
     )
-    plotly = f'<script defer src="{up}assets/plotly.min.js"></script>' if plots else ""
+    nonce = secrets.token_hex(16)
+    plotly = f'<script nonce="{nonce}" defer src="{up}assets/plotly.min.js"></script>' if plots else ""
     written = datetime.now(UTC).strftime("%Y-%m-%d")
     html = f"""<!doctype html>
 <html lang="en" data-theme="light">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy(nonce)}">
 <title>{escape(title)} · Objective Lab</title>
 <link rel="icon" href="data:,">
-<script>(function(){{var t;try{{t=localStorage.getItem("lab-theme")}}catch(e){{}}
+<script nonce="{nonce}">(function(){{var t;try{{t=localStorage.getItem("lab-theme")}}catch(e){{}}
 document.documentElement.dataset.theme=t||(matchMedia("(prefers-color-scheme: dark)").matches?"dark":"light")}})();</script>
 <link rel="stylesheet" href="{up}assets/lab.css">
 {plotly}
-<script defer src="{up}assets/lab.js"></script>
+<script nonce="{nonce}" defer src="{up}assets/lab.js"></script>
 </head>
 <body>
 <header class="bar"><nav aria-label="Site">
@@ -58,7 +62,22 @@ document.documentElement.dataset.theme=t||(matchMedia("(prefers-color-scheme: da
 </body>
 </html>
 """
-    return scrub(html)
+    return scrub_page(html)
+
+
+def policy(nonce: str = "") -> str:
+    """What a page may do, as a Content-Security-Policy; without a nonce it runs no script at all."""
+    scripts = f"'nonce-{nonce}'" if nonce else "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' file: 'unsafe-inline'; img-src data: blob:; font-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def nonce_of(html: str) -> str:
+    """The nonce that a written page names in its head, or an empty string."""
+    found = re.search(r"script-src 'nonce-([0-9a-f]{32})'", html[: html.find("</head>") + 1])
+    return found[1] if found else ""
 
 
 def write(path: Path, html: str) -> Path:

@@ -7,6 +7,8 @@ import unicodedata
 from functools import lru_cache
 from html import escape, unescape
 
+from lab.report.site import sanitize
+
 _MATH = re.compile(
     r"(?P<code>```.*?```|~~~.*?~~~|`[^`\n]+`)"
     r"|\$\$(?P<block>.+?)\$\$"
@@ -29,11 +31,11 @@ def extract(text: str) -> tuple[str, list[str]]:
         formulas.append(mathml(block or match["round"] or match["inline"], display=block is not None))
         return f"\x02{len(formulas) - 1}\x03"
 
-    return _MATH.sub(replace, text), formulas
+    return _MATH.sub(replace, text.translate({2: None, 3: None})), formulas
 
 
 def restore(html: str, formulas: list[str]) -> str:
-    """Put the formulas back where their marks stand."""
+    """Put the formulas back where their marks stand: in text, since :mod:`sanitize` leaves no mark in an attribute."""
     return re.sub(r"\x02(\d+)\x03", lambda match: formulas[int(match[1])], html)
 
 
@@ -51,11 +53,13 @@ def mathml(tex: str, display: bool = False) -> str:
         body = convert(_simplify(tex), display="block" if display else "inline")
     except (*unreadable, LookupError, ValueError, TypeError, AttributeError, StopIteration):
         return f'<code class="tex">{escape(tex)}</code>'
+    body = _TEXT.sub(lambda match: f"<{match[1]}{match[2]}>{escape(unescape(match[3]), quote=False)}</{match[1]}>", body)
     body = _VARIANT.sub(_letter, body).replace("negativethinmathspace", "-0.167em")
-    body = body.replace("<math ", f'<math title="{escape(tex, quote=True)}" ', 1)
+    body = sanitize.formula(body.replace("<math ", f'<math title="{escape(tex, quote=True)}" ', 1))
     return f'<div class="formula">{body}</div>' if display else body
 
 
+_TEXT = re.compile(r"<(mi|mn|mo|ms|mtext)((?:\s[^<>]*)?)>(.*?)</\1>", re.S)  # where the converter leaves characters as they are
 _VARIANT = re.compile(r'<(mi|mn|mo) mathvariant="([a-z-]+)">([^<]+)</\1>')
 _ALPHABETS = {
     "bold": "BOLD",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import mimetypes
 import re
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from lab.report.site import sanitize
 from lab.report.site.mathematics import extract, restore
 
 PLOTLY = "application/vnd.plotly.v1+json"
 HIDDEN_TAGS = {"parameters", "injected-parameters", "remove-cell", "papermill-error-cell-tag"}
+_PICTURE_BYTES = 4 * 2**20
 
 
 @dataclass
@@ -46,26 +48,10 @@ def body(content: dict[str, Any], *, folder: Path | None = None, caption: str = 
     return found
 
 
-def clean(html: str) -> str:
-    """HTML of a library without scripts, frames, event handlers and anything that would be fetched."""
-    html = re.sub(r"<(script|iframe|object|embed|style)\b.*?</\1\s*>", "", html, flags=re.S | re.I)
-    html = re.sub(r"<(script|iframe|object|embed|link|meta|base)\b[^>]*>", "", html, flags=re.I)
-    return re.sub(r"<[a-zA-Z][^<>]*>", lambda match: _clean_tag(match[0]), html)
-
-
-def _clean_tag(tag):
-    tag = re.sub(r"\son\w+\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", "", tag, flags=re.I)
-    tag = re.sub(
-        r"\s(src|srcset|poster|data|background)\s*=\s*(?![\"']?data:)(\"[^\"]*\"|'[^']*'|[^\s>]+)", "", tag, flags=re.I
-    )
-    tag = re.sub(r"url\((?!['\"]?(data:|#))[^)]*\)", "none", tag, flags=re.I)
-    return re.sub(r"javascript:", "", tag, flags=re.I)
-
-
 def text_as_html(text: str) -> str:
     """Markdown of one line, such as a question, with its formulas."""
     marked, formulas = extract(text)
-    return restore(_parser().renderInline(marked), formulas)
+    return restore(sanitize.phrase(_parser().renderInline(marked)), formulas)
 
 
 def _markdown(source, cell, folder, found):
@@ -74,16 +60,17 @@ def _markdown(source, cell, folder, found):
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
             text = re.sub(r"\x02\d+\x03", "", tokens[position + 1].content).strip("# *`")
-            anchor = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or f"section-{len(found.headings)}"
+            words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or f"section-{len(found.headings)}"
+            anchor = sanitize.PREFIX + words
             if anchor in {known for _, known, _ in found.headings}:
                 anchor += f"-{len(found.headings)}"
             token.attrSet("id", anchor)
             found.headings.append((int(token.tag[1]), anchor, text))
         for child in token.children or ():
             if child.type == "image":
-                child.attrSet("src", _inline_image(str(child.attrGet("src") or ""), cell, folder))
+                _inline(child, cell, folder)
     html = _parser().renderer.render(tokens, _parser().options, {})
-    return restore(clean(html), formulas)
+    return restore(sanitize.clean(html), formulas)
 
 
 def _code(number, source, cell, found, caption):
@@ -97,7 +84,8 @@ def _output(number, output, found, caption):
     kind = output["output_type"]
     if kind == "stream":
         text = "".join(output["text"]).rstrip()
-        return f'<pre class="stream {output.get("name", "stdout")}">{_ansi(_last_of_lines(text))}</pre>' if text else ""
+        name = "stderr" if output.get("name") == "stderr" else "stdout"
+        return f'<pre class="stream {name}">{_ansi(_last_of_lines(text))}</pre>' if text else ""
     if kind == "error":
         trace = "\n".join(output["traceback"]) or f"{output['ename']}: {output['evalue']}"
         return f'<pre class="stream error">{_ansi(trace)}</pre>'
@@ -106,18 +94,21 @@ def _output(number, output, found, caption):
         found.figures += 1
         return figure(data[PLOTLY], f"figure-{number}-{found.figures}", caption)
     if "text/html" in data:
-        html = clean("".join(data["text/html"]))
+        html = sanitize.clean("".join(data["text/html"]))
         if html.strip():
             return f'<div class="output html">{html}</div>'
     for kind in ("image/svg+xml", "image/png", "image/jpeg"):
         if kind in data:
             content = "".join(data[kind])
             if kind == "image/svg+xml":
-                content = base64.b64encode(content.encode()).decode()
-            return f'<div class="output"><img alt="output of cell {number}" src="data:{kind};base64,{content.strip()}"></div>'
+                content = base64.b64encode(content.encode("utf-8", "replace")).decode()
+            address = sanitize.picture(kind, content)
+            if not address:
+                return f'<p class="small">The {kind} of cell {number} is no picture in base64 and is not shown.</p>'
+            return f'<div class="output"><img alt="output of cell {number}" src="{address}"></div>'
     if "text/markdown" in data:
         marked, formulas = extract("".join(data["text/markdown"]))
-        return f'<div class="output prose">{restore(clean(_parser().render(marked)), formulas)}</div>'
+        return f'<div class="output prose">{restore(sanitize.clean(_parser().render(marked)), formulas)}</div>'
     if "text/latex" in data:
         marked, formulas = extract("".join(data["text/latex"]))
         return f'<div class="output">{restore(escape(marked), formulas)}</div>'
@@ -128,23 +119,24 @@ def _output(number, output, found, caption):
 
 def figure(plot: dict[str, Any], name: str, caption: str = "") -> str:
     """One plotly figure: a division that the page's script fills, and its data beside it."""
-    layout = {key: value for key, value in plot.get("layout", {}).items()}
-    height = layout.get("height")
-    title = layout.get("title", {})
-    label = re.sub(r"<[^>]+>", " ", (title.get("text") if isinstance(title, dict) else str(title)) or "figure")
-    data = json.dumps(
-        {"data": plot.get("data", []), "layout": layout, "config": plot.get("config", {})},
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
-    data = data.replace("</", "<\\/").replace("<!--", "<\\!--")
-    size = f"{int(height)}px" if isinstance(height, (int, float)) else "420px"
+    layout = plot.get("layout")
+    layout = layout if isinstance(layout, dict) else {}
+    height, title = layout.get("height"), layout.get("title", {})
+    label = re.sub(r"<[^>]+>", " ", str(title.get("text") if isinstance(title, dict) else title) or "figure")
+    size = f"{int(height)}px" if isinstance(height, (int, float)) and 0 < height < 1e5 else "420px"
     return (
         f'<figure class="plot" id="{name}"><div class="canvas" role="img" aria-label="{escape(label, quote=True)}" '
         f'style="height:{size}"></div>'
-        f'<script type="application/json">{data}</script>'
+        f"{data_script({'data': plot.get('data', []), 'layout': layout, 'config': plot.get('config', {})})}"
         f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+def data_script(data: Any, name: str = "") -> str:
+    """Data for the page's script as JSON, in which no character begins a tag or an entity; ``name`` is its id."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
+    place = f' id="{name}"' if name else ""
+    return f'<script type="application/json"{place}>{text}</script>'
 
 
 def _without_title(source):
@@ -168,19 +160,34 @@ def _parser():
 _shared = None
 
 
-def _inline_image(source, cell, folder):
+def _inline(image, cell, folder):
+    """Give an image its content; what is no picture from below the notebook's folder becomes words."""
+    source = str(image.attrGet("src") or "")
     if source.startswith("data:"):
-        return source
+        return
     if source.startswith("attachment:"):
-        attached = cell.get("attachments", {}).get(source.removeprefix("attachment:"), {})
-        for kind, content in attached.items():
-            return f"data:{kind};base64,{''.join(content)}"
+        attached = cell.get("attachments", {}).get(unquote(source.removeprefix("attachment:")), {})
+        address = next((sanitize.picture(kind, "".join(content)) for kind, content in attached.items()), "")
+    else:
+        address = _picture_of_file(source, folder)
+    if address:
+        image.attrSet("src", address)
+    else:
+        image.type, image.tag = "text", ""
+        shown = f"{image.content}: {source}" if image.content else source
+        image.content = f"[not shown, a report holds pictures from below the notebook's folder only: {shown}]"
+
+
+def _picture_of_file(source, folder):
+    """The picture at ``source`` below ``folder``, links followed before it is compared, or an empty string."""
+    place = unquote(source)
+    if folder is None or "://" in place or "\0" in place:
         return ""
-    path = folder / source if folder and "://" not in source else None
-    if path is not None and path.is_file() and path.stat().st_size < 4 * 2**20:
-        kind = mimetypes.guess_type(path.name)[0] or "image/png"
-        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return ""
+    path, root = (folder / place).resolve(), folder.resolve()
+    kind = sanitize.IMAGES.get(path.suffix.lower())
+    if kind is None or not path.is_relative_to(root) or not path.is_file() or path.stat().st_size >= _PICTURE_BYTES:
+        return ""
+    return sanitize.picture(f"image/{kind}", base64.b64encode(path.read_bytes()).decode())
 
 
 def _highlight(source):

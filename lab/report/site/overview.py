@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import claims
 from lab.report.ledger import Row
 from lab.report.site import frame
-from lab.report.site.notebook import text_as_html
+from lab.report.site.notebook import data_script, text_as_html
 from lab.report.site.run_page import short, status_mark
 from lab.report.site.thumbnail import thumbnail
 from lab.report.store import Run, project_root
@@ -89,7 +89,6 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
         }
         for run in runs
     ]
-    data = json.dumps({"rows": rows}, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     statuses = "".join(f"<option>{escape(status)}</option>" for status in sorted({run.status for run in runs}))
     heads = (
         ("status", "Status"),
@@ -109,7 +108,7 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
         f'<div class="wide"><table id="run-table"><thead><tr>{head}</tr></thead><tbody></tbody></table></div>'
         '<div class="pager"><button type="button" data-step="-1">Back</button><span></span><button type="button" '
         'data-step="1">Next</button></div>'
-        f'<script type="application/json" id="run-data">{data}</script>'
+        f"{data_script({'rows': rows}, 'run-data')}"
     )
     return frame.page("Runs", html, here="Runs")
 
@@ -141,7 +140,7 @@ def _card(run, method):
     room = _room(run, method)
     question = run.info.get("question") or (method.sentence if method else "")
     dots = "".join(
-        f'<i class="{_DOT[entry["status"]]}" title="{escape(name)}: {entry["status"]}"></i>'
+        f'<i class="{_DOT[entry["status"]]}" title="{escape(name)}: {escape(entry["status"])}"></i>'
         for name, entry in run.claims.items()
     )
     state = f'<span class="dots">{dots}</span>' if dots else "<span></span>"

@@ -9,7 +9,7 @@ from typing import Any
 from lab.report import database
 from lab.report.records import number
 from lab.report.site import frame
-from lab.report.site.notebook import figure
+from lab.report.site.notebook import data_script, figure
 from lab.report.site.run_page import how_made, short
 from lab.report.site.thumbnail import thumbnail
 from lab.report.store import Run, Store
@@ -177,12 +177,11 @@ def _side_by_side(runs):
         )
         return f'<select aria-label="Run {chosen + 1}">{options}</select>'
 
-    stored = json.dumps(data, ensure_ascii=False).replace("</", "<\\/")
     return (
         f'<h2 id="two">Two runs side by side</h2><div id="diff"><div class="filter">{box(0)}{box(1)}</div><div class="wide"><table>'
         "<thead><tr><th>name</th><th>first</th><th>second</th><th class=number>change</th></tr></thead><tbody></tbody>"
         "</table></div></div>"
-        f'<script type="application/json" id="diff-data">{stored}</script>'
+        f"{data_script(data, 'diff-data')}"
     )
 
 

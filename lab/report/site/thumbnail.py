@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from lab.report.site.sanitize import is_picture
+
 WIDTH, HEIGHT = 320, 180
 _SERIES = ("#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#999999")
 _VIRIDIS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], float)
@@ -27,7 +29,7 @@ def thumbnail(figure: dict[str, Any]) -> str:
     layout = figure.get("layout", {})
     try:
         marks = _raster(traces, layout, axes) or _vector(traces, layout, axes)
-    except (TypeError, ValueError, KeyError, IndexError, OverflowError):
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError):
         marks = ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMidYMid slice" '
@@ -57,7 +59,7 @@ def _raster(traces, layout, axes):
             return _picture(pixels if reverse else pixels[::-1]) + _overlay(traces, z.shape, reverse)
         if kind == "image":
             source = trace.get("source")
-            if source:
+            if isinstance(source, str) and is_picture(source):
                 return (
                     f'<image href="{escape(source, quote=True)}" width="{WIDTH}" height="{HEIGHT}" '
                     'preserveAspectRatio="xMidYMid slice"/>'
