@@ -16,7 +16,7 @@ ARGS ?=
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: help env report report-all lab dashboards test test-browser bench kernels gate lint clean peers
+.PHONY: help env report report-all lab dashboards test test-slow test-browser bench kernels gate lint clean peers
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ dashboards: env ## serve the Panel dashboards on 127.0.0.1 (PORT=5006)
 
 test: env ## run the tests
 	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-slow: env ## run the tests that take minutes: sabotaged methods, long recoveries
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 test-browser: env ## run the browser tests (needs Chromium)
 	@$(PYTHON) -m pytest -m browser $(ARGS)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.report import provenance
-from lab.report.imports import PACKAGES, file_hash, hash_of, modules_of, path_of, text_hash
 from lab.report.scrub import is_secret
 from lab.report.store import Run, project_root
+from lab.source import PACKAGES, file_hash, hash_of, modules_of, path_of, text_hash
 
 _CHANGED = "changed during the run"
 

@@ -117,7 +117,7 @@ def _claims(run):
 
 
 def _figures(run):
-    from lab.report.imports import file_hash
+    from lab.source import file_hash
 
     return {path.name: file_hash(path)[:12] for path in run.figures()}
 

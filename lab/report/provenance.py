@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab.report.imports import file_hash, text_hash
 from lab.report.store import project_root
+from lab.source import file_hash, text_hash
 
 
 @lru_cache(maxsize=1)

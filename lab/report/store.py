@@ -22,6 +22,7 @@ from typing import Any
 
 from lab import checks
 from lab.report.records import recorded
+from lab.source import project_root as project_root
 
 SCHEMA = 1
 _OLD = "-replaced"
@@ -45,12 +46,6 @@ def writing(place: str | Path) -> Iterator[None]:
         raise StoreError(
             f"{place} cannot be written: {error.strerror}; free space or choose another folder with LAB_DATA"
         ) from error
-
-
-def project_root() -> Path:
-    """The folder that holds ``lab`` and ``notebooks``; the current folder for an installed ``lab`` without them."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").exists() else Path.cwd()
 
 
 def data_folder() -> Path:

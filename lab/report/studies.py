@@ -89,8 +89,8 @@ def _page(folder, name):
 def _claims_measured(folder, method):
     files = [folder / "claims.py", *sorted((folder / "claims").glob("*.py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files if path.is_file())
-    wanted = [claim.id for claim in method.claims if not claim.untestable]
-    return bool(method.claims) and all(f'"{claim_id}"' in text or f"'{claim_id}'" in text for claim_id in wanted)
+    wanted = [(claim.id, *claim.aliases) for claim in method.claims if not claim.untestable]
+    return bool(method.claims) and all(any(f'"{name}"' in text for name in names) for names in wanted)
 
 
 def _in(folder):

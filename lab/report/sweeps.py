@@ -27,9 +27,9 @@ from typing import Any
 
 from lab import checks
 from lab.report import run as runs
-from lab.report.imports import text_hash
 from lab.report.parameters import read_parameters
 from lab.report.store import Store, StoreError, project_root, write_atomically
+from lab.source import text_hash
 
 _KEYS = ("name", "notebook", "parameters", "grid", "zip", "random", "list", "seeds")
 _MOST = 100_000

@@ -8,9 +8,9 @@ import pytest
 from lab.report import cache, engine, imports, provenance
 from lab.report import run as runs
 from lab.report.compare import diff, rerun
-from lab.report.imports import modules_of
 from lab.report.run import answering, execute, plan
 from lab.report.store import Store
+from lab.source import modules_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import ipywidgets
 import panel as pn
 import plotly.graph_objects as go
 
-from lab import checks, claims
+from lab import claims
 from widgets import pages
 from widgets.pages import Notice
 
@@ -86,7 +86,7 @@ def explore(method: str, **state) -> Explorer | NotebookExplorer:
     """An explorer of a method of the catalog, at ``state``.
 
     Args:
-        method: the catalog id (``"betti"``); ``lab list`` names them.
+        method: the catalog id (``"betti_matching"``); ``lab list`` names them.
         state: values of the page's controls or of the notebook's parameters that differ from their defaults.
 
     Raises:
@@ -94,9 +94,7 @@ def explore(method: str, **state) -> Explorer | NotebookExplorer:
     """
     from lab.report.store import project_root
 
-    by_id = {found.id: found for found in claims.methods()}
-    checks.choice("method", method, list(by_id))
-    found = by_id[method]
+    found = claims.method(method)
     if found.page and found.page in pages.names():
         return of_page(found.page, state)
     if found.notebook and (project_root() / found.notebook).is_file():

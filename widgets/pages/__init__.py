@@ -14,7 +14,7 @@ The whole of a page::
     from lab import topology
     from widgets import figures, pages
 
-    TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti"
+    TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti_matching"
     QUESTION = "Which loops of the prediction exist in the label, and at the same place?"
 
     def build(state):

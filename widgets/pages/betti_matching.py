@@ -18,7 +18,7 @@ from widgets.pages import _pairs
 from widgets.pages._pairs import Own, numbers
 from widgets.pages._state import ahead
 
-TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti"
+TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti_matching"
 QUESTION = "Which components and loops of the prediction are features of the label, in the same place?"
 IMAGES = ("coins", "retina", "microaneurysms", "cell", "horse", "page", "smooth_field", "vessel_tree")
 EXPLANATION = """

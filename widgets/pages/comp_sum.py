@@ -6,7 +6,7 @@ from lab.losses.comp_sum import gamma_tau
 from widgets import pages
 from widgets.figures import losses as figures
 
-TITLE, ROUTE, METHOD = "Comp-sum losses", "comp-sum", "comp-sum"
+TITLE, ROUTE, METHOD = "Comp-sum losses", "comp-sum", "comp_sum"
 QUESTION = "What does a small surrogate loss promise about accuracy, and how does that depend on the loss?"
 
 

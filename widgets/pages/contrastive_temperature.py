@@ -7,7 +7,7 @@ from lab.losses.contrastive_temperature import penalty_entropy, relative_penalty
 from widgets import pages
 from widgets.figures import losses as figures
 
-TITLE, ROUTE, METHOD = "Temperature of the contrastive loss", "contrastive-temperature", "contrastive-temperature"
+TITLE, ROUTE, METHOD = "Temperature of the contrastive loss", "contrastive-temperature", "contrastive_temperature"
 QUESTION = "Which negatives does the contrastive loss push away, and how hard?"
 
 

@@ -8,7 +8,7 @@ from widgets import pages
 from widgets.figures import losses as figures
 from widgets.figures.losses.correctness_calibration import objectives
 
-TITLE, ROUTE, METHOD = "Correctness-aware calibration", "correctness-calibration", "calibration"
+TITLE, ROUTE, METHOD = "Correctness-aware calibration", "correctness-calibration", "correctness_calibration"
 QUESTION = "The prediction is narrowly wrong: should its confidence rise or fall?"
 
 

@@ -17,7 +17,7 @@ from lab.explain.risk import possible_methods
 from widgets import pages, uploads
 from widgets.figures import explain as figures
 
-TITLE, ROUTE, METHOD = "Explanations", "explanations", "explain"
+TITLE, ROUTE, METHOD = "Explanations", "explanations", "explanations"
 QUESTION = "Eight explanations of one prediction disagree. Which of them answers your question?"
 TABLES = ["breast_cancer", "diabetes", "wine", "iris"]
 UNITS = ("standardised columns", "columns as in the table")

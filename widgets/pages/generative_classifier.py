@@ -10,7 +10,7 @@ from lab.losses.generative_classifier import SharedVarianceGaussianNB, bayes_err
 from widgets import pages
 from widgets.figures import losses as figures
 
-TITLE, ROUTE, METHOD = "Discriminative against generative classifiers", "generative-classifier", "generative-classifier"
+TITLE, ROUTE, METHOD = "Discriminative against generative classifiers", "generative-classifier", "generative_classifier"
 QUESTION = "How many samples does a linear classifier need, if it models the classes or only their border?"
 SIZES, SEEDS = (8, 12, 20, 40, 80, 160, 320), 3
 

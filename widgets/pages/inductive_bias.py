@@ -33,7 +33,7 @@ from lab.inductive_bias import (
 from widgets import pages
 from widgets.figures import inductive_bias as figures
 
-TITLE, ROUTE, METHOD = "Inductive bias in bits", "inductive-bias", "bias"
+TITLE, ROUTE, METHOD = "Inductive bias in bits", "inductive-bias", "inductive_bias"
 QUESTION = "How many bits of prior knowledge does it take to generalize this well?"
 EXPLANATION = """
 Among all functions of the space that fit the training set, a share has test loss at most eps; the required bits are

@@ -13,7 +13,7 @@ from lab import checks, datasets, topology
 from widgets import pages, uploads
 from widgets.figures.topology import persistence as figures
 
-TITLE, ROUTE, METHOD = "Persistence as an objective", "persistence", "multipers"
+TITLE, ROUTE, METHOD = "Persistence as an objective", "persistence", "persistence"
 QUESTION = "Where do points go when a loss asks their loops, or their components, to grow or to vanish?"
 EXPLANATION = (
     "Press play: every step moves the points along the chosen direction, and the barcode moves with them. Drag a point, or "

@@ -10,7 +10,7 @@ from lab.losses.target_surrogates import SSO, loss_oracle
 from widgets import pages
 from widgets.figures import losses as figures
 
-TITLE, ROUTE, METHOD = "Target-based surrogates", "target-surrogates", "sso"
+TITLE, ROUTE, METHOD = "Target-based surrogates", "target-surrogates", "target_surrogates"
 QUESTION = "If the gradient in the outputs is expensive, how far can one of them carry the parameters?"
 
 

@@ -19,7 +19,7 @@ from widgets.pages import _pairs
 from widgets.pages._pairs import Own, numbers
 from widgets.pages._state import ahead
 
-TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "volumes"
+TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "betti_volumes"
 QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
 VOLUMES = ("vessel_tree_3d", "smooth_field_3d", "mni_intensity")
 SHOWN = {

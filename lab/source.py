@@ -1,4 +1,5 @@
-"""Which modules of the project a piece of source imports, found in the syntax tree, transitively, without running it."""
+"""The project's own source: its folder, which modules a piece of source imports (transitively, from the syntax tree, without
+running it), and hashes of what modules do."""
 
 from __future__ import annotations
 
@@ -7,9 +8,13 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from lab.report.store import project_root
-
 PACKAGES = ("lab", "widgets")
+
+
+def project_root() -> Path:
+    """The folder that holds ``lab`` and ``notebooks``; the current folder for an installed ``lab`` without them."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
 
 
 def modules_of(source: str) -> set[str]:
@@ -41,15 +46,29 @@ def path_of(module: str) -> Path | None:
 
 
 def hash_of(module: str) -> str:
-    """A hash of a module's source; a package's counts its catalog too. ``"missing"`` if the file is gone."""
+    """A hash of what a module does: its syntax tree without docstrings and comments; a package's counts its catalog too.
+
+    ``"missing"`` if the file is gone.
+    """
     path = path_of(module)
     if path is None:
         return "missing"
-    digest = file_hash(path)
+    status = path.stat()
+    digest = _tree_hash(str(path), status.st_size, status.st_mtime_ns)
     catalog = path.parent / "catalog.toml"
     if path.name == "__init__.py" and catalog.exists():
         digest = text_hash(digest + file_hash(catalog))
     return digest
+
+
+def code_hash(module: str, *, without: tuple[str, ...] = ()) -> str:
+    """A short hash of ``module`` and of all project modules that it imports, those below ``without`` left out."""
+    path = path_of(module)
+    if path is None:
+        return "missing"
+    found = sorted(modules_of(f"import {module}"))
+    kept = [name for name in found if not any(name == left or name.startswith(f"{left}.") for left in without)]
+    return text_hash("\n".join(f"{name} {_tree_hash_of(name)}" for name in kept))[:12]
 
 
 def file_hash(path: str | Path) -> str:
@@ -62,6 +81,35 @@ def file_hash(path: str | Path) -> str:
 def text_hash(text: str) -> str:
     """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tree_hash_of(module):
+    path = path_of(module)
+    status = path.stat()
+    return _tree_hash(str(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=65536)
+def _tree_hash(path, size, time):
+    source = Path(path).read_bytes()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(source).hexdigest()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, False):
+            node.body = node.body[1:]
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(node):
+    """A syntax tree as text that is the same under every supported Python: empty fields, which come and go, are left out."""
+    if isinstance(node, ast.AST):
+        parts = (f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({','.join(parts)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    return repr(node)
 
 
 @lru_cache(maxsize=65536)
