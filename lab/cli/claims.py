@@ -53,7 +53,7 @@ def claims(
     room: Annotated[str | None, typer.Option(help="One room only.")] = None,
     status: Annotated[
         str | None,
-        typer.Option(help="holds, 'holds at small scale', 'does not hold', 'not testable here' or 'not run'."),
+        typer.Option(help="holds, 'holds at small scale', refuted, undecided, 'not testable here' or 'not run'."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="One method only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
@@ -84,7 +84,7 @@ def claims(
             f" [dim]({escape(row.claim.untestable)})[/]" if row.claim.untestable else ""
         )
         table.add_row(
-            f"[{tables.COLOURS[row.status]}]{row.status}[/]",
+            f"[{tables.COLOURS.get(row.status, 'bright_black')}]{row.status}[/]",
             row.claim.id,
             row.claim.kind,
             row.claim.setting,

@@ -26,5 +26,5 @@ def new(
     for path in create(room, method, title or method.replace("_", " ").capitalize()):
         typer.echo(path)
     typer.echo(
-        f"Next: write lab/{room}/{method}.py, then `lab claim {method.replace('_', '-')}.first-statement` and `lab run {method}`"
+        f"Next: write lab/{room}/{method}.py, then `lab claim {method}.first-statement` and `lab run {method}`"
     )

@@ -13,7 +13,8 @@ from rich.table import Table
 COLOURS = {
     "holds": "green",
     "holds at small scale": "green",
-    "does not hold": "red",
+    "refuted": "red",
+    "undecided": "yellow",
     "not testable here": "bright_black",
     "not run": "bright_black",
 }

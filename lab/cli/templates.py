@@ -70,41 +70,55 @@ def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="must have the same shape"):
         @method@(torch.zeros(2), torch.zeros(3))
 '''
-_CLAIM = '''
+_CLAIM = '''"""Measurements of the statements about @title@."""
 
-@measures("@id@.first-statement")
-def @method@_first_statement(data, seeds, budget):
-    """The largest value at equal arguments, over seeds."""
-    import torch
+from __future__ import annotations
 
-    from lab.@room@.@method@ import @method@
+import torch
 
+from lab.@room@.@method@ import @method@
+from lab.claims import Effects, measures
+
+
+@measures("@method@.first-statement")
+def first_statement(trial):
+    """The largest value at equal arguments. Control: the arguments differ by one."""
     values = []
-    for seed in seeds:
+    for seed in trial.seeds:
         x = torch.randn(100, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        values.append(float(@method@(x, x)))
-    return Measured(value=max(values), interval=(min(values), max(values)), holds=max(values) == 0)
+        values.append(float(@method@(x, x + trial.control)))
+    return Effects(values)
 '''
-_CLAIMS = '''"""What measures the statements of this room."""
+_ROWS = """[[claim]]
+id = "@method@.first-statement"
+text = "Equal arguments cost nothing."
+kind = "identity"
+setting = "paper"
+rule = "at most"
+margin = 0.0
+unit = "largest value at equal arguments"
+replicates = 3
+drawn = "arguments"
+control = "the arguments differ by one"
+"""
+_CLAIMS = '''"""The measuring functions of the room, one module a method."""
 
-from lab.claims import Measured, measures
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 '''
 _CATALOG = """
 [[method]]
-id = "@id@"
+id = "@method@"
 title = "@title@"
 sentence = "One sentence for the card of the study."
 source = "Authors, 'Title', Venue Year"
 module = "lab.@room@.@method@"
 notebook = "notebooks/@room@/@method@.ipynb"
 page = "@method@"
-
-[[method.claim]]
-id = "@id@.first-statement"
-text = "Equal arguments cost nothing."
-kind = "identity"
-setting = "paper"
-seeds = 3
+entry = ["lab.@room@.@method@:@method@"]
 """
 _FIGURE = '''
 
@@ -129,7 +143,7 @@ from lab.@room@.@method@ import curve
 from widgets import pages
 from widgets.figures.@room@ import @method@ as picture
 
-TITLE, ROUTE, METHOD = "@title@", "@id@", "@id@"
+TITLE, ROUTE, METHOD = "@title@", "@id@", "@method@"
 QUESTION = "What does the objective reward?"
 
 
@@ -162,7 +176,7 @@ _CELLS = (
     ("markdown", "## What was claimed, what was measured"),
     (
         "code",
-        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@id@.first-statement", seeds=seeds, '
+        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@method@.first-statement", seeds=seeds, '
         "budget=profile)",
     ),
     ("markdown", "## The page"),
@@ -181,8 +195,8 @@ def create(room: str, method: str, title: str) -> list[Path]:
     rooms = [name for name in rooms if name not in ("kernels", "training", "datasets", "report", "cli")]
     checks.choice("room", room, rooms)
     id = method.replace("_", "-")
-    if id in {known.id for known in claims.methods()}:
-        raise ValueError(f"the catalog has a method {id!r} already")
+    if method in {known.id for known in claims.methods()}:
+        raise ValueError(f"the catalog has a method {method!r} already")
 
     def fill(text):
         for word, value in (("@method@", method), ("@room@", room), ("@title@", title), ("@id@", id)):
@@ -192,40 +206,31 @@ def create(room: str, method: str, title: str) -> list[Path]:
     fresh = {
         f"lab/{room}/{method}.py": fill(_MODULE),
         f"tests/{room}/test_{method}.py": fill(_TEST),
+        f"lab/{room}/claims/{method}.py": fill(_CLAIM),
+        f"lab/{room}/claims/{method}.toml": fill(_ROWS),
         f"notebooks/{room}/{method}.ipynb": json.dumps(_notebook(fill), indent=1, ensure_ascii=False) + "\n",
         f"widgets/pages/{method}.py": fill(_PAGE),
     }
     for name in fresh:
         if (root / name).exists():
             raise ValueError(f"{name} exists already")
-    claims_file = _claims_file(root, room, method)
+    package = root / "lab" / room / "claims" / "__init__.py"
     figures = root / "widgets" / "figures" / room / "__init__.py"
     if not figures.exists():
         figures = root / "widgets" / "figures" / f"{room}.py"
     longer = {
-        claims_file: (_CLAIMS, fill(_CLAIM)),
         root / "lab" / room / "catalog.toml": ("", fill(_CATALOG)),
         figures: (f'"""Figures of the room {room}."""\n', fill(_FIGURE)),
     }
     for name, text in fresh.items():
         write_atomically(root / name, text)
+    if not package.exists():
+        fresh[f"lab/{room}/claims/__init__.py"] = _CLAIMS
+        write_atomically(package, _CLAIMS)
     for path, (head, text) in longer.items():
         before = path.read_text(encoding="utf-8") if path.exists() else head
         write_atomically(path, before.rstrip("\n") + "\n" + text if before else text.lstrip("\n"))
     return [Path(name) for name in fresh] + [path.relative_to(root) for path in longer]
-
-
-def _claims_file(root, room, method):
-    package = root / "lab" / room / "claims"
-    if not package.is_dir():
-        return root / "lab" / room / "claims.py"
-    init = package / "__init__.py"
-    text = init.read_text(encoding="utf-8") if init.exists() else ""
-    if "iter_modules" not in text:
-        write_atomically(
-            init, f"{text.rstrip()}\nfrom lab.{room}.claims import {method}  # noqa: E402, F401\n".lstrip()
-        )
-    return package / f"{method}.py"
 
 
 def _notebook(fill):

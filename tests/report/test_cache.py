@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.report import cache, engine, imports, provenance
+from lab import source
+from lab.report import cache, engine, provenance
 from lab.report import run as runs
 from lab.report.compare import diff, rerun
 from lab.report.run import answering, execute, plan
@@ -21,18 +22,19 @@ def project(tmp_path, monkeypatch):
     root = tmp_path / "project"
     root.mkdir()
     shutil.copytree(ROOT / "lab" / "report", root / "lab" / "report", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "checks.py", "claims.py"):
+    shutil.copytree(ROOT / "lab" / "claims", root / "lab" / "claims", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "checks.py", "source.py"):
         shutil.copy(ROOT / "lab" / name, root / "lab" / name)
     (root / "requirements.lock").write_text("a==1\n")
     (root / "lab" / "used.py").write_text("from lab import deeper\ndef value():\n    return deeper.VALUE\n")
     (root / "lab" / "deeper.py").write_text("VALUE = 1\n")
     (root / "lab" / "unused.py").write_text("VALUE = 1\n")
-    for module in (imports, cache, provenance, runs, engine):
+    for module in (source, cache, provenance, runs, engine):
         monkeypatch.setattr(module, "project_root", lambda: root)
     monkeypatch.setenv("PYTHONPATH", str(root))
-    imports._existing.cache_clear()
+    source._existing.cache_clear()
     yield root
-    imports._existing.cache_clear()
+    source._existing.cache_clear()
 
 
 def ask(project):

@@ -93,7 +93,7 @@ def test_list_of_studies_links_every_notebook():
 
 
 def test_unknown_method_and_setting_are_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'comp-sum'"):
+    with pytest.raises(ValueError, match="did you mean 'comp_sum'"):
         explore("comp-sums")
     with pytest.raises(ValueError, match="did you mean 'tau'"):
         explore("comp-sum", taus=1)

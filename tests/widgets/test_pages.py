@@ -236,9 +236,9 @@ def test_home_finds_studies_by_the_status_of_their_claims():
     from lab import claims
 
     one = claims.methods()[0]
-    index = _studies.Index(rows={claim.id: _studies.Row(claim, "does not hold") for claim in one.claims})
-    assert _home.matching(claims.methods(), "", index, "does not hold") == [one]
-    assert _home.matching(claims.methods(), "no such word", index, "does not hold") == []
+    index = _studies.Index(rows={claim.id: _studies.Row(claim, "refuted") for claim in one.claims})
+    assert _home.matching(claims.methods(), "", index, "refuted") == [one]
+    assert _home.matching(claims.methods(), "no such word", index, "refuted") == []
     assert _home.matching(claims.methods(), "", index, "holds") == []
 
 
@@ -261,9 +261,9 @@ def test_status_of_a_run_is_that_run_s_own():
 
     method = next(method for method in claims.methods() if any(not claim.untestable for claim in method.claims))
     first = next(claim for claim in method.claims if not claim.untestable)
-    measured = {first.id: {"status": "does not hold", "value": 1.0, "interval": [0, 2]}}
+    measured = {first.id: {"status": "refuted", "value": 1.0, "interval": [0, 2]}}
     rows = _studies.rows_of_run(types.SimpleNamespace(claims=measured, id="r"), method.id)
-    assert rows[first.id].status == "does not hold"
+    assert rows[first.id].status == "refuted"
     assert {row.status for key, row in rows.items() if key != first.id} <= {"not run", "not testable here"}
 
 

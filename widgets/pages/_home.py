@@ -117,7 +117,7 @@ def _broken(broken: Mapping[str, str], text: str) -> str:
     words = text.lower().split()
     cards = "".join(
         f'<article class="lab-card"><div class="body"><h3><a href="{route_of_module(name)}">{escape(name)}</a></h3>'
-        f"<p>{status_badge('does not hold', 'cannot be shown')} <code>{escape(reason)}</code></p></div></article>"
+        f"<p>{status_badge('refuted', 'cannot be shown')} <code>{escape(reason)}</code></p></div></article>"
         for name, reason in broken.items()
         if all(word in f"{name} {reason}".lower() for word in words)
     )

@@ -13,7 +13,7 @@ from widgets.pages import _studies
 from widgets.pages._anatomy import note
 from widgets.pages._glossary import mark
 
-STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "does not hold": "fails"}
+STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "refuted": "fails", "undecided": "undecided"}
 
 
 def layout(

@@ -99,7 +99,7 @@ def _known(chosen, labels) -> list:
 
 
 def _status(run: Run) -> str:
-    return status_badge("holds" if run.ok else "does not hold", run.status)
+    return status_badge("holds" if run.ok else "refuted", run.status)
 
 
 def _links(run: Run) -> str:

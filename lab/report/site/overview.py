@@ -19,7 +19,8 @@ from lab.report.store import Run, project_root
 _BAR = (
     ("holds", "i-holds"),
     ("holds at small scale", "i-small"),
-    ("does not hold", "i-fails"),
+    ("refuted", "i-fails"),
+    ("undecided", "i-undecided"),
     ("not testable here", "i-untestable"),
     ("not run", "i-open"),
 )
@@ -140,7 +141,7 @@ def _card(run, method):
     room = _room(run, method)
     question = run.info.get("question") or (method.sentence if method else "")
     dots = "".join(
-        f'<i class="{_DOT[entry["status"]]}" title="{escape(name)}: {escape(entry["status"])}"></i>'
+        f'<i class="{_DOT.get(entry["status"], "i-open")}" title="{escape(name)}: {escape(entry["status"])}"></i>'
         for name, entry in run.claims.items()
     )
     state = f'<span class="dots">{dots}</span>' if dots else "<span></span>"

@@ -15,7 +15,8 @@ from lab.report.store import Run, project_root
 STATUS = {
     "holds": ("good", "holds"),
     "holds at small scale": ("small-scale", "holds at small scale"),
-    "does not hold": ("bad", "does not hold"),
+    "refuted": ("bad", "refuted"),
+    "undecided": ("open", "undecided"),
     "not testable here": ("none hatched", "not testable here"),
     "not run": ("none", "not run"),
 }
@@ -41,8 +42,8 @@ def run_page(run: Run) -> str:
 
 def status_mark(status: str) -> str:
     """A claim's status as a coloured mark with its words."""
-    kind, words = STATUS[status]
-    return f'<span class="status {kind}">{words}</span>'
+    kind, words = STATUS.get(status, ("none", status))
+    return f'<span class="status {kind}">{escape(words)}</span>'
 
 
 def command_of(run: Run) -> str:
