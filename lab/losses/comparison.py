@@ -1,21 +1,23 @@
 """One network under many classification losses, at an equal and stated tuning budget.
 
 Every loss gets the same learning rates on the same splits; its rate is the one of the best mean validation accuracy over
-the seeds (validation labels carry the same noise as the training labels), and the test labels are clean. All models, loss x
-rate x seed, are trained at once.
+the seeds (validation labels carry the same noise as the training labels), or one that an earlier tuning chose, and the test
+labels are clean. All models, loss x rate x seed, are trained at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from lab import checks, training
+from lab.claims.statistics import interval
 from lab.losses.registry import BINARY, SEEDED, by_name
+from lab.training.comparison import best
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +31,8 @@ class Comparison:
     """Test results of every loss at its tuned learning rate.
 
     ``accuracy``, ``calibration_error`` and ``train_accuracy`` map a loss to a tensor over ``seeds``; ``learning_rate`` to
-    the chosen rate; ``trials`` is the number of rates that each loss was tuned over.
+    the chosen rate; ``trials`` is the number of rates that each loss was tuned over, 1 where the rates were given.
+    ``validation_accuracy`` maps it to the accuracies that chose, of shape (rates, seeds).
     """
 
     accuracy: dict[str, torch.Tensor]
@@ -39,6 +42,7 @@ class Comparison:
     seeds: tuple[int, ...]
     trials: int
     setting: dict[str, object]
+    validation_accuracy: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to_frame(self) -> pandas.DataFrame:
         """One row a loss, best first: mean test accuracy with its 95 % interval over seeds, calibration error, rate, trials."""
@@ -78,7 +82,7 @@ def compare(
     shift: float = 0.0,
     network: Callable[[int], nn.Module] | None = None,
     seeds: int | Sequence[int] = 5,
-    learning_rates: Sequence[float] = LEARNING_RATES,
+    learning_rates: Sequence[float] | Mapping[str, float] = LEARNING_RATES,
     optimizer: str = "adam",
     epochs: int = 40,
     batch_size: int = 64,
@@ -101,16 +105,18 @@ def compare(
         shift: standard deviation of Gaussian noise added to the standardized test inputs.
         network: seed -> module; a ReLU MLP of width 128 on flattened inputs by default.
         seeds: a number of seeds or which; each draws its own split, noise, weights and batch order.
-        learning_rates: the rates every loss is tuned over.
+        learning_rates: the rates every loss is tuned over, by the rule of :func:`lab.training.comparison.best`; or
+            ``{loss: rate}``, one for each loss, as an earlier tuning chose it.
         epochs, batch_size, optimizer, weight_decay, clip, progress, cancel: as :func:`lab.training.fit`.
 
     Raises:
-        ValueError: unknown losses, a loss for two classes with more of them, fewer than two classes, fractions
-            outside (0, 1), too few items for the batch size.
+        ValueError: unknown losses, a loss without its rate, a loss for two classes with more of them, fewer than two classes,
+            fractions outside (0, 1), too few items for the batch size.
     """
     seeds = tuple(range(checks.integer("seeds", seeds, low=1))) if isinstance(seeds, int) else tuple(seeds)
-    rates = [checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates]
-    modules = _modules(losses, len(rates) * len(seeds), seeds[0] if seeds else 0)
+    rates = _rates(losses, learning_rates)
+    trials = len(next(iter(rates.values()), ()))
+    modules = _modules(losses, trials * len(seeds), seeds[0] if seeds else 0)
     x = checks.tensor("x", x)
     y = checks.tensor("y", y, shape=(x.shape[0],))
     if y.is_floating_point() and not bool((y == y.round()).all()):
@@ -138,7 +144,7 @@ def compare(
     common = min(len(split["train_y"]) for split in splits)  # thinned splits differ by a few items
     for split in splits:
         split["train_x"], split["train_y"] = split["train_x"][:common], split["train_y"][:common]
-    grid = [(name, rate, index) for name in modules for rate in rates for index in range(len(seeds))]
+    grid = [(name, rate, index) for name in modules for rate in rates[name] for index in range(len(seeds))]
     order = torch.tensor([index for _, _, index in grid])
     stacked = {key: torch.stack([split[key] for split in splits]) for key in splits[0]}
     fitted = training.fit(
@@ -164,24 +170,28 @@ def compare(
     correct = {
         part: (logits.argmax(-1) == stacked[f"{part}_y"][order]).float().mean(1) for part, logits in outcome.items()
     }
-    shape = (len(modules), len(rates), len(seeds))
-    validation = torch.nan_to_num(correct["validation"].reshape(shape).mean(-1))
-    best = validation.argmax(1)
+    shape = (len(modules), trials, len(seeds))
+    failed = ~outcome["validation"].flatten(1).isfinite().all(1)
+    validation = correct["validation"].masked_fill(failed, torch.nan).reshape(shape)
+    chosen_rate = [best(scores) for scores in validation]
     accuracy, train_accuracy, calibration, chosen = {}, {}, {}, {}
     test_y = stacked["test_y"]
     for row, name in enumerate(modules):
-        accuracy[name] = correct["test"].reshape(shape)[row, best[row]]
-        train_accuracy[name] = correct["train"].reshape(shape)[row, best[row]]
-        logits = outcome["test"].reshape(*shape, *outcome["test"].shape[1:])[row, best[row]]
+        accuracy[name] = correct["test"].reshape(shape)[row, chosen_rate[row]]
+        train_accuracy[name] = correct["train"].reshape(shape)[row, chosen_rate[row]]
+        logits = outcome["test"].reshape(*shape, *outcome["test"].shape[1:])[row, chosen_rate[row]]
         calibration[name] = torch.tensor([
             float(training.calibration_error(torch.softmax(one, -1), target)) for one, target in zip(logits, test_y)
         ])  # fmt: skip
-        chosen[name] = rates[int(best[row])]
+        chosen[name] = rates[name][chosen_rate[row]]
     setting = {
         "noise": noise, "noise kind": noise_kind, "imbalance": imbalance, "shift": shift, "epochs": epochs,
-        "items": int(stacked["train_x"].shape[1]), "learning rates": tuple(rates),
+        "items": int(stacked["train_x"].shape[1]),
+        "learning rates": chosen if isinstance(learning_rates, Mapping) else tuple(learning_rates),
     }  # fmt: skip
-    return Comparison(accuracy, calibration, train_accuracy, chosen, seeds, len(rates), setting)
+    return Comparison(
+        accuracy, calibration, train_accuracy, chosen, seeds, trials, setting, dict(zip(modules, validation))
+    )  # fmt: skip
 
 
 def noisy_labels(
@@ -212,14 +222,20 @@ def noisy_labels(
 
 def mean_interval(values: torch.Tensor, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean and Student-t interval over seeds; both ends are infinite for a single seed."""
-    from scipy import stats
+    return tuple(interval(torch.as_tensor(values).double().tolist(), "mean", confidence))
 
-    values = torch.as_tensor(values, dtype=torch.float64)
-    mean, count = float(values.mean()), values.numel()
-    if count < 2:
-        return mean, -float("inf"), float("inf")
-    half = float(values.std()) / count**0.5 * float(stats.t.ppf((1 + confidence) / 2, count - 1))
-    return mean, mean - half, mean + half
+
+def _rates(losses, learning_rates):
+    """The rates of each loss, equally many."""
+    if not isinstance(learning_rates, Mapping):
+        rates = tuple(checks.number("learning_rates", rate, low=0.0, open_low=True) for rate in learning_rates)
+        if not rates:
+            raise ValueError("learning_rates is empty; at least one rate is needed")
+        return dict.fromkeys(losses, rates)
+    missing = [name for name in losses if name not in learning_rates]
+    if missing:
+        raise ValueError(f"learning_rates names no rate for {', '.join(map(repr, missing))}")
+    return {name: (checks.number(f"learning_rates[{name!r}]", learning_rates[name], low=0.0, open_low=True),) for name in losses}
 
 
 def _modules(losses, models, seed):

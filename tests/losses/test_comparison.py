@@ -6,8 +6,8 @@ import torch
 
 from lab import datasets
 from lab.losses import comparison
-from lab.losses.claims.studies import table
 from lab.losses.comparison import compare, noisy_labels
+from lab.losses.studies.common import table, tune_rates, tuned_rates
 
 QUICK = {"seeds": 2, "epochs": 8, "learning_rates": (1e-2,)}
 
@@ -100,3 +100,37 @@ def test_a_loss_of_ones_own_joins_the_comparison(generator):
     assert float(found.accuracy["squared"].mean()) > 0.8
     with pytest.raises(ValueError, match="must have reduction='none'"):
         compare({"mean": torch.nn.CrossEntropyLoss()}, x, y, **QUICK)
+
+
+def test_rates_of_an_earlier_tuning_train_the_same_networks(generator):
+    x, y = blobs(generator)
+    options = {"noise": 0.3, "seeds": 2, "epochs": 4}
+    tuned = compare(["cross-entropy", "focal"], x, y, learning_rates=(1e-4, 1e-2), **options)
+    assert tuned.validation_accuracy["focal"].shape == (2, 2)
+    again = compare(["cross-entropy", "focal"], x, y, learning_rates=tuned.learning_rate, **options)
+    assert again.trials == 1 and again.learning_rate == tuned.learning_rate
+    for name in tuned.accuracy:
+        torch.testing.assert_close(again.accuracy[name], tuned.accuracy[name], atol=0.03, rtol=0)
+    with pytest.raises(ValueError, match="names no rate for 'focal'"):
+        compare(["cross-entropy", "focal"], x, y, learning_rates={"cross-entropy": 1e-2}, **options)
+
+
+def test_a_failed_training_is_never_chosen(generator):
+    x, y = blobs(generator)
+    rates = (1e-2, 1e38)
+    found = compare(["cross-entropy"], x, y, seeds=2, epochs=2, learning_rates=rates, optimizer="sgd", clip=None)
+    assert found.validation_accuracy["cross-entropy"].isnan().tolist() == [[False, False], [True, True]]
+    assert found.learning_rate == {"cross-entropy": 1e-2}
+
+
+def test_every_learning_rate_of_a_loss_is_tried_on_tuning_seeds_and_read_back(generator, monkeypatch, tmp_path):
+    from lab.training import comparison as tuning
+
+    monkeypatch.setattr(tuning, "_path", lambda method: tmp_path / f"{method}.csv")
+    x, y = blobs(generator)
+    trials = tune_rates("noisy", ["focal"], x, y, rates=(1e-6, 1e-2), noise=0.2, epochs=8)
+    assert trials.seeds == tuning.TUNING_SEEDS and trials.scores["focal"].shape == (2, 4)
+    tuning.record("some_method", trials)
+    assert tuned_rates("some_method", "noisy", ["focal"], rates=(1e-6, 1e-2)) == {"focal": 1e-2}
+    with pytest.raises(tuning.NotTuned, match="another grid"):
+        tuned_rates("some_method", "noisy", ["focal"])

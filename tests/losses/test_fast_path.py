@@ -5,7 +5,7 @@ import torch
 
 import lab
 from lab.losses import pixel_seconds, training_seconds, with_and_without
-from lab.losses.claims.studies import spectra, table
+from lab.losses.studies.common import spectra, table
 
 
 @pytest.fixture

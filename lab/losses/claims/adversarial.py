@@ -9,9 +9,9 @@ import torch
 
 from lab import training
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import table
 from lab.losses.comp_sum import SmoothAdversarialCompSum
 from lab.losses.comparison import mean_interval
+from lab.losses.studies.common import table
 
 EPSILON, INNER_STEPS = 0.15, 5
 RATES = (1e-3, 3e-3)

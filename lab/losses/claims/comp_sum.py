@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import scale, shown, table
 from lab.losses.comp_sum import comp_sum_loss, conditional_risk, gamma_tau, t_tau
 from lab.losses.comparison import compare
+from lab.losses.studies.common import scale, shown, table
 
 TAUS = (0.0, 0.5, 1.0, 1.5, 1.7, 2.0)
 

@@ -9,10 +9,11 @@ import torch
 
 from lab import datasets, training
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import exact, sampled, scale, shown, table
+from lab.losses.claims.studies import exact, sampled
 from lab.losses.comparison import compare, mean_interval
 from lab.losses.ensloss import EnsLoss, margins, sample_calibrated_derivatives
 from lab.losses.registry import by_name
+from lab.losses.studies.common import scale, shown, table
 
 FIXED = ("cross-entropy", "multi-margin", "sum-exponential")  # of two classes: the logistic, hinge and exponential losses
 

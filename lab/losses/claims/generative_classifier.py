@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 
 from lab import datasets, training
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import exact, sampled, table
+from lab.losses.claims.studies import exact, sampled
 from lab.losses.comp_sum import conditional_risk
 from lab.losses.comparison import mean_interval
 from lab.losses.generative_classifier import SharedVarianceGaussianNB, bayes_error, mixture, sample_need
+from lab.losses.studies.common import table
 
 
 @measures("generative-classifier.bound")

@@ -9,9 +9,10 @@ import torch
 
 from lab import training
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import exact, sampled, scale, shown, table
+from lab.losses.claims.studies import exact, sampled
 from lab.losses.comparison import compare, mean_interval, noisy_labels
 from lab.losses.ldr import ALDRKLLoss, adaptive_temperature, ldr_kl_loss, margin_scores
+from lab.losses.studies.common import scale, shown, table
 
 LOSSES = (
     "cross-entropy", "generalized-cross-entropy", "mean-absolute-error", "sum-exponential", "symmetric-cross-entropy", "focal",

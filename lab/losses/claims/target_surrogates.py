@@ -7,8 +7,9 @@ from torch import nn
 
 from lab import training
 from lab.claims import Measured, measures
-from lab.losses.claims.studies import exact, sampled, table
+from lab.losses.claims.studies import exact, sampled
 from lab.losses.comparison import mean_interval
+from lab.losses.studies.common import table
 from lab.losses.target_surrogates import SSO, loss_oracle, target_surrogate
 
 
