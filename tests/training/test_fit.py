@@ -16,15 +16,21 @@ def small(seed, **options):
     return mlp(2, 2, widths=(16, 8), seed=seed, **options)
 
 
-def distance(first, second):
-    """Largest difference of weights and of loss histories (NaN only where the other is NaN)."""
-    weights = max(float((a - b).detach().abs().max()) for a, b in zip(first.stack.weights, second.stack.weights))
-    torch.testing.assert_close(first.history.loss, second.history.loss, rtol=0, atol=1e-5, equal_nan=True)
-    torch.testing.assert_close(first.history.validation, second.history.validation, rtol=0, atol=1e-5, equal_nan=True)
+def assert_same_training(first, second):
+    """Weights, relative to the largest of their kind, and histories to 1,000 units of rounding; decisions exactly.
+
+    Stacked and single products add in another order. A step loses a few units of rounding, and the largest rates here
+    double a difference every epoch; in float64 nothing but rounding is below the bound.
+    """
+    bound = 1e3 * torch.finfo(first.stack.weights[0].dtype).eps
+    for a, b in zip(first.stack.weights, second.stack.weights):
+        torch.testing.assert_close(a.detach(), b.detach(), rtol=0, atol=bound * max(float(b.detach().abs().max()), 1e-2))
+    for name in ("loss", "validation"):
+        a, b = getattr(first.history, name), getattr(second.history, name)
+        torch.testing.assert_close(a, b, rtol=bound, atol=bound, equal_nan=True)
     assert torch.equal(first.epochs, second.epochs)
     assert torch.equal(first.stopped, second.stopped)
     assert torch.equal(first.diverged, second.diverged)
-    return weights
 
 
 class Focal(nn.Module):
@@ -81,14 +87,16 @@ VARIATIONS = {
 }
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_stacked_training_equals_the_loop(name):
+def test_stacked_training_equals_the_loop(name, dtype):
+    network = lambda seed: small(seed, dtype=dtype)  # noqa: E731
     options = {"inputs": DATA.x, "targets": DATA.label, "seeds": [0, 5, 7, 11], "epochs": 4, **VARIATIONS[name]}
-    together, alone = fit(small, **options), fit_loop(small, **options)
-    assert distance(together, alone) < 1e-5
+    together, alone = fit(network, **options), fit_loop(network, **options)
+    assert_same_training(together, alone)
     moved = [
         float((weight - start).detach().abs().max())
-        for weight, start in zip(together.stack.weights, Stack([small(s) for s in (0, 5, 7, 11)]).weights)
+        for weight, start in zip(together.stack.weights, Stack([network(s) for s in (0, 5, 7, 11)]).weights)
     ]
     assert min(moved) > 1e-4
 
@@ -96,29 +104,23 @@ def test_stacked_training_equals_the_loop(name):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus", "leaky_relu"])
 def test_every_activation_has_the_right_gradient(activation):
     network = lambda seed: small(seed, activation=activation, dtype=torch.float64)  # noqa: E731
-    assert (
-        distance(
-            fit(network, DATA.x, DATA.label, seeds=3, epochs=3),
-            fit_loop(network, DATA.x, DATA.label, seeds=3, epochs=3),
-        )
-        < 1e-12
+    assert_same_training(
+        fit(network, DATA.x, DATA.label, seeds=3, epochs=3),
+        fit_loop(network, DATA.x, DATA.label, seeds=3, epochs=3),
     )
 
 
 def test_images_regression_and_segmentation_equal_the_loop():
     patches = textures(48, size=16)
     classify = lambda seed: cnn(1, 3, widths=(4, 8), normalization="group", seed=seed)  # noqa: E731
-    assert (
-        distance(
-            fit(classify, patches.x, patches.label, seeds=3, epochs=2),
-            fit_loop(classify, patches.x, patches.label, seeds=3, epochs=2),
-        )
-        < 1e-5
+    assert_same_training(
+        fit(classify, patches.x, patches.label, seeds=3, epochs=2),
+        fit_loop(classify, patches.x, patches.label, seeds=3, epochs=2),
     )
     x, y, _ = load("diabetes").numeric()
     options = {"inputs": x, "targets": y / 100, "loss": "squared_error", "seeds": 3, "epochs": 2}
     regress = lambda seed: mlp(10, 1, widths=(8,), bias=False, seed=seed)  # noqa: E731
-    assert distance(fit(regress, **options), fit_loop(regress, **options)) < 1e-5
+    assert_same_training(fit(regress, **options), fit_loop(regress, **options))
     field = load("smooth_field")
     images = field.image[:64].unfold(0, 21, 21).unfold(1, 21, 21).reshape(-1, 1, 21, 21)
     labels = field.mask[:64].unfold(0, 21, 21).unfold(1, 21, 21).reshape(-1, 1, 21, 21)
@@ -131,20 +133,20 @@ def test_images_regression_and_segmentation_equal_the_loop():
         "batch_size": 8,
     }
     segment = lambda seed: unet(1, 1, widths=(4, 8), seed=seed)  # noqa: E731
-    assert distance(fit(segment, **options), fit_loop(segment, **options)) < 1e-5
+    assert_same_training(fit(segment, **options), fit_loop(segment, **options))
 
 
 def test_flattened_images_take_the_dense_path_and_equal_the_loop():
     digits = load("digits")
     network = lambda seed: nn.Sequential(nn.Flatten(), *mlp(64, 10, widths=(16,), seed=seed))  # noqa: E731
     options = {"inputs": digits.x[:200], "targets": digits.label[:200], "seeds": 3, "epochs": 2}
-    assert distance(fit(network, **options), fit_loop(network, **options)) < 1e-5
+    assert_same_training(fit(network, **options), fit_loop(network, **options))
 
 
 def test_networks_that_end_in_an_activation_equal_the_loop():
     network = lambda seed: nn.Sequential(*small(seed), nn.ReLU())  # noqa: E731
     options = {"inputs": DATA.x, "targets": DATA.label, "loss": lambda z, y: z.sum() * 1e-2, "seeds": 3, "epochs": 2}
-    assert distance(fit(network, **options), fit_loop(network, **options)) < 1e-5
+    assert_same_training(fit(network, **options), fit_loop(network, **options))
 
 
 def test_a_model_does_not_depend_on_its_companions():
