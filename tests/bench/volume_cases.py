@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -13,6 +12,7 @@ from scipy import ndimage
 from lab.kernels import timing
 from lab.kernels.cubical import volumes
 from tests.bench import betti_limits, betti_pairs, frame, peers
+from tests.bench.betti_cases import grown
 from tests.bench.betti_pairs import differing_rows
 
 
@@ -99,13 +99,10 @@ def memory(kind: str, size: int, peer: bool) -> dict:
     for small in ("seg", "noise"):
         match(*pair(small, 8))
     a, b = pair(kind, size)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, without what made the volumes
-    before = resident()
     begin = time.process_time()
-    match(a, b)
+    size = grown(lambda: match(a, b))
     seconds = time.process_time() - begin
-    grown = resident(peak=True) - before
-    return {"megabytes": grown / 2**20, "bytes_per_voxel": grown / a.size, "seconds": seconds,
+    return {"megabytes": size / 2**20, "bytes_per_voxel": size / a.size, "seconds": seconds,
             "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
@@ -125,10 +122,3 @@ def keep_memory(row: dict) -> None:
     kept = list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
     lines = {int(line["side"]): line for line in kept} | {row["side"]: row}
     betti_limits.write("betti_volumes_memory", [lines[side] for side in sorted(lines)])
-
-
-def resident(peak: bool = False) -> int:
-    """Resident bytes of this process, now or at its peak."""
-    name = "VmHWM:" if peak else "VmRSS:"
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))

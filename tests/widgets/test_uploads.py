@@ -365,7 +365,14 @@ def test_table_of_one_long_text_repeated_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"a,b\n1,\0\n", "a,b\n1,2\n".encode("utf-16"), gzip.compress(b"a,b\n1,2\n"), b'a,b\n"1,2\n' * 3, b"a,b\n"]
+    "content",
+    [
+        pytest.param(b"a,b\n1,\0\n", id="null"),
+        pytest.param("a,b\n1,2\n".encode("utf-16"), id="utf-16"),
+        pytest.param(gzip.compress(b"a,b\n1,2\n", mtime=0), id="gzip"),
+        pytest.param(b'a,b\n"1,2\n' * 3, id="open quote"),
+        pytest.param(b"a,b\n", id="no row"),
+    ],
 )
 def test_text_that_is_no_table_is_refused(tmp_path, content):
     (tmp_path / "a.csv").write_bytes(content)
