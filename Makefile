@@ -16,12 +16,12 @@ ARGS ?=
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: help env report report-all lab dashboards test test-slow test-browser bench kernels gate lint clean peers
+.PHONY: help env report report-all lab dashboards test test-slow test-portable test-environments test-browser bench kernels gate lint clean peers
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-env: $(STAMP) ## create .venv from requirements.lock (honours PIP_INDEX_URL and PIP_ARGS)
+env: $(STAMP) ## create .venv from requirements.lock (honours PIP_INDEX_URL, PIP_ARGS and TORCH=cuda)
 
 $(STAMP): requirements.lock pyproject.toml
 	@bash .ci/env $(VENV) requirements.lock project $(PIP_ARGS)
@@ -43,6 +43,18 @@ test: env ## run the tests
 
 test-slow: env ## run the tests that take minutes: sabotaged methods, long recoveries
 	@$(PYTHON) -m pytest -n 2 --dist loadfile -m slow $(ARGS)
+
+# what other processors compute: older vector units, another order of sums in the BLAS, kernels for any x86-64
+PORTABLE := ATEN_CPU_CAPABILITY=default,OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2,OMP_NUM_THREADS=2 \
+	MKL_CBWR=COMPATIBLE,OMP_NUM_THREADS=2 NUMBA_CPU_NAME=generic,OMP_NUM_THREADS=1
+
+test-portable: env ## run the tests as other processors would round, on one and two threads
+	@for one in $(PORTABLE); do \
+	  echo "== $$one"; env $${one//,/ } $(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS); \
+	done
+
+test-environments: env ## check that every pin has a wheel for Python 3.11 to 3.14, and replay conda's pip step
+	@$(PYTHON) -m pytest -m network $(ARGS)
 
 test-browser: env ## run the browser tests (needs Chromium)
 	@$(PYTHON) -m pytest -m browser $(ARGS)

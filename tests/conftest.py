@@ -1,8 +1,8 @@
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MKL_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", threads)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)
 
 import pytest
 

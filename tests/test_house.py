@@ -166,8 +166,8 @@ def test_environment_yml_agrees_with_pyproject_and_lock():
     assert environment["channels"] == ["conda-forge"]
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
-    assert any(re.fullmatch(r"python=3\.1[12]", item) for item in conda) and "pip" in conda
-    assert pip[-2:] == ["-r requirements.lock", "-e . --no-deps"]
+    assert any(re.fullmatch(r"python=3\.1[1-4]", item) for item in conda) and "pip" in conda
+    assert pip[-2:] == ["-r requirements.lock", "-e ."]
     card = {"torch", "jupyterlab", "ipywidgets", "plotly", "panel", "papermill", "pytest"}
     named = {canonicalize_name(re.split(r"[=<> ]", item)[0]) for item in conda} - {"python", "pip"}
     listed = {canonicalize_name(Requirement(item).name) for item in pip[:-2]}

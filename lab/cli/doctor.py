@@ -38,9 +38,9 @@ def checks() -> list[Check]:
 
 def _python():
     version = platform.python_version()
-    if sys.version_info[:2] in ((3, 11), (3, 12)):
+    if (3, 11) <= sys.version_info[:2] <= (3, 14):
         return Check("ok", "Python", f"{version} on {platform.system()} {platform.machine()}")
-    return Check("broken", "Python", f"{version}, but 3.11 or 3.12 is needed: make clean env with python3.11 on PATH")
+    return Check("broken", "Python", f"{version}, but 3.11 to 3.14 is needed: make clean env with python3.11 on PATH")
 
 
 def _packages():

@@ -10,7 +10,6 @@ from lab import explain as E
 from lab.explain import beyond
 from tests.explain.test_presets import instances, network
 
-torch.set_num_threads(1)
 W = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 
 

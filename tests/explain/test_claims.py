@@ -3,12 +3,10 @@
 import functools
 
 import pytest
-import torch
 
 from lab import claims
 from lab.explain.claims import beyond, choosing, unification
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore::lab.explain.ExplanationWarning")
 FAST = ["explain.closed-forms", "explain.only-neighbourhood-and-loss", "explain.recovery-linear",
         "explain.recovery-logistic", "explain.refusal", "explain.disagreement"]  # fmt: skip

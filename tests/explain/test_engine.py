@@ -12,8 +12,6 @@ from lab import explain as E
 from lab.explain import solve
 from tests.explain.test_presets import instances, network
 
-torch.set_num_threads(1)
-
 
 def frame():
     generator = np.random.default_rng(0)

@@ -8,8 +8,6 @@ import torch
 
 from lab import explain as E
 
-torch.set_num_threads(1)
-
 
 def network(inputs, hidden=16, outputs=1, seed=0, activation=torch.nn.Tanh, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
