@@ -16,7 +16,7 @@ ARGS ?=
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: help env report report-all lab dashboards test test-slow test-portable test-environments test-browser bench kernels gate lint clean peers
+.PHONY: help env report report-all lab dashboards test test-slow test-portable test-environments test-browser claims bench kernels gate lint clean peers
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test-browser: env ## run the browser tests (needs Chromium)
 
 peers: ## create .venv-peers, the libraries that benchmarks compare with
 	@bash .ci/env $(PEERS) requirements-peers.lock peers $(PIP_ARGS)
+
+claims: env ## measure and record every claim with its control, as far as missing or stale (resumable)
+	@$(PYTHON) -m lab claim --all --record $(ARGS)
 
 bench: env peers ## measure speed against the peers and write the tables
 	@$(PYTHON) -m pytest -m "bench or peers" tests/bench $(ARGS)

@@ -56,78 +56,234 @@ def claims(
         typer.Option(help="holds, 'holds at small scale', refuted, undecided, 'not testable here' or 'not run'."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="One method only.")] = None,
+    stale: Annotated[bool, typer.Option("--stale", help="Recorded claims whose rule, tuning or code changed, and why.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="The sentences of each abstract and the claims that cover them.")
+    ] = False,
+    export: Annotated[str | None, typer.Option(help="csv, json or bibtex, to standard output.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
-    """List every statement of every paper with what the stored runs say about it."""
-    from rich.markup import escape
-
+    """List every statement of every paper: how it is recorded, and what this machine measured."""
     from lab import checks
-    from lab.claims import STATUSES
-    from lab.cli import tables
-    from lab.report.ledger import rows
+    from lab import claims as ledger
+    from lab.report.standing import rows
 
     if status is not None:
-        checks.choice("status", status, STATUSES)
+        checks.choice("status", status, ledger.STATUSES)
+    if export is not None:
+        checks.choice("export", export, ("csv", "json", "bibtex"))
     found = rows(room)
     if method is not None:
-        checks.choice("method", method, sorted({row.claim.method for row in found}))
-        found = [row for row in found if row.claim.method == method]
+        wanted = ledger.method(method).id
+        found = [row for row in found if row.claim.method == wanted]
     if status is not None:
         found = [row for row in found if row.status == status]
-    if as_json:
+    if coverage:
+        _print_coverage({row.claim.method for row in found})
+    elif stale:
+        _print_stale(found)
+    elif export is not None:
+        _export(found, export)
+    elif as_json:
         for row in found:
             typer.echo(json.dumps(row.to_dict(), ensure_ascii=False))
-        return
-    table = tables.plain("status", "claim", "kind", "setting", "measured", "statement")
+    else:
+        _print_rows(found)
+
+
+def _print_rows(found):
+    from rich.markup import escape
+
+    from lab.claims import STATUSES
+    from lab.cli import tables
+
+    table = tables.plain("status", "claim", "kind", "recorded", "this machine", "statement")
     for row in found:
-        statement = escape(row.claim.text) + (
-            f" [dim]({escape(row.claim.untestable)})[/]" if row.claim.untestable else ""
-        )
+        notes = [row.claim.untestable, *(f"requires {id}, which is refuted" for id in row.undermined)]
+        statement = escape(row.claim.text) + "".join(f" [dim]({escape(note)})[/]" for note in notes if note)
+        recorded = f"{row.measured} ({row.provenance})" if row.recorded else ""
         table.add_row(
-            f"[{tables.COLOURS.get(row.status, 'bright_black')}]{row.status}[/]",
-            row.claim.id,
-            row.claim.kind,
-            row.claim.setting,
-            escape(row.measured),
-            statement,
-        )
+            f"[{tables.COLOURS.get(row.status, 'bright_black')}]{row.status}[/]", row.claim.id, row.claim.kind,
+            escape(recorded), escape(row.measured_here.removeprefix("this machine: ")), statement,
+        )  # fmt: skip
     tables.console().print(table)
     counts = {name: sum(row.status == name for row in found) for name in STATUSES}
     typer.echo(f"{len(found)} statements: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
 
 
+def _print_stale(found):
+    from lab.claims import recorded
+
+    old = recorded.stale()
+    listed = [row.claim.id for row in found if row.claim.id in old]
+    for id in listed:
+        typer.echo(f"{id}: {old[id]}")
+    typer.echo(f"{len(listed)} of {sum(row.recorded is not None for row in found)} recorded claims are stale")
+
+
+def _print_coverage(methods):
+    from lab.claims import coverage
+
+    open_ones = 0
+    for method in sorted(methods):
+        typer.secho(method, bold=True)
+        for sentence in coverage.sentences(method):
+            covered = ", ".join(sentence.claims) or (f"no claim: {sentence.reason}" if sentence.reason else "NOT COVERED")
+            open_ones += sentence.is_open
+            typer.echo(f"  {sentence.number}. {sentence.text}\n     {covered}")
+        if not coverage.sentences(method):
+            typer.echo("  its abstract is not numbered yet")
+    typer.echo(f"{open_ones} sentences without claim or reason")
+
+
+def _export(found, kind):
+    import csv
+    import sys
+
+    if kind == "json":
+        typer.echo(json.dumps([row.to_dict() for row in found], ensure_ascii=False, indent=1))
+    elif kind == "csv":
+        names = ("id", "room", "status", "value", "low", "high", "unit", "rule", "replicates", "date", "text", "source")
+        writer = csv.DictWriter(sys.stdout, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for row in found:
+            claim = {"id": row.claim.id, "room": row.claim.room, "text": row.claim.text, "source": row.claim.source}
+            writer.writerow({**claim, "rule": row.claim.rule_in_words, **(row.recorded or {}), "status": row.status})
+    else:
+        for row in found:
+            recorded = f"{row.status}; {row.measured}; {row.provenance}" if row.recorded else row.status
+            note = f"{recorded}. Source: {row.claim.source}".replace("{", "(").replace("}", ")")
+            typer.echo(
+                f"@misc{{objective-lab-{row.claim.id},\n  title = {{{row.claim.text}}},\n"
+                f"  author = {{{{The Objective Lab contributors}}}},\n  note = {{{note}}}\n}}"
+            )
+
+
 def claim(
-    id: Annotated[str, typer.Argument(help="The id of a statement; `lab claims` lists them.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of statements; `lab claims` lists them.")] = None,
+    room: Annotated[str | None, typer.Option(help="All statements of a room.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All statements.")] = False,
+    replicates: Annotated[int | None, typer.Option("--replicates", "--seeds", min=1, help="How many [default: the row's].")] = None,
+    control: Annotated[bool, typer.Option("--control", help="Measure the negative control beside it.")] = False,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Double the replicates, at most twice, until the verdict is clear.")
+    ] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Tune the compared arms again first, and record all trials.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Measure claims and controls that are missing or stale, and record them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --record: also what is recorded already.")] = False,
     data: Annotated[str | None, typer.Option(help="Own data: a file, a folder or the name of a data set.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds [default: the statement's].")] = None,
     budget: Annotated[
         str, typer.Option(help="smoke (seconds), default (minutes) or full (the paper's scale).")
     ] = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes [default: one a core].")] = None,
+    executor: Annotated[str, typer.Option(help="With --record: local or dask.")] = "local",
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a statement.")] = False,
 ) -> None:
-    """Measure one statement on this machine, with the built-in data or your own."""
+    """Measure statements on this machine, with the built-in data or your own; the row's rule gives the verdict."""
+    from lab import checks
     from lab import claims as ledger
-    from lab.report.ledger import keep
+    from lab.report import recording
 
-    statement = ledger.by_id(id)
-    measured = ledger.measure(id, data=data, seeds=seeds, budget=budget)
-    keep(measured, own_data=data is not None)
+    rows = recording.rows_of(ids or (), room=room, every=every) if ids is None or not _is_method(ids) else _rows_of_methods(ids)
+    checks.choice("executor", executor, ("local", "dask"))
+    for flag, given in (("--data", data is not None), ("--until-decided", until_decided)):
+        if record and given:
+            raise ValueError(f"--record and {flag} exclude each other: only the row's own measurement is recorded")
+    if tune:
+        for method in dict.fromkeys(row.method for row in rows):
+            ledger.tune(method)
+            typer.echo(f"tuned {method}: data/benchmarks/tuning/{method}.csv")
+        if not record and ids and _is_method(ids):
+            return
+    if record:
+        _record(rows, replicates, force, budget, jobs, executor, scheduler)
+        return
+    verdicts = []
+    for row in rows:
+        if len(rows) > 1 and (row.untestable or ledger.measuring_function(row.id) is None):
+            continue
+        if until_decided:
+            measured = recording.until_decided(row.id, budget=budget, data=data)
+        else:
+            measured = ledger.measure(row.id, data=data, replicates=replicates, budget=budget)
+        verdicts.append(measured.verdict)
+        beside = ledger.measure(row.id, data=data, replicates=replicates, budget=budget, control=True) if control else None
+        _print_measured(row, measured, beside, as_json)
+    raise typer.Exit(1 if "refuted" in verdicts else 4 if "undecided" in verdicts and budget != "smoke" else 0)
+
+
+def _is_method(ids):
+    return all("." not in id for id in ids)
+
+
+def _rows_of_methods(ids):
+    from lab import claims as ledger
+
+    return [row for id in ids for row in ledger.method(id).claims]
+
+
+def _record(rows, replicates, force, budget, jobs, executor, scheduler):
+    from lab.report import recording
+    from lab.report.batch import cores
+
+    chosen = recording.wanted(rows, replicates=replicates, force=force)
+    typer.echo(f"{len(chosen)} of {len(rows)} claims to record; the others are recorded, untestable or have no control")
+
+    def progress(done, total, what):
+        typer.echo(f"  {done}/{total}  {what}", err=True)
+
+    outcome = recording.record(
+        chosen, replicates=replicates, budget=budget, jobs=jobs or cores(), executor=executor, scheduler=scheduler,
+        progress=progress,
+    )  # fmt: skip
+    for entry in outcome.lines:
+        word = "holds" if entry["control"]["holds"] else "fails"
+        found = f"{entry['value']:.4g} {entry['unit']}"
+        typer.echo(f"{entry['verdict']}: {entry['id']} = {found}, control {word}, {entry['seconds']:.1f} s")
+    for id, reason in outcome.failures.items():
+        typer.secho(f"not recorded: {id}: {reason}", fg=typer.colors.RED)
+    holding = outcome.controls_that_hold
+    share = len(holding) / max(1, outcome.controls)
+    typer.echo(f"{len(outcome.lines)} recorded, {len(outcome.failures)} failed")
+    typer.echo(f"{len(holding)} of {outcome.controls} recorded controls hold ({share:.1%}; at most 5 % may)")
+    for id in holding:
+        typer.echo(f"  the control of {id} holds")
+    raise typer.Exit(1 if outcome.failures or share > 0.05 else 0)
+
+
+def _print_measured(statement, measured, control, as_json):
+    from lab.report.standing import effect, keep, rows
+
+    keep(measured)
     if as_json:
-        typer.echo(json.dumps(measured.to_dict(), ensure_ascii=False, default=str))
-    else:
-        low, high = measured.interval
-        colour = typer.colors.GREEN if measured.holds else typer.colors.RED
-        typer.echo(statement.text)
-        typer.secho(f"{measured.status}", fg=colour, bold=True, nl=False)
-        unit = f" {statement.unit}" if statement.unit else ""
-        typer.echo(
-            f": {measured.value:.6g}{unit} [{low:.6g}, {high:.6g}], margin {statement.margin:g}, {len(measured.seeds)} seeds, "
-            f"{measured.budget} budget, {measured.seconds:.1f} s"
-        )
-        for name, value in measured.details.items():
-            typer.echo(f"  {name}: {value}")
-        typer.echo(f"  source: {statement.source}")
-    raise typer.Exit(0 if measured.holds else 1)
+        found = {**measured.to_dict(), **({"control_measured": control.to_dict()} if control else {})}
+        typer.echo(json.dumps(found, ensure_ascii=False, default=str))
+        return
+    colour = {"holds": typer.colors.GREEN, "refuted": typer.colors.RED}.get(measured.verdict, typer.colors.YELLOW)
+    typer.echo(statement.text)
+    typer.secho(measured.status, fg=colour, bold=True, nl=False)
+    typer.echo(
+        f": {effect(measured.to_dict(), statement.unit)}; holds if {statement.rule_in_words}; {measured.replicates} "
+        f"replicate{'s' * (measured.replicates != 1)}, {measured.budget} budget, {measured.seconds:.1f} s"
+    )
+    if needed := measured.needed:
+        typer.echo(f"  about {needed} replicates would decide")
+    if control is not None:
+        word = "holds too, so the statement distinguishes nothing" if control.holds else "fails, as it must"
+        typer.echo(f"  control ({statement.control}): {effect(control.to_dict(), statement.unit)}, {word}")
+    elif statement.control:
+        typer.echo(f"  control: {statement.control} (--control measures it)")
+    (row,) = (row for row in rows(statement.room) if row.claim.id == statement.id)
+    if row.recorded is not None:
+        typer.echo(f"  {row.provenance}: {row.status}, {row.measured}")
+    for name, value in measured.details.items():
+        typer.echo(f"  {name}: {value}")
+    typer.echo(f"  source: {statement.source}")
+    if statement.published:
+        typer.echo(f"  published: {statement.published}")
 
 
 def datasets() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.report import ledger, sweeps
+from lab.report import standing, sweeps
 from lab.report.store import Run, Store
 
 
@@ -94,7 +94,7 @@ def _reasons(store: Store, runs: Iterable[Run], *, newest: bool = True) -> dict[
     found = {run_id: "a page of the report links to it" for run_id in _linked(store)}
     for sweep in sweeps.remembered(store):
         found |= dict.fromkeys(sweep["runs"], f"sweep {sweep['id']}")
-    found |= {row.run_id: f"claim {row.claim.id} rests on it" for row in ledger.rows(store=store) if row.run_id}
+    found |= {row.run_id: f"claim {row.claim.id} rests on it" for row in standing.rows(store=store) if row.run_id}
     if newest:
         latest: dict[str, str] = {}
         for run in runs:

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab import claims
-from lab.report import Run, Store, ledger
-from lab.report.ledger import Row
+from lab.report import Run, Store, standing
+from lab.report.standing import Row
 from widgets.figures.thumbnail import thumbnail
 from widgets.pages._static import page_of_notebook
 
@@ -54,7 +54,7 @@ def index() -> Index:
     known = _memory.get(key)
     if known and time.monotonic() - known[0] < _FRESH_SECONDS:
         return known[1]
-    found = Index(tuple(store.all()), {row.claim.id: row for row in ledger.rows(store=store)})
+    found = Index(tuple(store.all()), {row.claim.id: row for row in standing.rows(store=store)})
     _memory[key] = (time.monotonic(), found)
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from lab.report import ledger, sweeps
+from lab.report import standing, sweeps
 from lab.report.site import frame, overview
 from lab.report.site.run_page import run_page
 from lab.report.site.sweep_page import sweep_page
@@ -33,7 +33,7 @@ def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, fol
     chosen |= {run.notebook: run for run in runs or ()}
     front = sorted(chosen.values(), key=_order)
     frame.copy_assets(target)
-    rows = ledger.rows(store=store)
+    rows = standing.rows(store=store)
     wanted = {run.id: run for run in front}
     wanted |= {row.run_id: run for row in rows if row.run_id and (run := store.get(row.run_id))}
     for run in wanted.values():

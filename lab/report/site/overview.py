@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 
 from lab import claims
-from lab.report.ledger import Row
 from lab.report.site import frame
 from lab.report.site.notebook import data_script, text_as_html
 from lab.report.site.run_page import short, status_mark
 from lab.report.site.thumbnail import thumbnail
+from lab.report.standing import Row
 from lab.report.store import Run, project_root
 
 _BAR = (
