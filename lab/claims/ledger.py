@@ -98,11 +98,13 @@ class Claim:
 
     @property
     def rule_in_words(self) -> str:
-        """The rule as a reader writes it, for example ``>= 0.01 accuracy``."""
-        sign = {"at least": ">=", "at most": "<=", "within": "within +-", "ordered": "every step >="}[self.rule]
-        if self._strict:
-            sign = sign.replace("=", "")
-        return f"{sign}{'' if self.rule == 'within' else ' '}{self.margin:g}{' ' + self.unit if self.unit else ''}"
+        """The rule as a reader writes it, for example ``accuracy >= 0.01``."""
+        unit, sign = self.unit or "effect", "<=" if self.rule in ("at most", "within") else ">="
+        if self.rule == "within":
+            unit = f"|{unit}|"
+        if self.rule == "ordered":
+            unit = f"each step of the {unit}"
+        return f"{unit} {sign[0] if self._strict else sign} {self.margin:g}"
 
     def rule_hash(self) -> str:
         """A short hash of what decides: rule, margin, statistic, replicates, unit, setting, control."""

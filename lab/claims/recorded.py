@@ -124,6 +124,13 @@ def tuning_hash(claim: Claim) -> str:
     return of_method(claim.method)
 
 
+def tuning_trials(claim: Claim) -> list[dict[str, Any]]:
+    """The recorded trials of the tuning of the claim's method, see :mod:`lab.training.comparison`."""
+    from lab.training.comparison import trials_of
+
+    return trials_of(claim.method)
+
+
 def _path(room):
     return source.project_root() / "data" / "claims" / f"{room}.jsonl"
 

@@ -1,7 +1,7 @@
 """The ``lab`` command. Each command imports what it needs when it is called; ``lab --help`` needs typer alone.
 
-Exit codes: 0 done (for ``claim``: it holds), 1 a notebook did not run to its end or a claim does not hold, 2 bad input,
-3 the store or a file cannot be read or written, 130 interrupted.
+Exit codes: 0 done (for ``claim``: it holds, or works), 1 a notebook did not run to its end or a claim is refuted, 2 bad input,
+3 the store or a file cannot be read or written, 4 a claim is undecided, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab.cli import claims, export, index, many, new, runs, tools
 app = typer.Typer(
     name="lab",
     help="Objective Lab: differentiable objectives and what they do to a model, with every claim measured.",
-    epilog="Exit codes: 0 done · 1 a notebook failed or a claim does not hold · 2 bad input · 3 files · 130 interrupted.",
+    epilog="Exit codes: 0 done · 1 a run failed or a claim is refuted · 2 bad input · 3 files · 4 undecided · 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -41,9 +41,10 @@ def record(name: str, value: Any, *, unit: str = "") -> Any:
 def claim(
     id: str,
     *,
-    seeds: int | Sequence[int] | None = None,
+    replicates: int | Sequence[int] | None = None,
     budget: Literal["smoke", "default", "full"] = "default",
     data=None,
+    seeds: int | Sequence[int] | None = None,
 ) -> Measured:
     """Measure the claim ``id`` on this machine, record it in the run, show it under the cell and return it.
 
@@ -51,8 +52,8 @@ def claim(
     """
     from lab import claims
 
-    measured = claims.measure(id, data=data, seeds=seeds, budget=budget)
-    _write({"kind": "claim", "name": id, **jsonable(measured.to_dict())})
+    measured = claims.measure(id, data=data, replicates=replicates, seeds=seeds, budget=budget)
+    _write({"kind": "claim", "name": measured.id, **jsonable(measured.to_dict())})
     return _show(measured)
 
 

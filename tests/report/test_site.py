@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lab.claims import by_id, ledger
 from lab.report import site
 from lab.report.parameters import ParameterError
 from lab.report.run import answering, execute, plan, plan_of
 from lab.report.scrub import is_secret, scrub
+from lab.report.site.claim_page import claim_page
 from lab.report.site.mathematics import extract, mathml, restore
 from lab.report.site.notebook import body
 from lab.report.site.sanitize import clean
 from lab.report.site.thumbnail import thumbnail, values
+from lab.report.standing import Row
 from lab.report.store import Store, project_root
 
 FIGURE = (
@@ -47,7 +50,9 @@ def test_pages_are_whole_offline_and_small(rendered):
     index, (good, bad) = rendered
     folder = index.parent
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html"))
-    assert names == ["claims.html", "index.html", "runs.html", f"runs/{bad.id}.html", f"runs/{good.id}.html"]
+    pages_of_claims = [f"claims/{claim.id}.html" for claim in ledger()]
+    own = ["claims.html", "index.html", "runs.html", f"runs/{bad.id}.html", f"runs/{good.id}.html"]
+    assert names == sorted([*own, *pages_of_claims])
     assert sorted(path.name for path in (folder / "assets").iterdir()) == ["lab.css", "lab.js", "plotly.min.js"]
     for name in names:
         html = (folder / name).read_text()
@@ -300,3 +305,20 @@ def test_numbers_of_a_figure_in_base64_are_no_key():
     assert without_secrets(text) == text
     assert without_secrets("key AKIA" + "Q7" * 8 + " end") == "key [hidden] end"
     assert without_secrets('{"key": "AKIA' + "Q7" * 8 + '"}') == '{"key": "[hidden]"}'
+
+
+def test_page_of_a_claim_shows_rule_effect_control_history_and_command():
+    claim = by_id("kernels.speed")
+    line = {
+        "id": claim.id, "verdict": "holds", "value": 9.0, "low": 8.0, "high": 10.0, "replicates": 8, "values": [8.5, 9.5],
+        "unit": claim.unit, "date": "2026-12-01", "control": {"value": 1.0, "low": 0.9, "high": 1.1, "holds": False},
+    }  # fmt: skip
+    row = Row(claim, "holds at small scale", line, {**line, "replicates": 3, "budget": "default"})
+    html = claim_page(row, {})
+    for words in ("recorded 2026-12-01, 8 replicates", "3 of 8 replicates", "fails, as it must", f"lab claim {claim.id} --control",
+                  "torch&#x27;s time over ours &gt;= 2", "torch distances against themselves"):  # fmt: skip
+        assert words in html, words
+    ends = [float(x) for x in re.findall(r'class="effect whisker" x1="([\d.]+)" x2="([\d.]+)"', html)[0]]
+    (bound,) = (float(x) for x in re.findall(r'class="bound" x1="([\d.]+)"', html))
+    (control,) = (float(x) for x in re.findall(r'class="control" cx="([\d.]+)"', html))
+    assert control < bound < ends[0] < ends[1]

@@ -88,7 +88,9 @@ def status_badge(status: str, text: str = "") -> str:
 def _claim_item(row: Row) -> str:
     claim = row.claim
     number = f'<span class="lab-claim-value">{escape(row.measured)}</span>' if row.measured else ""
-    reason = f"<small>{escape(claim.untestable)}</small>" if claim.untestable else ""
+    notes = [claim.untestable, " · ".join(filter(None, (row.provenance, row.control)))]
+    notes += [row.measured_here if row.recorded else "", *(f"requires {id}, which is refuted" for id in row.undermined)]
+    small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
     where = f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""
     text = f"{status_badge(row.status)} {number}<span>{mark(claim.text)}</span> <code>{escape(claim.id)}</code>"
-    return f"<li>{text}{reason}{where}</li>"
+    return f"<li>{text}{small}{where}</li>"

@@ -39,7 +39,7 @@ def rows_of_run(run: Run, method: str) -> dict[str, Row]:
     """The method's claims as this one run measured them; those it did not measure are 'not run'."""
     measured = run.claims
     return {
-        claim.id: Row(claim, measured[claim.id]["status"], measured[claim.id], run.id)
+        claim.id: Row(claim, measured[claim.id]["status"], here=measured[claim.id], run_id=run.id)
         if claim.id in measured
         else Row(claim, "not testable here" if claim.untestable else "not run")
         for claim in claims.ledger()

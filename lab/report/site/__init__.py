@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.report import standing, sweeps
 from lab.report.site import frame, overview
+from lab.report.site.claim_page import claim_page
 from lab.report.site.run_page import run_page
 from lab.report.site.sweep_page import sweep_page
 from lab.report.store import Run, Store, StoreError, data_folder, project_root
@@ -44,6 +45,8 @@ def render(*, runs: Sequence[Run] | None = None, store: Store | None = None, fol
         if run.id in wanted or (target / "runs" / f"{run.id}.html").exists()
     }
     frame.write(target / "claims.html", overview.claims_page(rows, pages))
+    for row in rows:
+        frame.write(target / "claims" / f"{row.claim.id}.html", claim_page(row, pages))
     frame.write(target / "runs.html", overview.runs_page(everything, pages))
     listed = [sweep for sweep in sweeps.remembered(store) if (target / "sweeps" / f"{sweep['id']}.html").exists()]
     links = [(f"sweeps/{sweep['id']}.html", sweep["id"], len(sweep["runs"])) for sweep in listed]

@@ -67,7 +67,8 @@ def claims_page(rows: Sequence[Row], pages: dict[str, str]) -> str:
             )
     html = (
         '<h1>The ledger of claims</h1><p class="lead">What the papers state, and what was measured here. '
-        "A statement that holds at small scale was tested on smaller data or models than the paper's own.</p>"
+        "A statement that holds at small scale was tested on smaller data or models than the paper's own. Verdicts are the "
+        "recorded ones; what this machine measured stands beside them.</p>"
         f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter statements" aria-label="Filter '
         f'statements">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
     )
@@ -174,21 +175,19 @@ def _claim_row(row, pages):
     claim = row.claim
     words = escape(f"{claim.id} {claim.text} {claim.source} {row.status} {claim.room}".lower(), quote=True)
     reason = f'<div class="small">{escape(claim.untestable)}</div>' if claim.untestable else ""
-    measured = escape(row.measured)
+    measured = f'<a href="claims/{escape(claim.id)}.html">{escape(row.measured)}</a>' if row.measured else ""
+    here = escape(row.measured_here)
     if row.run_id in pages:
-        measured = f'<a href="{pages[row.run_id]}">{measured}</a>'
-    budget = (
-        f'<div class="small">{escape(row.measurement["budget"])}, {len(row.measurement["seeds"])} '
-        f"seed{'s' * (len(row.measurement['seeds']) != 1)}</div>"
-        if row.measurement
-        else ""
-    )
+        here = f'<a href="{pages[row.run_id]}">{here}</a>'
+    notes = [escape(row.provenance), escape(row.control), here if row.recorded else ""]
+    notes += [f"requires {escape(id)}, which is refuted" for id in row.undermined]
+    beside = "".join(f'<div class="small">{note}</div>' for note in notes if note)
     return (
         f'<tr data-words="{words}" data-status="{escape(row.status)}" data-room="{escape(claim.room)}"><td>'
         f"{status_mark(row.status)}</td>"
-        f"<td>{text_as_html(claim.text)}{reason}<div class=small>{escape(claim.id)} · {escape(claim.kind)} · "
-        f"{escape(claim.setting)} setting</div></td>"
-        f'<td class="number">{measured}{budget}</td></tr>'
+        f'<td><a class="plain" href="claims/{escape(claim.id)}.html">{text_as_html(claim.text)}</a>{reason}<div class=small>'
+        f"{escape(claim.id)} · {escape(claim.kind)} · {escape(claim.setting)} setting</div></td>"
+        f'<td class="number">{measured}{beside}</td></tr>'
     )
 
 
