@@ -19,37 +19,17 @@ if TYPE_CHECKING:
 
 def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: Sequence[int | None] | None = None,
            empty: bool = False, finite: bool = True, floating: bool = False) -> torch.Tensor:
-    """``value`` as a real tensor on its own device, or a refusal.
+    """``value`` as a real, dense, contiguous tensor on its own device, or a refusal.
 
-    Numpy arrays and nested sequences are accepted; the tensor shares their memory where it can and nothing is modified.
-    ``ndim`` lists the allowed ranks, ``shape`` the wanted sizes (``None`` matches any), ``floating=True`` refuses
-    integer and boolean dtypes.
+    Numpy arrays of any layout and byte order, frames of numbers and nested sequences are accepted; the tensor shares their
+    memory where it can and nothing is modified. Unsigned integers of more than 8 bits become the next wider signed ones, and
+    float8 becomes float32, exactly. Integers beyond 2^53 are refused, since everything is computed in floating point and
+    neighbours would become one; masked values are refused. ``ndim`` lists the allowed ranks, ``shape`` the wanted sizes
+    (``None`` matches any), ``floating=True`` refuses integer and boolean dtypes.
     """
-    import numpy as np
     import torch
 
-    if isinstance(value, torch.Tensor):
-        result = value
-    else:
-        try:
-            array = np.asarray(value)
-        except (ValueError, TypeError) as error:
-            raise TypeError(f"{name} must be an array or tensor of numbers, got {type(value).__name__}") from error
-        if array.dtype.kind not in "fiubc":
-            raise TypeError(f"{name} must be an array or tensor of numbers, got dtype {array.dtype}")
-        if array.dtype.kind == "c":
-            raise TypeError(f"{name} must be real, got {array.dtype}; pass its magnitude or its real part")
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-            array = array.astype(np.float64)
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-            array = array.copy()
-        result = torch.from_numpy(array)
-    if result.is_complex():
-        raise TypeError(f"{name} must be real, got {result.dtype}; pass its magnitude or its real part")
-    if result.layout != torch.strided:
-        raise TypeError(f"{name} must be dense, got layout {result.layout}; call .to_dense() first")
+    result = _cast(name, value if isinstance(value, torch.Tensor) else _from_numpy(name, value))
     if floating and not result.is_floating_point():
         raise TypeError(f"{name} must hold floating-point values, got {result.dtype}; call .float() first")
     if ndim is not None:
@@ -66,6 +46,62 @@ def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: 
         raise ValueError(f"{name} is empty (shape {tuple(result.shape)}); at least one value is needed")
     if finite and result.is_floating_point():
         refuse_nonfinite(name, result)
+    return result
+
+
+def _from_numpy(name: str, value) -> torch.Tensor:
+    """``value`` as a tensor of its own kind and width, C-ordered and in native byte order."""
+    import numpy as np
+    import torch
+
+    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has {int(np.ma.count_masked(value))} masked values; fill them, .filled(value), or leave them out")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{name} must be an array or tensor of numbers, got {type(value).__name__}") from error
+    if array.dtype.kind not in "fiubc":
+        words = f"dtype {array.dtype}"
+        if hasattr(value, "select_dtypes"):
+            others = list(value.select_dtypes(exclude=["number", "bool"]).columns)
+            words += f" of a frame, whose columns {', '.join(map(repr, others[:5]))} hold no numbers" if others else " of a frame"
+        raise TypeError(f"{name} must be an array or tensor of numbers, got {words}")
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got {array.dtype}; pass its magnitude or its real part")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    array = array if array.ndim == 0 else np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _cast(name: str, result: torch.Tensor) -> torch.Tensor:
+    """The one cast of the lab: no value changes, and what would change one is refused."""
+    import torch
+
+    if result.is_complex():
+        raise TypeError(f"{name} must be real, got {result.dtype}; pass its magnitude or its real part")
+    if result.layout != torch.strided:
+        raise TypeError(f"{name} must be dense, got layout {result.layout}; call .to_dense() first")
+    if result.is_quantized:
+        raise TypeError(f"{name} must hold plain numbers, got {result.dtype}; call .dequantize() first")
+    result = result.resolve_neg().contiguous()
+    if result.dtype in (torch.uint16, torch.uint32):
+        result = result.to(torch.int32 if result.dtype == torch.uint16 else torch.int64)
+    elif result.dtype == torch.uint64:
+        result = result.view(torch.int64)  # beyond 2^63 the sign bit is set
+        if result.numel() and int(result.min()) < 0:
+            raise ValueError(f"{name} holds integers beyond 2^53, which floating point cannot tell apart; rescale or number them")
+    elif result.is_floating_point() and result.element_size() == 1:
+        result = result.to(torch.float32)
+    if result.dtype == torch.int64 and result.numel():
+        low, high = (int(each) for each in torch.aminmax(result))
+        if max(-low, high) > 2**53:
+            raise ValueError(
+                f"{name} holds integers beyond 2^53 ({low} to {high}), which floating point cannot tell apart; rescale or "
+                "number them"
+            )
     return result
 
 

@@ -119,15 +119,16 @@ def read(request: dict, path: Path, out: Path) -> dict:
         return _weights(_state_dict(path, limit), out)
     if name.endswith((".csv", ".parquet")):
         return _table(path, limit, out)
-    tensor, spacing, affine = files.read_placed(path, role=request["role"], max_bytes=limit)
-    array = tensor.numpy()
+    placed = files.read_placed(path, role=request["role"], max_bytes=limit)
+    array, spacing, affine = placed.values.numpy(), placed.spacing, placed.affine
     wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
     if not wanted:
         allowed = " or ".join(f"{AXES[kind]} ({kind})" for kind in request["kinds"] if kind in AXES)
         raise ValueError(f"it has {array.ndim} axes, size {' x '.join(map(str, array.shape))}; wanted are {allowed} axes")
     np.save(out / "array.npy", array, allow_pickle=False)
     lengths = [float(length) for length in spacing] if len(spacing) == array.ndim else [1.0] * array.ndim
-    return {"kind": wanted[0], "spacing": lengths, "affine": None if affine is None else np.asarray(affine).tolist()}
+    affine = None if affine is None else np.asarray(affine).tolist()
+    return {"kind": wanted[0], "spacing": lengths, "affine": affine, "notes": placed.notes}
 
 
 def _table(path: Path, limit: int, out: Path) -> dict:

@@ -72,7 +72,7 @@ class Uploaded:
 
     ``data`` is a numpy array (image: two axes, channels: classes and two axes, volume: three; values by the role), a
     ``DataFrame`` (table) or a mapping from names to arrays (weights). ``spacing`` is one length an axis, of images and
-    volumes; ``affine`` the (4, 4) matrix of a NIfTI file, else empty.
+    volumes; ``affine`` the (4, 4) matrix of a NIfTI file, else empty; ``notes`` say what reading did.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Uploaded:
     spacing: tuple[float, ...] = ()
     shape: tuple[int, ...] = field(default=(), compare=False)
     affine: tuple[tuple[float, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Refused(ValueError):
@@ -186,7 +187,7 @@ def _collect(folder: Path, name: str, outcome: dict) -> Uploaded:
         data = np.load(folder / "array.npy", allow_pickle=False)
         shape = data.shape
     affine = tuple(tuple(row) for row in outcome.get("affine") or ())
-    return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape, affine)
+    return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape, affine, tuple(outcome.get("notes", ())))
 
 
 class Upload(pn.viewable.Viewer):
@@ -237,7 +238,7 @@ class Upload(pn.viewable.Viewer):
             path.unlink(missing_ok=True)
         self.value = found
         size = " × ".join(str(length) for length in found.shape)
-        self._say(f"{name}: {found.kind} of {size}")
+        self._say("; ".join([f"{name}: {found.kind} of {size}", *found.notes]))
 
     def _say(self, text: str, *, refused: bool = False) -> None:
         self.message = text

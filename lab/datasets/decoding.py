@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import re
 import struct
 import warnings
 import zipfile
@@ -28,13 +29,15 @@ LARGEST_MEMBER_COUNT = 64
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """One array of a file: (size...) or, with ``channels``, (size..., 3); ``colours`` (size..., 3) where ``values`` are
-    indices into a colour table."""
+    indices into a colour table; ``lossy`` where the file's compression changes values; ``notes`` say what was left out."""
 
     values: np.ndarray
     channels: bool = False
     colours: np.ndarray | None = None
     spacing: tuple[float, ...] = ()
     affine: np.ndarray | None = None
+    lossy: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def ending(path: Path) -> str:
@@ -75,15 +78,22 @@ def _picture(path, max_bytes):
             with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
                 width, height = image.size
                 limit(path, width * height * 4 * len(image.getbands()), max_bytes, f" ({height} x {width} pixels)")
+                if getattr(image, "n_frames", 1) > 1:
+                    raise ValueError(f"{path.name} holds {image.n_frames} frames; one image is wanted (save one of them)")
                 image.load()
-                image = ImageOps.exif_transpose(image)
-                palette = image.mode == "P"
+                lossy, notes = image.format == "JPEG", []
+                turned = ImageOps.exif_transpose(image)
+                if turned.size != image.size or image.getexif().get(0x0112, 1) != 1:
+                    notes.append("turned as its EXIF tag says")
+                image, palette = turned, turned.mode == "P"
                 if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+                    notes.append(f"colours converted from {image.mode} to RGB")
                     image = image.convert("RGB")
-                elif image.mode in ("LA", "PA"):
+                if image.mode in ("LA", "PA", "RGBA", "RGBa", "La"):
+                    notes.append("the transparency channel is dropped")
+                if image.mode in ("LA", "PA", "La"):
                     image = image.convert("L")
-                elif image.mode == "1":
-                    image = image.convert("L")
+                bilevel = image.mode == "1"
                 colours = image.convert("RGB") if palette else None
                 values = np.asarray(image)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -93,10 +103,13 @@ def _picture(path, max_bytes):
         except (OSError, SyntaxError, zlib.error, struct.error, EOFError) as error:
             raise ValueError(f"{path.name} is damaged or cut off: {error}") from error
     if palette:
-        return Decoded(values, colours=np.asarray(colours))
+        return Decoded(values, colours=np.asarray(colours), notes=tuple(notes))
+    if bilevel:
+        values = values.astype(bool)
     if values.dtype == np.int32:
         values = values.astype(np.uint16) if values.min() >= 0 and values.max() < 65536 else values
-    return Decoded(values[..., :3] if values.ndim == 3 else values, channels=values.ndim == 3)
+    channels = values.ndim == 3
+    return Decoded(values[..., :3] if channels else values, channels=channels, lossy=lossy, notes=tuple(notes))
 
 
 def _tiff(path, max_bytes):
@@ -117,6 +130,7 @@ def _tiff(path, max_bytes):
             limit(path, size, max_bytes, f" ({' x '.join(map(str, series.shape))})")
             axes, metadata = series.axes, file.imagej_metadata or {}
             colour = file.pages[0].photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+            lossy = file.pages[0].compression in (6, 7, 34892)  # the JPEG codes
             spacing = _tiff_spacing(file, metadata)
             _tiff_segments(path, file)
             values = series.asarray()
@@ -138,9 +152,10 @@ def _tiff(path, max_bytes):
     channels = colour and axes.endswith("S") and values.shape[-1] in (3, 4)
     if colour and axes.startswith("S") and values.shape[0] in (3, 4):
         values, channels = np.moveaxis(values, 0, -1), True
+    notes = ("the transparency channel is dropped",) if channels and values.shape[-1] == 4 else ()
     values = values[..., :3] if channels else values
     rank = values.ndim - channels
-    return Decoded(values, channels, spacing=spacing[-rank:] if spacing and rank <= 3 else ())
+    return Decoded(values, channels, spacing=spacing[-rank:] if spacing and rank <= 3 else (), lossy=lossy, notes=notes)
 
 
 _INFLATERS = {8: zlib.decompressobj, 32946: zlib.decompressobj, 34925: lzma.LZMADecompressor}
@@ -163,7 +178,17 @@ def _tiff_segments(path, file):
 
 
 def _tiff_spacing(file, metadata):
-    """(depth, height, width) of an ImageJ file; empty elsewhere, where resolution tags speak of print."""
+    """(depth, height, width) of an ImageJ or OME file; empty elsewhere, where resolution tags speak of print."""
+    if file.is_ome:
+        head = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", file.ome_metadata or "")
+        sizes = dict(re.findall(r"PhysicalSize([XYZ])=[\"']([^\"']{1,40})[\"']", head[0] if head else ""))
+        units = set(re.findall(r"PhysicalSize[XYZ]Unit=[\"']([^\"']{1,20})[\"']", head[0] if head else ""))
+        try:
+            found = tuple(float(sizes.get(axis, 1.0)) for axis in "ZYX")
+        except ValueError:
+            return ()
+        usable = sizes and len(units) <= 1 and all(np.isfinite(length) and length > 0 for length in found)
+        return found if usable else ()
     if not file.is_imagej:
         return ()
     found = [float(metadata.get("spacing", 1.0))]
@@ -257,6 +282,11 @@ def _nifti(path, max_bytes):
             raise ValueError(f"{path.name} is no NIfTI file")
         values = np.asarray(volume.dataobj)
         spacing, affine = volume.header.get_zooms(), np.asarray(volume.affine, dtype=np.float64)
+        placed = int(volume.header["sform_code"]) > 0 or int(volume.header["qform_code"]) > 0
+        notes = () if placed else ("its header states no orientation (neither sform nor qform)",)
+        slope, inter = volume.dataobj.slope, volume.dataobj.inter
+        if (slope, inter) != (1, 0):
+            notes += (f"its header scales stored values, {slope:.6g} v + {inter:.6g}",)
     except (
         OSError,
         EOFError,
@@ -273,9 +303,8 @@ def _nifti(path, max_bytes):
             f"{path.name} has {values.ndim} axes {values.shape}; one image of 2 or 3 axes is wanted (choose a time point)"
         )
     lengths = tuple(float(length) for length in spacing[: values.ndim])
-    return Decoded(
-        values, spacing=lengths if all(np.isfinite(one) and one > 0 for one in lengths) else (), affine=affine
-    )
+    known = all(np.isfinite(one) and one > 0 for one in lengths) and (placed or set(lengths) != {1.0})
+    return Decoded(values, spacing=lengths if known else (), affine=affine if placed else None, notes=notes)
 
 
 def _nifti_header(path):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from lab import checks
 from lab.datasets.decoding import Decoded, decode, decode_npz, ending
-from lab.datasets.files import _ROLES, READABLE, _from_npz, same_size
+from lab.datasets.files import READABLE, from_npz, image_set
+from lab.datasets.roles import ROLES
 from lab.datasets.sets import ImageSet
 
 _FOLDERS = {
@@ -18,7 +17,7 @@ _FOLDERS = {
 }
 
 
-def read_folder(path: Path, max_bytes: int) -> ImageSet:
+def read_folder(path: Path, max_bytes: int, *, scale: float | None = None, activation: str | None = None) -> ImageSet:
     """All cases of a folder, sorted by name.
 
     Either subfolders ``image/``, ``label/``, ``prediction/`` (also plural, and ``masks/``) with files of the same name, or files
@@ -49,7 +48,7 @@ def read_folder(path: Path, max_bytes: int) -> ImageSet:
     for name in sorted(cases):
         if left <= 0:
             raise ValueError(f"the files of {path.name} would together take more than max_bytes = {max_bytes:,}")
-        item, used = _case(name, cases[name], left)
+        item, used = _case(name, cases[name], left, scale, activation)
         items.append(item)
         left -= used
     return ImageSet.of(items, path.name)
@@ -96,11 +95,11 @@ def _stem(file) -> str:
     return file.name[: -len(ending(file))]
 
 
-def _case(name, files, left):
+def _case(name, files, left, scale, activation):
     if "npz" in files:
         arrays = decode_npz(files["npz"], left)
-        return _from_npz(files["npz"], arrays), sum(array.nbytes for array in arrays.values())
-    found, colour, affine, spacing, used = {}, None, None, (), 0
+        return from_npz(files["npz"], arrays, scale, activation), sum(array.nbytes for array in arrays.values())
+    found, used = {}, 0
     for role in ("image", "label", "prediction"):
         if role not in files:
             continue
@@ -112,14 +111,6 @@ def _case(name, files, left):
             decoded = Decoded(next(iter(arrays.values())))
         else:
             decoded = decode(file, left - used)
-        found[role], channels, _ = _ROLES[role](file.name, decoded)
-        colour = channels if role == "image" else colour
-        spacing = spacing or decoded.spacing
-        if affine is None and decoded.affine is not None:
-            affine = torch.from_numpy(decoded.affine)
-        used += found[role].numel() * 8
-    same_size(found, name)
-    image = found.get("image", found.get("prediction"))
-    return ImageSet(
-        image, found.get("label"), found.get("prediction"), spacing=spacing, colour=colour, name=name, affine=affine
-    ), used
+        found[role] = ROLES[role](file.name, decoded, *((scale, activation) if role == "prediction" else ()))
+        used += found[role].values.numel() * 8
+    return image_set(found, name, name), used

@@ -33,6 +33,8 @@ def load(
     *,
     seed: int | torch.Generator = 0,
     max_bytes: int = 2**30,
+    scale: float | None = None,
+    activation: str | None = None,
 ) -> ImageSet | Table | Points:
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
@@ -42,6 +44,9 @@ def load(
             ``<name>_prediction.*``. A path with a separator or an ending is never taken for a name.
         seed: draws the errors of predictions and everything that is generated.
         max_bytes: refuse a file that would take more memory than this after decoding (for a folder: all its files together).
+        scale: what the values of an image file (of a folder: its predictions) are divided by; decided by the values where
+            ``None`` and there is no doubt.
+        activation: of a folder's predictions: ``"sigmoid"`` for logits, ``"clip"`` to cut at 0 and 1, ``"none"``.
 
     Returns:
         ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets).
@@ -65,8 +70,10 @@ def load(
     if path.exists():
         from lab.datasets.files import read
         from lab.datasets.folders import read_folder
+        from lab.datasets.values import check_options
 
-        return read_folder(path, max_bytes) if path.is_dir() else read(path, max_bytes)
+        check_options(scale, activation)
+        return (read_folder if path.is_dir() else read)(path, max_bytes, scale=scale, activation=activation)
     if os.sep in text or path.suffix:
         raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
     raise ValueError(

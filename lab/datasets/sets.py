@@ -28,6 +28,7 @@ class ImageSet:
         colour: the colour channels (channels, height, width) in [0, 1] where the source has them.
         name: where the data came from, for titles and refusals.
         affine: (4, 4) voxel-to-world matrix of a NIfTI file, or None.
+        notes: sentences on what reading did: scaled, rounded, turned, left out.
 
     Raises:
         ValueError: label or prediction of another shape than the image (both sizes are named), a prediction outside
@@ -43,6 +44,7 @@ class ImageSet:
     name: str = ""
     affine: torch.Tensor | None = None
     items: tuple[ImageSet, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.items:
@@ -81,7 +83,18 @@ class ImageSet:
             spacing=items[0].spacing,
             name=name,
             items=items,
+            notes=_notes_of(items),
         )
+
+    def __repr__(self) -> str:
+        sizes = sorted({" x ".join(map(str, item.image.shape)) for item in self})
+        size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+        parts = [f"{len(self)} image{'s' * (len(self) > 1)} of {size}"]
+        parts += [f"spacing {self.spacing}"] if set(self.spacing) != {1.0} else []
+        parts += [role if value is not None else f"no {role}" for role, value in
+                  (("label", self.label), ("prediction", self.prediction))]  # fmt: skip
+        parts += [f"variants {', '.join(self.predictions)}"] if self.predictions else []
+        return described("ImageSet", self.name, ", ".join(parts), self.notes)
 
     def __len__(self) -> int:
         return len(self.items) or 1
@@ -211,18 +224,24 @@ class Points:
         label: (items,) int64 classes, float32 values, or None.
         name: where the data came from.
         classes: names of the classes.
+        notes: sentences on what reading did.
     """
 
     x: torch.Tensor
     label: torch.Tensor | None = None
     name: str = ""
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         x = checks.tensor("x", self.x, ndim=(2, 3, 4, 5))
         object.__setattr__(self, "x", x if x.is_floating_point() else x.float())
         if self.label is not None:
             object.__setattr__(self, "label", checks.tensor("label", self.label, shape=(len(x),)))
+
+    def __repr__(self) -> str:
+        label = "no label" if self.label is None else f"{len(self.label.unique())} different labels"
+        return described("Points", self.name, f"{' x '.join(map(str, self.x.shape))}, {label}", self.notes)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -249,6 +268,23 @@ def _probabilities(name: str, value, image: torch.Tensor) -> torch.Tensor:
     if low < 0 or high > 1:
         raise ValueError(f"{name} must hold probabilities in [0, 1], got values from {low:.4g} to {high:.4g}")
     return value
+
+
+def described(kind: str, name: str, what: str, notes) -> str:
+    """What is loaded in one line, and below it one line a note."""
+    return "\n".join([f"{kind} {name!r}: {what}", *(f"  - {note}" for note in notes)])
+
+
+def _notes_of(items) -> tuple[str, ...]:
+    """The notes of several cases, each once, with the cases that it is about unless it is about all."""
+    about: dict[str, list[str]] = {}
+    for item in items:
+        for note in item.notes:
+            about.setdefault(note, []).append(item.name)
+    return tuple(
+        note if len(names) == len(items) else f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {note}"
+        for note, names in about.items()
+    )
 
 
 def _all_or_none(values: list) -> tuple | None:

@@ -22,6 +22,7 @@ from lab import checks
 
 FILTRATIONS = ("superlevel", "sublevel")
 BORDERS = (None, "foreground")
+MOST_CHANNELS = 16  # of signals, where more are rows of an image
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,28 @@ def chosen(filtration: str, border: str | None, convention: str | None) -> Conve
 def image(name: str, value, *, ndim=(1, 2, 3)) -> torch.Tensor:
     """``value`` as a real tensor with ``ndim`` axes, not empty, finite; the refusal names ``name``."""
     return checks.tensor(name, value, ndim=ndim)
+
+
+def refuse_axes(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a batch whose axes are most likely not (batch, classes, axes...): a missing or a last axis of classes.
+
+    Signals (batch, classes, length) have few classes; images without an axis of classes and images with the classes last
+    have many rows in its place.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    if len(shape) == 3 and (shape[1] > MOST_CHANNELS or shape[1] == shape[2] > 4):
+        raise ValueError(
+            f"{name} must have shape (batch, classes, axes...), got {tuple(shape)}, which reads as {shape[1]} classes of signals "
+            f"of length {shape[2]}; for images without an axis of classes write {name}[:, None], for many classes of signals "
+            f"{name}[:, :, None]"
+        )
+    if len(shape) > 3 and shape[1] > MOST_CHANNELS >= 4 >= shape[-1] and min(shape[2:-1]) > 4:
+        raise ValueError(
+            f"{name} must have shape (batch, classes, axes...), got {tuple(shape)}, which reads as {shape[1]} classes with a last "
+            f"axis of {shape[-1]}; with classes last write {name}.movedim(-1, 1)"
+        )
 
 
 def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray:

@@ -79,11 +79,13 @@ class BettiMatchingLoss(nn.Module):
         threads: workers; by default as many as the process may use.
         cache: megabytes in which the label's half of the work is kept, found again by the label's content; 0 is none.
 
-    Shapes: input (batch, classes, axes...) with 1 to 3 axes, any device, floating; target likewise, any real dtype.
+    Shapes: input (batch, classes, axes...) with 1 to 3 axes, any device, floating; target likewise, any real dtype, a mask or
+    values in [0, 1]. The target receives no gradient.
 
     Raises:
         ValueError: shapes differ, more than one activation, NaN or infinite values, probabilities outside [0, 1]
-            (logits without ``sigmoid`` or ``softmax``), weights of the wrong length. TypeError: an input without
+            (logits without ``sigmoid`` or ``softmax``), a target outside [0, 1], axes that are most likely not (batch, classes,
+            axes...), weights of the wrong length. TypeError: an input without
             gradient's dtype.
     """
 
@@ -138,7 +140,8 @@ class BettiMatchingLoss(nn.Module):
     def _prepare(self, input, target):
         """Probabilities and labels with items and classes on one axis, checked."""
         input = checks.tensor("input", input, ndim=(3, 4, 5), floating=True, finite=False)
-        target = checks.tensor("target", target, finite=False)
+        target = checks.tensor("target", target, finite=False).detach()
+        images.refuse_axes("input", input.shape)
         classes = input.shape[1]
         if self.to_onehot_y:
             target = _one_hot(target, input)
@@ -165,6 +168,7 @@ class BettiMatchingLoss(nn.Module):
                 "for logits say sigmoid=True or softmax=True"
             )
         checks.refuse_nonfinite("target", target)
+        _refuse_target(target, self.to_onehot_y)
         return x.flatten(0, 1), target.flatten(0, 1)
 
     def _rows(self, x, y, level) -> engine.Rows:
@@ -216,6 +220,19 @@ class BettiMatchingLoss(nn.Module):
             weight = 2 * self.matched_weight * (1.0 if self.dimension_weights is None else self.dimension_weights[0])
             total = total + weight * (births[0] - births[1]) ** 2
         return total
+
+
+def _refuse_target(target, onehot) -> None:
+    """Refuse a target outside [0, 1]: births and deaths of the label are compared with probabilities, value by value."""
+    if onehot or target.dtype == torch.bool:
+        return
+    low, high = (float(each) for each in torch.aminmax(target))
+    if low < 0 or high > 1:
+        ids = not target.is_floating_point() or bool((target == target.round()).all())
+        two = ids and target.unique().numel() <= 2
+        say = "target / 255 or target > 0" if two and high == 255 else "target > 0 of a mask"
+        more = ", or to_onehot_y=True of class ids (batch, 1, axes...)" if ids and not two else ""
+        raise ValueError(f"target must hold a mask or values in [0, 1], got values from {low:.4g} to {high:.4g}; pass {say}{more}")
 
 
 def _gather(x, place, item, border, level):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lab import checks
+from lab.datasets.values import check_options, divisor, outside
 from lab.topology import engine, images
 from lab.topology.barcodes import NAMES
 
@@ -54,24 +55,55 @@ class MatchingError:
         return sum(self.error)
 
 
-def matching_error(prediction, label, *, threshold: float = 0.5, border: str | None = None) -> MatchingError:
+def matching_error(prediction, label, *, threshold: float = 0.5, border: str | None = None, scale: float | None = None,
+                   activation: str | None = None) -> MatchingError:
     """The Betti matching error of ``prediction >= threshold`` against ``label > 0``.
 
     A mask without any foreground has no features; all features of the other one are then unmatched, its first component
     included.
 
     Args:
-        prediction: probabilities (or a mask) with 1 to 3 axes.
+        prediction: probabilities (or a mask) with 1 to 3 axes; 8- and 16-bit grey values are read as those of a file
+            (:mod:`lab.datasets.values`).
         label: mask or ids of the same shape; positive is foreground.
+        scale: what the prediction is divided by: 100 for percentages.
+        activation: ``"sigmoid"`` for logits; ``"none"`` compares any values with the threshold as they are.
 
     Raises:
-        ValueError: shapes differ, NaN, infinite values, unknown option.
+        ValueError: shapes differ, NaN, infinite values, unknown option; a prediction outside [0, 1], a label that is not whole.
     """
     prediction, label = images.image("prediction", prediction), images.image("label", label)
     checks.same_shape("prediction", prediction, "label", label)
     threshold = checks.number("threshold", threshold)
     images.check_options("superlevel", border)
-    return _errors([prediction >= threshold], [label > 0], border, None)[0]
+    mask = foreground("prediction", prediction, threshold, scale, activation)
+    return _errors([mask], [positive("label", label)], border, None)[0]
+
+
+def foreground(name: str, x: Tensor, threshold: float, scale: float | None = None, activation: str | None = None) -> Tensor:
+    """Where probabilities reach ``threshold``; what is not in [0, 1] is refused unless ``scale`` or ``activation`` says."""
+    scale, x = check_options(scale, activation), x.detach()
+    if activation == "none" and scale is None or x.dtype == torch.bool:
+        return x >= threshold
+    low, high = (float(each) for each in torch.aminmax(x))
+    whole = not x.is_floating_point()
+    if whole and scale is None and activation in (None, "clip"):
+        levels = x.unique().tolist() if 1 < high <= 255 and low >= 0 else None
+        scale, _ = divisor(name, 8 * x.element_size() if x.dtype == torch.uint8 else 64, low, high, levels, activation)
+    if whole or scale is not None:
+        x, low, high = (x.double() / (scale or 1.0)).float(), low / (scale or 1.0), high / (scale or 1.0)
+    if activation == "sigmoid":
+        return x.sigmoid() >= threshold
+    if activation is None and max(-low, high - 1) > 1e-6:
+        raise ValueError(outside(name, low, high))
+    return x >= threshold
+
+
+def positive(name: str, label: Tensor) -> Tensor:
+    """Where whole ids are positive."""
+    if label.is_floating_point() and bool((label != label.round()).any()):
+        raise ValueError(f"{name} must hold a mask or whole ids, got fractions; threshold soft labels first, label >= 0.5")
+    return label > 0
 
 
 def _errors(masks, labels, border, threads) -> list[MatchingError]:
@@ -112,11 +144,14 @@ class BettiMatchingMetric:
         border: ``None`` or ``"foreground"``.
         include_background: whether channel 0 of several counts.
         threads: workers; by default as many as the process may use.
+        scale, activation: as of :func:`matching_error`.
     """
 
     def __init__(self, *, threshold: float = 0.5, patch: int | tuple[int, ...] | None = None, border: str | None = None,
-                 include_background: bool = True, threads: int | None = None):
+                 include_background: bool = True, threads: int | None = None, scale: float | None = None,
+                 activation: str | None = None):
         self.threshold = checks.number("threshold", threshold)
+        self.scale, self.activation = check_options(scale, activation), activation
         self.patch = patch if patch is None or isinstance(patch, tuple) else checks.integer("patch", patch, low=1)
         images.check_options("superlevel", border)
         self.border, self.include_background = border, bool(include_background)
@@ -175,11 +210,20 @@ class BettiMatchingMetric:
             predictions = checks.tensor("predictions", predictions, ndim=(3, 4, 5))
             labels = checks.tensor("labels", labels)
             checks.same_shape("predictions", predictions, "labels", labels)
+            images.refuse_axes("predictions", predictions.shape)
             if not self.include_background and predictions.shape[1] > 1:
                 predictions, labels = predictions[:, 1:], labels[:, 1:]
             classes = predictions.shape[1]
-            masks, wanted = list(predictions.flatten(0, 1)), list(labels.flatten(0, 1))
-        return [mask >= self.threshold for mask in masks], [label > 0 for label in wanted], classes
+        if isinstance(predictions, Tensor):  # one decision for the batch
+            masks = list(foreground("predictions", predictions, self.threshold, self.scale, self.activation).flatten(0, 1))
+            wanted = list(positive("labels", labels).flatten(0, 1))
+        else:
+            masks = [
+                foreground(f"predictions[{k}]", each, self.threshold, self.scale, self.activation)
+                for k, each in enumerate(masks)
+            ]
+            wanted = [positive(f"labels[{k}]", each) for k, each in enumerate(wanted)]
+        return masks, wanted, classes
 
     def _tiles(self, mask: Tensor, label: Tensor):
         if self.patch is None:

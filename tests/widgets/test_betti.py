@@ -117,7 +117,7 @@ def test_page_says_which_file_is_missing():
 
 class File:
     def __init__(self, data):
-        self.data, self.shape = data, data.shape
+        self.data, self.shape, self.affine = data, data.shape, ()
 
 
 def test_page_takes_a_prediction_with_one_channel_a_class():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import panel as pn
 import torch
 
 from lab import topology
 from lab.datasets import ImageSet
+from lab.datasets.grids import Placed, aligned
 from widgets import uploads
 
 VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
@@ -44,14 +46,21 @@ def own_pair(prediction, label):
     """Prediction and label of a visitor as tensors, or ``None`` where there is neither file.
 
     Raises:
-        ValueError: one of the two is missing.
+        ValueError: one of the two is missing; volumes of other sizes, directions, spacings or origins.
     """
     if prediction is None and label is None:
         return None
     if prediction is None or label is None:
         missing = "prediction" if prediction is None else "label"
         raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
-    return torch.as_tensor(prediction.data).float(), torch.as_tensor(label.data)
+    found = {"prediction": _placed(prediction), "label": _placed(label)}
+    if any(one.affine is not None for one in found.values()):
+        aligned(found, turn=False)
+    return found["prediction"].values.float(), found["label"].values
+
+
+def _placed(file) -> Placed:
+    return Placed(torch.as_tensor(file.data), affine=np.asarray(file.affine, float) if file.affine else None)
 
 
 def with_errors(data: ImageSet, name: str, variant: str):

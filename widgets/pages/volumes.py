@@ -10,7 +10,7 @@ import panel as pn
 import torch
 
 from lab import datasets, topology
-from lab.datasets.orientation import codes, planes
+from lab.datasets.orientation import planes
 from lab.topology.barcodes import NAMES
 from lab.topology.classes import one_class
 from widgets import pages
@@ -131,11 +131,7 @@ def _pair(volume, variant, own_prediction, own_label):
             f"a page matches volumes of at most {MOST:,} voxels, got {int(np.prod(own_prediction.shape)):,}; "
             "for larger ones: lab run volumes -p prediction_file a.nii.gz -p label_file b.nii.gz"
         )
-    affines = [torch.tensor(each.affine, dtype=torch.float64) if each.affine else None for each in (own_prediction, own_label)]
-    if all(affine is not None for affine in affines) and codes(affines[0]) != codes(affines[1]):
-        named = ["".join(codes(affine)) for affine in affines]
-        raise ValueError(f"prediction and label must have axes in the same directions, got {named[0]} and {named[1]}")
-    affine = next((affine for affine in affines if affine is not None), None)
+    affine = next((torch.tensor(each.affine, dtype=torch.float64) for each in (own_prediction, own_label) if each.affine), None)
     return pair[0], *pair, own_prediction.spacing or (1.0, 1.0, 1.0), affine
 
 
