@@ -4,7 +4,7 @@ threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", threads)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)
 
-import pytest
+import pytest  # noqa: E402
 
 
 @pytest.fixture
