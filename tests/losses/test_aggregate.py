@@ -1,9 +1,12 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from lab import datasets
+from lab.claims import measure
 from lab.losses.aggregate import (
     AggregateLoss,
     aggregate_loss,
@@ -13,6 +16,7 @@ from lab.losses.aggregate import (
     private_bag_means,
     private_noise,
 )
+from lab.losses.studies import aggregate as study
 
 
 def test_instance_loss_is_bag_loss_plus_population_variance(generator):
@@ -100,6 +104,30 @@ def test_responses_are_clipped_before_the_mean():
     y = torch.tensor([100.0, -100.0, 100.0, 100.0])
     released = private_bag_means(y, torch.arange(4)[None], 1e9, 2.0)
     assert released.item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_gaussian_noise_of_the_same_variance_is_not_private_for_epsilon(monkeypatch):
+    def gaussian(y, bags, epsilon, clip, seed):
+        means = y.clamp(-clip, clip)[bags].mean(1)
+        noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return means + 2**0.5 * 2 * clip / (bags.shape[1] * epsilon) * noise
+
+    assert measure("aggregate.private-mechanism", budget="smoke").holds
+    monkeypatch.setattr(study, "private_bag_means", gaussian)
+    excess, bias = study.log_likelihood_excess(0.7, 1.5, 5)
+    assert excess > 0.4 and bias < 0.02
+    assert measure("aggregate.private-mechanism", budget="smoke").verdict == "refuted"
+
+
+def test_interpolation_on_a_table_compares_an_interior_weight_with_the_better_end():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 12)), columns=[f"x{k}" for k in range(12)])
+    frame["y"] = frame.sum(axis=1) + np.random.default_rng(1).normal(size=400)
+    reduction, weights = study.reduction_on_table(datasets.Table(frame, "y", "own"), range(3))
+    assert reduction.shape == (3,) and all(0 < rho < 1 for rho in weights)
+    at_end, _ = study.reduction_on_table(datasets.Table(frame, "y", "own"), range(3), at_end=True)
+    assert (at_end == 0).all()
+    with pytest.raises(ValueError, match="numeric target"):
+        study.reduction_on_table(datasets.load("digits"), range(3))
 
 
 @pytest.mark.parametrize(

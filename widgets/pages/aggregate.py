@@ -6,7 +6,7 @@ import panel as pn
 import torch
 
 from lab.losses.aggregate import asymptotic_risk
-from lab.losses.claims.aggregate import simulate
+from lab.losses.studies.aggregate import simulate
 from widgets import pages
 from widgets.figures import losses as figures
 
