@@ -140,6 +140,8 @@ class Measured:
             lines.append("<div><i>A smoke run checks that the measurement works; it decides nothing.</i></div>")
         if needed := self.needed:
             lines.append(f"<div><i>About {needed} replicates would decide.</i></div>")
+        if claim and (known := _recorded(claim)):
+            lines.append(f"<div><i>{escape(known)}.</i></div>")
         rule = f" · holds if {escape(claim.rule_in_words)}" if claim and not claim.untestable else ""
         count = f" · {self.replicates} replicate{'s' * (self.replicates != 1)}" if self.replicates else ""
         return (
@@ -284,6 +286,20 @@ def measuring_function(id: str) -> Callable[..., Effects] | None:
     claim = by_id(id)
     _load(claim.room)
     return next((_FUNCTIONS[name] for name in (claim.id, *claim.aliases) if name in _FUNCTIONS), None)
+
+
+def _recorded(claim):
+    """The recorded verdict in words, or an empty text."""
+    from lab.claims.recorded import latest
+
+    line = latest(claim.room).get(claim.id)
+    if line is None:
+        return ""
+    interval = "" if line["low"] == line["high"] else f" [{float(line['low']):.3g}, {float(line['high']):.3g}]"
+    count = f"{line['replicates']} replicate{'s' * (line['replicates'] != 1)}"
+    control = line.get("control") or {}
+    word = f"; its control {'holds too' if control['holds'] else 'fails'}" if control else ""
+    return f"Recorded {line['date']}: {line['verdict']}, {float(line['value']):.4g}{interval}, {count}{word}"
 
 
 def _load(room):

@@ -141,3 +141,9 @@ def test_until_decided_spends_more_replicates_only_while_undecided(monkeypatch):
     monkeypatch.setattr("lab.claims.measure", fake)
     found = recording.until_decided("kernels.speed")
     assert asked == [5, 10, 20] and found.verdict == "holds" and isinstance(found, Measured)
+
+
+def test_a_measurement_shows_the_recorded_verdict_beside_its_own(project):
+    assert "Recorded" not in measure(EXTREME)._repr_html_()
+    recorded.append("kernels", a_line(verdict="refuted", date="2026-12-01"))
+    assert "Recorded 2026-12-01: refuted" in measure(EXTREME)._repr_html_()
