@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import __version__
+from lab.claims import method
 from lab.cli import join_pairs, main
 from lab.cli.many import _axis
 
@@ -244,3 +245,18 @@ def test_names_and_values_are_joined():
 )
 def test_values_of_an_axis(text, wanted):
     assert _axis("n", text) == wanted
+
+
+def test_show_says_where_the_parts_of_a_method_stand(lab):
+    code, out, _ = lab("show", "kernels", "--json")
+    assert code == 0
+    found = json.loads(out)["places"]
+    assert found["claims"] == ["lab/kernels/claims/kernels.toml", "lab/kernels/claims/kernels.py"]
+    for place in (place for paths in found.values() for place in paths):
+        path, _, line = place.partition(":")
+        assert (ROOT / path).is_file()
+        if line:
+            name = (ROOT / path).read_text().splitlines()[int(line) - 1]
+            assert any(entry.split(":")[1] in name for entry in method("kernels").entry)
+    assert len(found["code"]) == len(method("kernels").entry)
+    assert "missing" not in lab("show", "kernels")[1].split("study")[0]

@@ -137,15 +137,20 @@ def render(
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(help="A run id, its beginning, or a notebook; all runs without it.")
+        str | None, typer.Argument(help="A run id, its beginning, a notebook, or a method; all runs without it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the stored runs, or one of them with its parameters, metrics, claims and error."""
+    """Show the stored runs, one of them with its parameters, metrics, claims and error, or where a method stands."""
+    from lab import claims
     from lab.cli import tables
     from lab.report.store import Store
 
     store = Store()
+    known = {word: method for method in claims.methods() for word in (method.id, *method.aliases)}
+    if name in known:
+        tables.one_method(known[name], store, as_json=as_json)
+        return
     if name is None:
         tables.runs(store.all(), as_json=as_json)
         return

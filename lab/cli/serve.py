@@ -85,14 +85,12 @@ def serve(
     location /lab/ { proxy_pass http://127.0.0.1:5006; proxy_http_version 1.1; proxy_set_header Host $host;
     proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 3600s; }
     """
-    from importlib import import_module
-
     from lab.cli.runs import free_port
     from lab.report.store import Store
+    from widgets import serving
 
     run = Store().find(name).id if name else ""
     free_port(address, port)
-    serving = import_module("widgets.serving")
     serving.serve(
         serving.Options(
             run=run, port=port, address=address, allow_websocket_origin=tuple(allow_websocket_origin or ()), prefix=prefix,

@@ -137,3 +137,28 @@ def _section(out, title, rows):
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def one_method(method, store, *, as_json: bool = False) -> None:
+    """Where the parts of a method stand, how its claims stand, and its newest run."""
+    import json
+    from collections import Counter
+
+    from lab.report.standing import rows
+    from lab.report.studies import places
+
+    found = places(method)
+    newest = next((run for run in store.all() if run.notebook == method.notebook), None)
+    stands = Counter(row.status for row in rows(method.room, store=store) if row.claim.method == method.id)
+    if as_json:
+        print(json.dumps({"method": method.id, "places": found, "claims": stands, "run": newest.id if newest else None}))
+        return
+    out = console()
+    out.print(f"[b]{escape(method.title)}[/]  ({method.id})\n{escape(method.sentence)}\n{escape(method.source)}")
+    table = plain("part", "place")
+    for part, paths in found.items():
+        table.add_row(part, escape(", ".join(paths)) if paths else "[yellow]missing[/]")
+    out.print(table)
+    out.print("claims: " + ", ".join(f"{count} {status}" for status, count in stands.items()))
+    if newest:
+        out.print(f"newest run: lab show {newest.id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,57 @@ class Study:
 def studies(room: str | None = None) -> list[Study]:
     """Every method of the catalog with its parts, found by reading files; nothing is imported."""
     return [_study(method) for method in claims.methods(room)]
+
+
+def places(method: claims.Method) -> dict[str, list[str]]:
+    """Where the parts of a method stand, as paths relative to the project with lines: formula, code, tests, claims, ...
+
+    The formula is in the docstring of the module; code lists the entries that the method's card names. A part that is not
+    there yet has no places.
+    """
+    root, stem = project_root(), method.module.split(".")[-1]
+    page = root / "widgets" / "pages" / f"{method.page}.py"
+    folder = root / "lab" / method.room / "claims"
+    figures = root / "widgets" / "figures" / method.room
+    tests = sorted((root / "tests" / method.room).rglob("test_*.py"))
+    found = {
+        "formula": [_file_of(root, method.module)] if method.module else [],
+        "code": [place for entry in method.entry if (place := _definition(root, *entry.split(":")))],
+        "study": sorted((root / "lab" / method.room / "studies").glob(f"{method.id}*.py")),
+        "tests": [path for path in tests if path.stem in (f"test_{stem}", f"test_{method.id}")] or [
+            path for path in tests if f"{method.module} import" in path.read_text(encoding="utf-8")
+        ],
+        "claims": [folder / f"{method.id}{suffix}" for suffix in (".toml", ".py")],
+        "notebook": [root / method.notebook] if method.notebook else [],
+        "page": [page],
+        "figures": [figures / f"{stem}.py"],
+    }  # fmt: skip
+    return {
+        part: [str(path.relative_to(root)) if isinstance(path, Path) else path for path in paths if _is_there(path)]
+        for part, paths in found.items()
+    }
+
+
+def _is_there(path):
+    return path is not None and (isinstance(path, str) or path.is_file())
+
+
+def _file_of(root, module):
+    base = root.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def _definition(root, module, name):
+    """``path:line`` of a function or class, followed through imports of the same name."""
+    path = _file_of(root, module)
+    if path is None:
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name.split(".")[0]:
+            return f"{path.relative_to(root)}:{node.lineno}"
+        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            return _definition(root, node.module, name)
+    return None
 
 
 def _study(method):
