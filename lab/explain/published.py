@@ -16,35 +16,42 @@ import torch
 from lab import checks
 
 
-def lime(f: Callable, x, baseline, *, width: float, n_samples: int = 1000, seed=0) -> torch.Tensor:
-    """Ridge-free weighted regression on fair random masks, one instance at a time (Ribeiro et al. 2016, Equation 2)."""
+def lime(f: Callable, x, baseline, *, width: float, n_samples: int = 1000, seed=0, masks=None) -> torch.Tensor:
+    """Ridge-free weighted regression on fair random masks, one instance at a time (Ribeiro et al. 2016, Equation 2).
+
+    ``masks (m, K)`` takes the place of the draws.
+    """
     generator = checks.generator(seed)
     found = []
     for row in x:
-        z = (torch.rand(n_samples, len(row), generator=generator) < 0.5).to(x.dtype)
+        z = (torch.rand(n_samples, len(row), generator=generator) < 0.5).to(x.dtype) if masks is None else masks
         inputs = torch.where(z > 0, row, baseline)
         root = torch.exp(-(row - inputs).square().sum(1) / width**2).sqrt()[:, None]
-        psi = torch.cat([torch.ones(n_samples, 1, dtype=x.dtype), z], 1)
+        psi = torch.cat([torch.ones(len(z), 1, dtype=x.dtype), z], 1)
         found.append(torch.linalg.lstsq(psi * root, _call(f, inputs)[:, None] * root, driver="gelsd").solution[1:, 0])
     return torch.stack(found)
 
 
-def clime(f: Callable, x, *, sigma: float, n_samples: int = 1000, seed=0) -> torch.Tensor:
-    """``Cov(xi)^-1 Cov(xi, f)`` of Gaussian draws (Agarwal et al. 2021, Theorem 1)."""
+def clime(f: Callable, x, *, sigma: float, n_samples: int = 1000, seed=0, noise=None) -> torch.Tensor:
+    """``Cov(xi)^-1 Cov(xi, f)`` of Gaussian draws (Agarwal et al. 2021, Theorem 1).
+
+    ``noise (m, K)`` of standard deviation 1 takes the place of the draws.
+    """
     generator = checks.generator(seed)
     found = []
     for row in x:
-        xi = sigma * torch.randn(n_samples, len(row), generator=generator, dtype=x.dtype)
+        unit = torch.randn(n_samples, len(row), generator=generator, dtype=x.dtype) if noise is None else noise
+        xi = sigma * unit
         y = _call(f, row + xi)
         xi = xi - xi.mean(0)
         found.append(torch.linalg.solve(xi.T @ xi, xi.T @ (y - y.mean())))
     return torch.stack(found)
 
 
-def smoothgrad(f: Callable, x, *, sigma: float, n_samples: int = 1000, seed=0) -> torch.Tensor:
-    """The mean gradient at noisy copies (Smilkov et al. 2017)."""
+def smoothgrad(f: Callable, x, *, sigma: float, n_samples: int = 1000, seed=0, noise=None) -> torch.Tensor:
+    """The mean gradient at noisy copies (Smilkov et al. 2017); ``noise (m, K)`` as in :func:`clime`."""
     generator = checks.generator(seed)
-    noise = torch.randn(n_samples, *x.shape[1:], generator=generator, dtype=x.dtype)
+    noise = torch.randn(n_samples, *x.shape[1:], generator=generator, dtype=x.dtype) if noise is None else noise
     return torch.stack([_gradient(f, row + sigma * noise).mean(0) for row in x])
 
 

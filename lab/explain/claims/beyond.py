@@ -1,26 +1,22 @@
-"""The claim about new methods: each changes one choice of the framework, and is measured where it should win."""
+"""Measurements of new methods: each changes one choice of the framework, and is measured where it should win."""
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from lab import claims
-from lab.claims import Measured, measures
+from lab.claims import Effects, measures
 from lab.explain import beyond
-from lab.explain.claims._means import mean_interval
 
 
-@measures("explain.new-methods")
-def new_methods(data, seeds, budget, switched_off: bool = False) -> Measured:
-    """For every new method, the error of the method it extends over its own, and the least of these ratios."""
-    results: dict[str, list[float]] = {}
-    for seed in seeds:
-        for result in beyond.contests(seed=seed, budget=budget, switched_off=switched_off):
-            results.setdefault(result.method, []).append(result.old / max(result.new, 1e-12))
-    means = {name: mean_interval(torch.tensor(ratios).log()) for name, ratios in results.items()}
-    least = min(means, key=lambda name: means[name][1][0])
-    value, (low, high) = means[least]
-    ratios = {name: round(float(torch.tensor(mean).exp()), 3) for name, (mean, _) in means.items()}
-    bounds = [float(torch.tensor(end).exp()) for end in (value, low, high)]
-    margin = claims.by_id("explain.new-methods").margin
-    return Measured(bounds[0], (bounds[1], bounds[2]), bounds[1] > margin, {"ratios": ratios, "least": least})
+@measures("explanations.new-methods")
+def new_methods(trial):
+    """The least, over the new methods, of the logarithm of the error of the method it extends over its own.
+
+    Control: the old method on both sides.
+    """
+    gains = []
+    for seed in trial.seeds:
+        found = beyond.contests(seed=seed, budget=trial.budget, switched_off=trial.control)
+        gains.append([float(np.log(one.old / max(one.new, 1e-12))) for one in found])
+    ratios = np.exp(np.mean(gains, axis=0))
+    return Effects(np.min(gains, axis=1), {one.method: round(float(r), 3) for one, r in zip(found, ratios)})
