@@ -1,8 +1,9 @@
 """Which sentence of a paper's abstract is covered by which claim.
 
-``data/claims/sentences.toml`` numbers the sentences of each abstract, in own words::
+``data/claims/sentences/<method>.toml`` numbers the sentences of each abstract, in own words::
 
-    [[groco]]
+    [[sentence]]
+    number = 1
     text = "Group ordering constraints improve nearest-neighbour accuracy over InfoNCE."
 
 A sentence that states nothing to measure gives its ``reason``. A row of the ledger says in ``sentences`` which it covers.
@@ -58,5 +59,12 @@ def uncovered(room: str | None = None) -> list[Sentence]:
 
 @lru_cache(maxsize=1)
 def _file():
-    path = project_root() / "data" / "claims" / "sentences.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    folder = project_root() / "data" / "claims" / "sentences"
+    return {path.stem: _numbered(path) for path in sorted(folder.glob("*.toml"))}
+
+
+def _numbered(path):
+    rows = tomllib.loads(path.read_text(encoding="utf-8")).get("sentence", [])
+    if [row.get("number") for row in rows] != list(range(1, len(rows) + 1)):
+        raise ValueError(f"{path.name} must number its sentences 1, 2, ... in order, got {[row.get('number') for row in rows]}")
+    return rows
