@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology import images
+from lab.topology.eager import eager
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +52,8 @@ class Bar:
 class Bars:
     """Bars of one dimension of one image.
 
-    ``birth`` and ``death`` are gathered from the image and carry its gradient (integers as float64); ``birth_voxel``
+    ``birth`` and ``death`` are gathered from the image and carry its gradient (integers as float64, half precision as
+    float32); ``birth_voxel``
     and ``death_voxel`` are flat C-order indices into it (-1 for voxels of the frame). ``birth_cell`` and ``death_cell``
     number the cells themselves:
     :meth:`lab.topology.Matching.cycle` needs them. ``side`` is ``"prediction"`` or ``"label"`` in a matching.
@@ -144,6 +147,7 @@ class Barcode:
         return pd.concat([bars.to_frame() for bars in self.bars], ignore_index=True)
 
 
+@eager
 def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", border: str | None = None) -> Barcode:
     """The barcode of one image, or of a filtration of points or a graph.
 
@@ -184,11 +188,12 @@ def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", 
 
 
 def gatherer(x: Tensor):
-    """The function voxel indices -> values of ``x``, differentiable; integers are read as float64."""
+    """The function voxel indices -> values of ``x``, differentiable; integers are read as float64, half precision as
+    float32."""
     flat = x.reshape(-1)
     if not x.is_floating_point():
         flat = flat.to(torch.float64)
-    return lambda index: flat[index.to(flat.device)]
+    return lambda index: wide(flat[index.to(flat.device)])
 
 
 def gathered(dimension, birth_cell, death_cell, birth_voxel, death_voxel, level, side="") -> Bars:

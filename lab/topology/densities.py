@@ -8,6 +8,8 @@ import torch
 
 from lab import checks
 from lab.kernels import pairwise
+from lab.kernels.precision import wide, without_autocast
+from lab.topology.lengths import power_of_two
 
 DENSE_POINTS = 4096  # up to here the density of float64 points at themselves keeps its kernel matrix for the gradient
 
@@ -30,6 +32,7 @@ def codensity(x, bandwidth: float = 0.3, at=None) -> torch.Tensor:
     return -_log_density(x, bandwidth, at)
 
 
+@without_autocast
 def distance_to_measure(x, neighbours: int = 10) -> torch.Tensor:
     r"""Root mean square distance to the nearest neighbours, the point itself included; differentiable.
 
@@ -38,16 +41,19 @@ def distance_to_measure(x, neighbours: int = 10) -> torch.Tensor:
     Source: Frederic Chazal, David Cohen-Steiner, Quentin Merigot, 'Geometric inference for probability measures',
     Foundations of Computational Mathematics 2011.
     """
-    x = checks.tensor("x", x, ndim=2, floating=True)
+    x = wide(checks.tensor("x", x, ndim=2, floating=True))
     neighbours = checks.integer("neighbours", neighbours, low=1, high=len(x))
+    unit = power_of_two(x)
+    x = x / unit
     nearest = _square_distances(x.detach(), x.detach()).topk(neighbours, largest=False).indices
     square = (x[:, None] - x[nearest]).square().sum(-1).mean(1)
     positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    return unit * torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
+@without_autocast
 def _log_density(x, bandwidth, at):
-    x = checks.tensor("x", x, ndim=2, floating=True)
+    x = wide(checks.tensor("x", x, ndim=2, floating=True))
     bandwidth = checks.number("bandwidth", bandwidth, low=0.0, open_low=True)
     scale = math.log(len(x)) + 0.5 * x.shape[1] * math.log(2 * math.pi * bandwidth**2)
     if at is None and x.dtype == torch.float64 and len(x) <= DENSE_POINTS:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology import filtrations as fl
 from lab.topology.batches import over_list
 
@@ -30,7 +31,8 @@ class Diagram:
     """The barcode of one degree, longest bar first.
 
     ``points`` (k, 2): birth and death of the bars of positive length, differentiable. ``index`` (k, 2): the cells whose
-    values they are. ``essential`` (m,): births of the bars that never end, ``essential_index`` (m,) their cells.
+    values they are. ``essential`` (m,): births of the bars that never end, ``essential_index`` (m,) their cells. Half
+    precision becomes float32.
     """
 
     points: torch.Tensor
@@ -38,6 +40,10 @@ class Diagram:
     essential: torch.Tensor
     essential_index: torch.Tensor
     degree: int
+
+    def __post_init__(self):
+        object.__setattr__(self, "points", wide(self.points))
+        object.__setattr__(self, "essential", wide(self.essential))
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -100,6 +106,7 @@ def bars(filtration, degree: int = 0) -> Diagram:
     finite = torch.as_tensor(finite, device=device)
     essential = torch.as_tensor(essential, device=device)
     values = filtration.gather(0, torch.cat([finite.reshape(-1), essential]))
+    checks.refuse_nonfinite(f"the values of the filtration in {values.dtype}", values)
     points = values[: finite.numel()].reshape(-1, 2)
     # ties of the strict order that are no bars of the values
     length = (points[:, 1] - points[:, 0]).detach()
@@ -188,7 +195,7 @@ def _rips_bars(rips, degree):
     n = rips.size
     if degree > 0:
         return flag_bars(rips.matrix(), np.zeros(n), None, degree)
-    raw, none = rips.numpy(), np.zeros((0, 0))
+    raw, none = rips.numpy() if rips.x is None else rips.coordinates(), np.zeros((0, 0))
     *_, early, late = cpu.function_rips_components(
         raw if rips.x is not None else none, none if rips.x is not None else raw, rips.x is None
     )

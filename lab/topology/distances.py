@@ -23,6 +23,7 @@ import torch
 
 from lab import checks
 from lab.topology.diagrams import Diagram
+from lab.topology.lengths import power_of_two
 from lab.topology.signed_measures import SignedMeasure
 
 
@@ -158,14 +159,34 @@ def optimal_transport(first, second, *, corner=None, norm: float = 1.0) -> torch
     positive, negative = points[weights > 0], points[weights < 0]
     if not len(positive):
         return points.sum() * 0
+    refuse_memory(
+        "optimal_transport", (24 + 16 * points.shape[1]) * len(positive) * len(negative),
+        f"the pairs of {len(positive)} and {len(negative)} atoms",
+    )
     cost = _norms(positive[:, None] - negative[None], norm)
-    plan = ot.emd(
+    unit = float(cost.detach().amax()) or 1.0  # the solver's tolerances are absolute
+    plan, log = ot.emd(
         weights[weights > 0].double().cpu().numpy(),
         -weights[weights < 0].double().cpu().numpy(),
-        cost.detach().double().cpu().numpy(),
+        cost.detach().double().cpu().numpy() / unit,
         numItermax=10_000_000,
+        log=True,
     )
+    if log["warning"]:
+        raise ValueError(f"optimal_transport found no optimal plan: {log['warning']}")
     return (torch.as_tensor(plan).to(cost) * cost).sum()
+
+
+def refuse_memory(name: str, wanted: float, what: str) -> None:
+    """``ValueError`` before work starts that would take more bytes than three quarters of what is free."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if wanted > 0.75 * free:
+        raise ValueError(
+            f"{name} needs about {wanted / 1e9:.3g} GB for {what}, and {free / 1e9:.3g} GB are free; leave out short bars "
+            "or atoms of little weight first"
+        )
 
 
 def _norms(differences, norm):
@@ -173,9 +194,10 @@ def _norms(differences, norm):
         return differences.abs().sum(-1)
     if norm == math.inf:
         return differences.abs().amax(-1)
-    square = differences.square().sum(-1)
+    unit = power_of_two(differences)
+    square = (differences / unit).square().sum(-1)
     positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    return unit * torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def wasserstein(first: Diagram, second: Diagram, *, order: float = 2.0) -> torch.Tensor:
@@ -183,51 +205,102 @@ def wasserstein(first: Diagram, second: Diagram, *, order: float = 2.0) -> torch
 
     .. math:: W_q = \Big(\min_\gamma \sum_{x} \|x - \gamma(x)\|_\infty^q\Big)^{1/q}
 
-    Raises:
-        ValueError: the barcodes have different numbers of endless bars.
-    """
-    from gudhi.wasserstein import wasserstein_distance
+    The best pairing is exact at any scale of the bars; it takes 32 bytes for every pair of bars.
 
+    Raises:
+        ValueError: the barcodes have different numbers of endless bars, or so many bars that the memory left does not
+            hold their pairs.
+    """
     order = checks.number("order", order, low=1.0)
     _same_endless(first, second)
     a, b = first.points, second.points.to(first.points)
-    if len(a) + len(b):
-        _, pairs = wasserstein_distance(
-            _numpy(a), _numpy(b), matching=True, order=order, internal_p=np.inf, keep_essential_parts=False
-        )
-        pairs = torch.as_tensor(np.asarray(pairs).reshape(-1, 2), dtype=torch.int64)
-    else:
-        pairs = torch.zeros(0, 2, dtype=torch.int64)
-    both = (pairs >= 0).all(1)
+    refuse_memory("wasserstein", 32 * len(a) * len(b), f"the pairs of {len(a)} and {len(b)} bars")
+    rows, columns = _pairing(_numpy(a), _numpy(b), order)
+    alone_a, alone_b = np.ones(len(a), bool), np.ones(len(b), bool)
+    alone_a[rows] = alone_b[columns] = False
+    rows, columns, alone_a, alone_b = (
+        torch.from_numpy(each).to(a.device) for each in (rows, columns, alone_a, alone_b)
+    )
     costs = [
-        (a[pairs[both, 0]] - b[pairs[both, 1]]).abs().amax(1) if both.any() else a.new_zeros(0),
-        (a[:, 1] - a[:, 0])[pairs[(pairs[:, 1] < 0) & (pairs[:, 0] >= 0), 0]] / 2,
-        (b[:, 1] - b[:, 0])[pairs[(pairs[:, 0] < 0) & (pairs[:, 1] >= 0), 1]] / 2,
+        (a[rows] - b[columns]).abs().amax(1) if len(rows) else a.new_zeros(0),
+        (a[:, 1] - a[:, 0])[alone_a] / 2,
+        (b[:, 1] - b[:, 0])[alone_b] / 2,
         (first.essential.sort().values - second.essential.to(a).sort().values).abs(),
     ]
     cost = torch.cat(costs)
-    total = cost.pow(order).sum()
-    return total if order == 1 or not bool(total > 0) else total.pow(1 / order)
+    unit = float(cost.detach().amax()) if len(cost) else 0.0
+    if order == 1 or unit == 0:
+        return cost.sum()
+    return unit * (cost / unit).pow(order).sum().pow(1 / order)
+
+
+def _pairing(a: np.ndarray, b: np.ndarray, order: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the bars that the best pairing joins; all others go to the diagonal.
+
+    The pairing minimizes the sum of gains :math:`c_{ij}^q - h_i^q - g_j^q \\le 0`, h and g half the lengths. Lengths far
+    above the distance itself would drown it in rounding. So, with W the cost of a pairing that is at hand, a length
+    above W (such a bar must be paired) counts as 2 W, and the search is repeated while W falls: the rounding is then
+    relative to the distance, and any scale is a scale near one.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    none = np.zeros(0, np.int64)
+    if not len(a) or not len(b):
+        return none, none
+    distance = np.abs(a[:, None, 0] - b[None, :, 0])
+    np.maximum(distance, np.abs(a[:, None, 1] - b[None, :, 1]), out=distance)
+    mine, theirs = (a[:, 1] - a[:, 0]) / 2, (b[:, 1] - b[:, 0]) / 2
+    best, found = math.inf, (none, none)
+    unit = max(mine.max(), theirs.max())
+    while unit > 0:
+        h, g = (np.minimum(each / unit, 2.0) ** order for each in (mine, theirs))
+        gain = np.minimum(distance / unit, 4.0)
+        gain **= order
+        gain -= h[:, None]
+        gain -= g
+        np.minimum(gain, 0.0, out=gain)
+        rows, columns = linear_sum_assignment(gain)
+        kept = gain[rows, columns] < 0
+        rows, columns = rows[kept], columns[kept]
+        cost = np.concatenate([distance[rows, columns], np.delete(mine, rows), np.delete(theirs, columns)])
+        largest = cost.max()
+        total = 0.0 if largest == 0 else largest * ((cost / largest) ** order).sum() ** (1 / order)
+        if total >= best:
+            break
+        improved = total < best / 2
+        best, found, unit = total, (rows, columns), total
+        if not improved:
+            break
+    return found
 
 
 def bottleneck(first: Diagram, second: Diagram) -> torch.Tensor:
-    """Bottleneck distance of two barcodes: the value by gudhi, the gradient through the one difference that attains it."""
-    import gudhi
+    """Bottleneck distance of two barcodes: the value by hera, the gradient through the one difference that attains it."""
+    from gudhi.hera import bottleneck_distance
 
     _same_endless(first, second)
     a, b = first.points, second.points.to(first.points)
-    finite = gudhi.bottleneck_distance(_numpy(a), _numpy(b), 0.0)
+    ours, theirs = (each[each[:, 0] != each[:, 1]] for each in (_numpy(a), _numpy(b)))
+    unit = max((np.abs(each).max() for each in (ours, theirs) if len(each)), default=0.0) or 1.0
+    finite = unit * bottleneck_distance(ours / unit, theirs / unit, delta=0.0)
     endless = (first.essential.sort().values - second.essential.to(a).sort().values).abs()
-    candidates = torch.cat(
-        [
-            (a[:, None] - b[None]).abs().amax(-1).reshape(-1),
-            (a[:, 1] - a[:, 0]) / 2,
-            (b[:, 1] - b[:, 0]) / 2,
-            a.new_zeros(1),
-        ]
-    )
-    attained = candidates[(candidates.detach() - finite).abs().argmin()]
-    return torch.cat([attained[None], endless]).amax()
+    return torch.cat([_attaining(a, b, finite)[None], endless]).amax()
+
+
+def _attaining(a, b, value) -> torch.Tensor:
+    """The half length or difference that is nearest to ``value``, differentiable; pairs are gone through in blocks."""
+    x, y = _numpy(a), _numpy(b)
+    halves = torch.cat([(a[:, 1] - a[:, 0]) / 2, (b[:, 1] - b[:, 0]) / 2, a.new_zeros(1)])
+    miss = np.abs(_numpy(halves) - value)
+    best, found = miss.min(), halves[int(miss.argmin())]
+    rows = max(1, 4_000_000 // max(1, len(y)))
+    for start in range(0, len(x) if len(y) else 0, rows):
+        block = np.abs(np.abs(x[start : start + rows, None] - y[None]).max(2) - value)
+        if block.min() < best:
+            best = block.min()
+            i, j = np.unravel_index(int(block.argmin()), block.shape)
+            found = (a[start + int(i)] - b[int(j)]).abs().amax()
+    return found
 
 
 def _same_endless(first, second):

@@ -76,6 +76,22 @@ def pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="lab-topology")
 
 
+@lru_cache(maxsize=1)
+def background() -> ThreadPoolExecutor:
+    """Workers that hold a batch from its copy to the CPU to its rows; the kernels run in :func:`pool`."""
+    return ThreadPoolExecutor(2, thread_name_prefix="lab-topology-submit")
+
+
+def _forget_pools() -> None:
+    # a fork copies the executors but not their threads: work given to them would wait for ever
+    pool.cache_clear()
+    background.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
 def _kernel(axes):
     if axes == 3:
         from lab.kernels.cubical import volumes

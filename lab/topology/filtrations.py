@@ -30,7 +30,8 @@ import torch
 from lab import checks
 from lab.topology.delaunay import faces, simplices
 from lab.topology.densities import codensity, density
-from lab.topology.lengths import edge_lengths
+from lab.topology.eager import refuse_transforms
+from lab.topology.lengths import edge_lengths, power_of_two
 
 
 class Filtration:
@@ -60,6 +61,7 @@ class Rips(Filtration):
     parameters = 1
 
     def __init__(self, x):
+        refuse_transforms("a filtration", x)
         self.x = checks.tensor("x", x, ndim=2, floating=True)
         self.size = len(self.x)
         self.distances = None
@@ -100,13 +102,17 @@ class Rips(Filtration):
         """Points or distances as a float64 array."""
         return self.source.detach().double().cpu().numpy()
 
+    def coordinates(self) -> np.ndarray:
+        """The points in float64, divided by :func:`power_of_two` so that squares of their distances can be compared."""
+        return self.numpy() / power_of_two(self.x)
+
     def matrix(self) -> np.ndarray:
         """Distances (n, n) in float64: symmetric, with an exactly zero diagonal."""
         if self.x is None:
             return self.numpy()
         from scipy.spatial.distance import pdist, squareform
 
-        return squareform(pdist(self.numpy())) if self.size > 1 else np.zeros((1, 1))
+        return squareform(pdist(self.coordinates())) * power_of_two(self.x) if self.size > 1 else np.zeros((1, 1))
 
     def __repr__(self):
         return f"{type(self).__name__}({self.size} points, {self.parameters} parameter{'s' * (self.parameters > 1)})"
@@ -180,7 +186,7 @@ class FlagDelaunay(Rips):
             raise ValueError(f"x must have at most 3 coordinates for a Delaunay triangulation, got {self.x.shape[1]}")
         self.f = None if f is None else _vertex_function(f, self.size)
         self.parameters = 1 if f is None else 2
-        self._groups = simplices(self.numpy())
+        self._groups = simplices(self.coordinates())
         self.edges = faces(self._groups, 2)
         self.triangles = faces(self._groups, 3)
         self.dimension = max(group.shape[1] for group in self._groups) - 1
@@ -213,6 +219,7 @@ class Graph(Filtration):
     """
 
     def __init__(self, edges, vertex_values):
+        refuse_transforms("a filtration", vertex_values)
         values = checks.tensor("vertex_values", vertex_values, ndim=(1, 2), floating=True)
         self.values = values[:, None] if values.ndim == 1 else values
         self.size, self.parameters = self.values.shape
@@ -285,6 +292,7 @@ class Image(Filtration):
     """
 
     def __init__(self, values, *, parameters: int = 1, construction: str = "V"):
+        refuse_transforms("a filtration", values)
         self.construction = checks.choice("construction", construction, ("V", "T"))
         self.parameters = checks.integer("parameters", parameters, low=1)
         if self.parameters == 1:
@@ -351,6 +359,7 @@ def _axis(axis, parameters):
 
 
 def _vertex_function(f, size):
+    refuse_transforms("a filtration", f)
     f = checks.tensor("f", f, ndim=1, floating=True)
     if len(f) != size:
         raise ValueError(f"f must have one value a point ({size}), got {len(f)}")
@@ -358,6 +367,7 @@ def _vertex_function(f, size):
 
 
 def _distance_matrix(distances):
+    refuse_transforms("a filtration", distances)
     distances = checks.tensor("distances", distances, ndim=2, floating=True)
     if distances.shape[0] != distances.shape[1]:
         raise ValueError(f"distances must be square, got {tuple(distances.shape)}")

@@ -116,7 +116,7 @@ def function_rips_components(filtration, order):
     """Cells and weights of the H0 measure when the points are inserted in ``order``, and the final tree (n - 1, 2)."""
     from lab.kernels.persistence import cpu
 
-    n, raw = filtration.size, filtration.numpy()
+    n, raw = filtration.size, filtration.numpy() if filtration.x is None else filtration.coordinates()
     none = np.zeros((0, 0))
     if filtration.x is None:
         early, late, step, sign, *tree = cpu.function_rips_components(none, raw[np.ix_(order, order)], True)

@@ -7,7 +7,9 @@ its sublevel array and what :func:`lab.kernels.cubical.merging.prepare` found of
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -18,6 +20,9 @@ from lab.topology import engine, images
 SMALLEST = 1 << 14  # pixels below which finding a label again costs what it saves
 
 
+_CACHES: weakref.WeakSet[LabelCache] = weakref.WeakSet()
+
+
 class LabelCache:
     """Matches stacks of images with labels that were seen before; ``size`` in megabytes, least recently used go
     first."""
@@ -25,6 +30,11 @@ class LabelCache:
     def __init__(self, size: float):
         self.size = int(size * 2**20)
         self.hits = self.misses = 0
+        self.forget()
+        _CACHES.add(self)
+
+    def forget(self) -> None:
+        """Keep nothing of what was seen."""
         self._kept: OrderedDict = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -73,6 +83,16 @@ class LabelCache:
                     _, (old, parts) = self._kept.popitem(last=False)
                     self._bytes -= old.nbytes + sum(part.nbytes for part in parts)
         return values, side
+
+
+def _forget_all() -> None:
+    # another thread of the parent may have held a lock, or been half-way through an entry, when it forked
+    for cache in list(_CACHES):
+        cache.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _prepared(values):

@@ -16,9 +16,9 @@ count the essential component as well (``essential=True``); the later C++ code a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology import engine, images
+from lab.topology.eager import eager
 from lab.topology.labels import LabelCache
 
 if TYPE_CHECKING:
@@ -40,15 +42,21 @@ class Pending:
     """A loss on its way: the matching runs on other threads while this one goes on; :meth:`result` waits for it."""
 
     def __init__(self, finish, futures: list[Future]):
-        self._finish, self._futures, self._value = finish, futures, None
+        self._finish, self._futures, self._value, self._process = finish, futures, None, os.getpid()
 
     def done(self) -> bool:
         """Whether :meth:`result` would return at once."""
         return all(future.done() for future in self._futures)
 
     def result(self) -> Tensor:
-        """The loss, attached to the graph of the input; call ``backward()`` on it as on any loss."""
+        """The loss, attached to the graph of the input; call ``backward()`` on it as on any loss.
+
+        Raises:
+            RuntimeError: asked in another process than the one that submitted, whose threads a fork leaves behind.
+        """
         if self._finish is not None:
+            if self._process != os.getpid():
+                raise RuntimeError("a submitted loss must be asked for in the process that submitted it; submit it anew")
             self._value = self._finish([future.result() for future in self._futures])
             self._finish, self._futures = None, []
         return self._value
@@ -80,7 +88,8 @@ class BettiMatchingLoss(nn.Module):
         cache: megabytes in which the label's half of the work is kept, found again by the label's content; 0 is none.
 
     Shapes: input (batch, classes, axes...) with 1 to 3 axes, any device, floating; target likewise, any real dtype, a mask or
-    values in [0, 1]. The target receives no gradient.
+    values in [0, 1]. The target receives no gradient. The loss is computed and returned in the dtype of the input, in float32
+    for float16 and bfloat16.
 
     Raises:
         ValueError: shapes differ, more than one activation, NaN or infinite values, probabilities outside [0, 1]
@@ -121,6 +130,7 @@ class BettiMatchingLoss(nn.Module):
         self.register_buffer("weight", weights, persistent=False)
         self.cache = LabelCache(checks.number("cache", cache, low=0.0))
 
+    @eager
     def forward(self, input: Float[Tensor, "batch classes *axes"],
                 target: Shaped[Tensor, "batch channels *axes"]) -> Tensor:
         """The loss of a batch."""
@@ -128,12 +138,13 @@ class BettiMatchingLoss(nn.Module):
         rows = [self._rows(x, y, level) for level in _LEVELS[self.filtration]]
         return self._reduce(x, y, rows, input.shape[0])
 
+    @eager
     def submit(self, input: Float[Tensor, "batch classes *axes"],
                target: Shaped[Tensor, "batch channels *axes"]) -> Pending:
         """Start the matching on other threads and return at once; ``.result()`` gives the loss."""
         x, y = self._prepare(input, target)
         levels = _LEVELS[self.filtration]
-        futures = [_background(self.threads).submit(self._rows, x.detach(), y, level) for level in levels]
+        futures = [engine.background().submit(self._rows, x.detach(), y, level) for level in levels]
         items = input.shape[0]
         return Pending(lambda rows: self._reduce(x, y, rows, items), futures)
 
@@ -153,7 +164,8 @@ class BettiMatchingLoss(nn.Module):
                 f"dimension_weights must have one value for each of {input.ndim - 2} dimensions, "
                 f"got {len(self.dimension_weights)}"
             )
-        x = input.sigmoid() if self.sigmoid else input.softmax(1) if self.softmax else input
+        x = wide(input)
+        x = x.sigmoid() if self.sigmoid else x.softmax(1) if self.softmax else x
         if not self.include_background and classes > 1:
             x, target = x[:, 1:], target[:, 1:]
         if self.weight is not None and len(self.weight) != x.shape[1]:
@@ -213,7 +225,7 @@ class BettiMatchingLoss(nn.Module):
             long = (lone[:, 0] - lone[:, 1]).detach().abs() > self.min_persistence
             alone = torch.where(long | (kind == 2), alone, 0.0)
         each = factor * torch.where(kind == 0, ((mine - theirs) ** 2).sum(1), alone)
-        total = torch.zeros(items, dtype=x.dtype, device=x.device).index_add(0, item, each)
+        total = torch.zeros(items, dtype=torch.float64, device=x.device).index_add(0, item, each.double()).to(x.dtype)
         if self.essential:
             places = [images.first_voxel(each, level)[:, None] for each in (x, y)]
             births = [each.flatten(1).gather(1, place)[:, 0] for each, place in zip((x, y.to(x.dtype)), places)]
@@ -265,9 +277,3 @@ def _one_hot(target, input) -> Tensor:
         )
     result = torch.zeros_like(input, dtype=torch.uint8, requires_grad=False)
     return result.scatter_(1, ids.to(result.device), 1)
-
-
-@lru_cache(maxsize=4)
-def _background(threads: int) -> ThreadPoolExecutor:
-    """Workers that hold a batch from its copy to the CPU to its rows; the kernels run in :func:`engine.pool`."""
-    return ThreadPoolExecutor(2, thread_name_prefix="lab-topology-submit")

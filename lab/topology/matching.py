@@ -31,6 +31,7 @@ from torch import Tensor
 from lab import checks
 from lab.topology import engine, images, large
 from lab.topology.barcodes import NAMES, Bar, Bars, endless, gathered, gatherer
+from lab.topology.eager import eager
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +151,7 @@ class Matching:
         return _matching(prediction, label, rows, chosen, prediction.ndim - 1)
 
 
+@eager
 def match(prediction, label, *, filtration: str = "superlevel", border: str | None = None,
           max_dimension: int | None = None, convention: str | None = None,
           progress: bool | Callable[[float], None] | None = None) -> Matching:
@@ -185,6 +187,7 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
     return _matching(prediction, label, rows, chosen, top)
 
 
+@eager
 def match_batch(predictions, labels, *, threads: int | None = None, filtration: str = "superlevel",
                 border: str | None = None, max_dimension: int | None = None,
                 convention: str | None = None) -> list[Matching]:

@@ -21,6 +21,7 @@ from lab import checks
 from lab.datasets.values import check_options, divisor, outside
 from lab.topology import engine, images
 from lab.topology.barcodes import NAMES
+from lab.topology.eager import eager
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,7 @@ class MatchingError:
         return sum(self.error)
 
 
+@eager
 def matching_error(prediction, label, *, threshold: float = 0.5, border: str | None = None, scale: float | None = None,
                    activation: str | None = None) -> MatchingError:
     """The Betti matching error of ``prediction >= threshold`` against ``label > 0``.
@@ -163,6 +165,7 @@ class BettiMatchingMetric:
         self._rows: list[dict] = []
         self._items = 0
 
+    @eager
     def update(self, predictions, labels) -> None:
         """Add a batch: tensors (batch, classes, axes...) or two lists of single images of any shapes."""
         masks, wanted, classes = self._pairs(predictions, labels)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology.transforms import Vanilla
 
 OPTIMIZERS = {
@@ -100,7 +101,7 @@ class Minimizer:
     path: list[torch.Tensor] = field(default_factory=list, init=False)
 
     def __post_init__(self):
-        self.x = checks.tensor("x", self.x, floating=True).detach().clone()
+        self.x = wide(checks.tensor("x", self.x, floating=True)).detach().clone()
         if not callable(self.loss):
             raise TypeError(f"loss must be callable, got {type(self.loss).__name__}")
         if not callable(self.transform):
@@ -174,7 +175,7 @@ def minimize(
 
     Args:
         loss: parameters -> scalar, or an :class:`lab.topology.Objective` (needed by BigStep and Continuation).
-        x: start, any shape, floating; not modified.
+        x: start, any shape, floating; not modified. Half precision is optimized, and returned, in float32.
         steps: at most this many.
         optimizer: "sgd", "momentum", "adam", or a callable ``[parameter] -> torch.optim.Optimizer``.
         learning_rate: a number, or a callable k -> step size such as :class:`StepRule`.

@@ -17,7 +17,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology.barcodes import Barcode, Bars, barcode
+from lab.topology.distances import refuse_memory
+from lab.topology.eager import eager
 
 
 def wasserstein_pairs(prediction: Bars, label: Bars) -> np.ndarray:
@@ -26,6 +29,7 @@ def wasserstein_pairs(prediction: Bars, label: Bars) -> np.ndarray:
     theirs = np.stack([each.detach().double().cpu().numpy() for each in (label.birth, label.death)], 1)
     if len(ours) == 0 or len(theirs) == 0:
         return np.empty((0, 2), np.int64)
+    refuse_memory("the cheapest pairing", 40 * len(ours) * len(theirs), f"the pairs of {len(ours)} and {len(theirs)} bars")
     alone = [(each[:, 0] - each[:, 1]) ** 2 / 2 for each in (ours, theirs)]
     gain = ((ours[:, None] - theirs[None]) ** 2).sum(2) - alone[0][:, None] - alone[1][None]
     rows, columns = linear_sum_assignment(np.minimum(gain, 0.0))
@@ -55,10 +59,11 @@ class WassersteinMatchingLoss(nn.Module):
         sigmoid: the input holds logits.
         reduction: ``"mean"``, ``"sum"`` or ``"none"`` for (batch, classes).
 
-    Shapes: input and target (batch, classes, axes...).
+    Shapes: input and target (batch, classes, axes...); the loss is in float32 for float16 and bfloat16.
 
     Raises:
-        ValueError: shapes differ, NaN or infinite values, an unknown reduction.
+        ValueError: shapes differ, NaN or infinite values, an unknown reduction, more bars than the memory left holds
+            pairs of.
     """
 
     def __init__(self, *, sigmoid: bool = False, reduction: str = "mean"):
@@ -66,11 +71,13 @@ class WassersteinMatchingLoss(nn.Module):
         self.sigmoid = bool(sigmoid)
         self.reduction = checks.choice("reduction", reduction, ("mean", "sum", "none"))
 
+    @eager
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         input = checks.tensor("input", input, ndim=(3, 4, 5), floating=True)
         target = checks.tensor("target", target)
         checks.same_shape("input", input, "target", target)
-        x = (input.sigmoid() if self.sigmoid else input).flatten(0, 1)
+        x = wide(input)
+        x = (x.sigmoid() if self.sigmoid else x).flatten(0, 1)
         costs = [wasserstein_cost(barcode(one), barcode(two)) for one, two in zip(x, target.to(x.dtype).flatten(0, 1))]
         each = torch.stack(costs).reshape(input.shape[:2])
         return each if self.reduction == "none" else each.mean() if self.reduction == "mean" else each.sum()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.kernels.precision import wide
 from lab.topology import filtrations as fl
 from lab.topology.batches import over_list
 from lab.topology.euler_cells import euler_cells, merged
@@ -33,12 +34,15 @@ class SignedMeasure:
     """A finite signed measure :math:`\\sum_i w_i \\delta_{x_i}` on R^p.
 
     ``points`` (k, p) are differentiable, ``weights`` (k,) are integers (int64), ``index`` (k, p) holds the cell of the
-    filtration whose value each coordinate is (-1 where there is none).
+    filtration whose value each coordinate is (-1 where there is none). Half precision becomes float32.
     """
 
     points: torch.Tensor
     weights: torch.Tensor
     index: torch.Tensor
+
+    def __post_init__(self):
+        object.__setattr__(self, "points", wide(self.points))
 
     @property
     def parameters(self) -> int:
@@ -220,5 +224,7 @@ def _assemble(filtration, index, weights) -> SignedMeasure:
     device = filtration.source.device
     index = torch.as_tensor(index, device=device)
     weights = torch.as_tensor(weights, device=device)
-    columns = [filtration.gather(axis, index[:, axis]) for axis in range(filtration.parameters)]
-    return SignedMeasure(torch.stack(columns, 1), weights, index)
+    columns = [wide(filtration.gather(axis, index[:, axis])) for axis in range(filtration.parameters)]
+    points = torch.stack(columns, 1)
+    checks.refuse_nonfinite(f"the values of the filtration in {points.dtype}", points)
+    return SignedMeasure(points, weights, index)

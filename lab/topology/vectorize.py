@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lab import checks
+from lab.kernels.precision import without_autocast
 from lab.topology.diagrams import Diagram
 from lab.topology.signed_measures import SignedMeasure
 
 
+@without_autocast
 def convolution(measure: SignedMeasure, grid: Sequence, bandwidth) -> torch.Tensor:
     r"""Gaussian smoothing of a signed measure on a grid.
 
@@ -46,6 +48,7 @@ def convolution(measure: SignedMeasure, grid: Sequence, bandwidth) -> torch.Tens
     return torch.einsum("i,ia,ib,ic->abc", weights, *kernels)
 
 
+@without_autocast
 def persistence_image(
     diagram: Diagram, grid: Sequence, bandwidth, *, weight: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> torch.Tensor:
@@ -79,7 +82,7 @@ def silhouette(diagram: Diagram, positions, *, power: float = 1.0) -> torch.Tens
     tents = _tents(diagram, positions)
     if not len(tents):
         return tents.sum(0)
-    weights = diagram.lengths.pow(power)
+    weights = (diagram.lengths / diagram.lengths.detach().amax()).pow(power)  # of the longest bar's, so that one of them is 1
     return (weights[:, None] * tents).sum(0) / weights.sum()
 
 
