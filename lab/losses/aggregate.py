@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from lab import checks
+from lab.kernels.precision import wide
 
 BASES = ("squared", "logistic")
 
@@ -36,7 +37,7 @@ def aggregate_loss(
         rho: weight of the instance loss in [0, 1].
         base: ``"squared"``: (y - f)^2; ``"logistic"``: log(1 + e^f) - y f.
     """
-    predictions = checks.tensor("predictions", predictions, ndim=2, floating=True)
+    predictions = wide(checks.tensor("predictions", predictions, ndim=2, floating=True))
     bag_means = checks.tensor("bag_means", bag_means, shape=(len(predictions),)).to(predictions)
     rho = checks.number("rho", rho, low=0.0, high=1.0)
     checks.choice("base", base, BASES)
@@ -75,7 +76,7 @@ def interpolated_ridge(
 
     with SX the bag means of the rows: the cross term of the instance loss is that of the bag loss.
     """
-    x = checks.tensor("x", x, ndim=2, floating=True)
+    x = wide(checks.tensor("x", x, ndim=2, floating=True))
     rho = checks.number("rho", rho, low=0.0, high=1.0)
     rows = x[bags]
     means = rows.mean(1)
@@ -158,7 +159,7 @@ def private_bag_means(
     Replacing one response moves one bag mean by at most 2 clip/k, so the release is epsilon-differentially private for the
     responses (rows x are public).
     """
-    y = checks.tensor("y", y, ndim=1, floating=True)
+    y = wide(checks.tensor("y", y, ndim=1, floating=True))
     epsilon = checks.number("epsilon", epsilon, low=0.0, open_low=True)
     clip = checks.number("clip", clip, low=0.0, open_low=True)
     means = y.clamp(-clip, clip)[bags].mean(1)

@@ -23,6 +23,8 @@ from torch import nn
 
 from lab import checks
 from lab.kernels import comp_sum, rowloss
+from lab.kernels.precision import wide
+from lab.kernels.rowloss.public import refuse_overflow
 from lab.losses.reduction import REDUCTIONS, class_labels, counted_rows, row_losses
 
 
@@ -47,6 +49,7 @@ def comp_sum_loss(
     tau = checks.number("tau", tau, low=0.0)
     if tau >= 1.0:
         return row_losses(logits, target, comp_sum(tau), weight=weight, ignore_index=ignore_index, reduction=reduction)
+    refuse_overflow(logits, comp_sum(tau))
     rows = counted_rows(logits, target, weight=weight, ignore_index=ignore_index, reduction=reduction, finite=False)
     if rows.target.numel() == 0:
         return rows.nothing()
@@ -246,7 +249,7 @@ class SmoothAdversarialCompSum(nn.Module):
                 f"inputs must lie in bounds {tuple(self.bounds)}, got values from {float(inputs.min()):.6g} to "
                 f"{float(inputs.max()):.6g}; scale them or pass bounds=None"
             )
-        logits = model(inputs)
+        logits = wide(model(inputs))
         target = class_labels(target, *logits.shape)
         worst = self.perturb(model, inputs, target, logits.detach(), seed=seed)
         nu = math.sqrt(logits.shape[1] - 1) / self.rho if self.nu is None else self.nu
@@ -287,6 +290,6 @@ def margin_distance(
     first: Float[torch.Tensor, "n classes"], second: Float[torch.Tensor, "n classes"], target: Int[torch.Tensor, " n"]
 ) -> Float[torch.Tensor, " n"]:
     """||D_first - D_second||_2 of the margin vectors D = (z_y - z_j), one value a row; finite gradient at distance zero."""
-    change = first - second
+    change = wide(first) - wide(second)
     change = change.gather(1, target.unsqueeze(1)) - change  # entry y is zero: the sum runs over j != y
     return (change.square().sum(1) + 1e-12).sqrt()

@@ -16,6 +16,7 @@ from torch import nn
 
 from lab import checks, training
 from lab.claims.statistics import interval
+from lab.losses.reduction import whole
 from lab.losses.registry import BINARY, SEEDED, by_name
 from lab.training.comparison import best
 
@@ -204,7 +205,7 @@ def noisy_labels(
     """
     checks.choice("kind", kind, NOISES)
     checks.number("level", level, low=0.0, high=1.0)
-    y = checks.tensor("y", y, empty=True)
+    y = whole("y", checks.tensor("y", y, empty=True))
     if not y.numel():
         return y.clone()
     classes = int(y.max()) + 1 if classes is None else classes

@@ -19,10 +19,12 @@ from jaxtyping import Float, Int
 
 from lab import checks
 from lab.kernels import infonce
+from lab.kernels.precision import wide, without_autocast
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
+@without_autocast
 def info_nce(
     a: Float[torch.Tensor, "n features"], b: Float[torch.Tensor, "n features"], temperature: float = 0.1, *, reduction: str = "mean"
 ) -> torch.Tensor:
@@ -34,13 +36,14 @@ def info_nce(
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
 
     Raises:
-        ValueError: shapes that differ, fewer than two rows, a temperature that is not positive.
+        ValueError: shapes that differ, fewer than two rows, a row of zeros, a temperature that is not positive.
     """
     a, b = _views(a, b)
     values = infonce(normalize(a), normalize(b), temperature=temperature)
     return _reduced(values, reduction)
 
 
+@without_autocast
 def hard_info_nce(
     a: Float[torch.Tensor, "n features"],
     b: Float[torch.Tensor, "n features"],
@@ -71,7 +74,7 @@ def hard_info_nce(
 def relative_penalty(similarity: Float[torch.Tensor, "... negatives"], temperature: float) -> torch.Tensor:
     """r over the negatives: the softmax of ``similarity / temperature`` along the last axis."""
     temperature = checks.number("temperature", temperature, low=0.0, open_low=True)
-    return torch.softmax(checks.tensor("similarity", similarity, floating=True) / temperature, -1)
+    return torch.softmax(wide(checks.tensor("similarity", similarity, floating=True)) / temperature, -1)
 
 
 def penalty_entropy(similarity: Float[torch.Tensor, "... negatives"], temperature: float) -> torch.Tensor:
@@ -80,6 +83,7 @@ def penalty_entropy(similarity: Float[torch.Tensor, "... negatives"], temperatur
     return -torch.special.xlogy(r, r).sum(-1)
 
 
+@without_autocast
 def uniformity(features: Float[torch.Tensor, "n features"], t: float = 2.0) -> torch.Tensor:
     r"""log of the mean of exp(-t ||f_i - f_j||^2) over pairs i != j of unit features; more negative is more uniform.
 
@@ -91,6 +95,7 @@ def uniformity(features: Float[torch.Tensor, "n features"], t: float = 2.0) -> t
     return torch.logsumexp(-t * squared, 0) - torch.log(torch.tensor(float(len(squared)), dtype=f.dtype))
 
 
+@without_autocast
 def tolerance(features: Float[torch.Tensor, "n features"], labels: Int[torch.Tensor, " n"]) -> torch.Tensor:
     """Mean similarity of pairs i != j of one class: the published sum divided by the share of such pairs.
 
@@ -107,9 +112,17 @@ def tolerance(features: Float[torch.Tensor, "n features"], labels: Int[torch.Ten
 
 
 def normalize(features: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length; half precision becomes float32, in which exponentials of s/t do not overflow."""
-    wide = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-    return torch.nn.functional.normalize(wide, dim=1)
+    """Rows of unit length; half precision becomes float32, in which exponentials of s/t do not overflow.
+
+    Raises:
+        ValueError: a row of zeros, which has no direction (and, divided by a small number instead, a gradient of 1e12).
+    """
+    features = wide(features)
+    largest = features.detach().abs().amax(1, keepdim=True)
+    if not bool((largest > 0).all()):
+        row = int((largest[:, 0] == 0).to(torch.uint8).argmax())
+        raise ValueError(f"features must have a direction in every row, got zeros in row {row} of {len(features)}")
+    return torch.nn.functional.normalize(features / largest, dim=1)  # squares of rows of any length are in range
 
 
 def _features(features):

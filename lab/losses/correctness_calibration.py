@@ -27,7 +27,10 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from lab import checks, training
+from lab.kernels.precision import wide
 from lab.losses.reduction import class_labels
+
+RANGE = 400.0  # of temperatures, to both sides of the spread of the scores
 
 
 def correctness_aware_loss(
@@ -94,10 +97,11 @@ class AdaptiveTemperature(nn.Module):
 
 def confidences(logits: Float[torch.Tensor, "n classes"], temperature: torch.Tensor | float) -> Float[torch.Tensor, " n"]:
     """max softmax(z/T) of each row."""
+    logits = wide(logits)
     if isinstance(temperature, (int, float)):
         checks.number("temperature", temperature, low=0.0, open_low=True)
         return torch.softmax(logits / temperature, 1).amax(1)
-    temperature = checks.tensor("temperature", temperature)
+    temperature = wide(checks.tensor("temperature", temperature))
     if tuple(temperature.shape) not in ((), (1,), (len(logits),)):
         raise ValueError(f"temperature must be one number or have shape ({len(logits)},), got {tuple(temperature.shape)}")
     if bool((temperature <= 0).any()):
@@ -185,7 +189,14 @@ def fit_calibrator(
 
 
 def temperature_scaling(logits: Float[torch.Tensor, "n classes"], target: Int[torch.Tensor, " n"]) -> float:
-    """The one temperature of least cross-entropy on the calibration set, by bracketed search in log T over [0.05, 20].
+    """The one temperature of least cross-entropy on the calibration set: T(c z) = c T(z).
+
+    The search is bracketed in log T, over a factor of ``RANGE`` to both sides of the root mean square of the scores less
+    their mean of the row. Where the optimum is not inside (no row is wrong, and the best temperature is 0; or scores that
+    say no more than chance, whose best is infinite) the end is returned with a warning.
+
+    Raises:
+        ValueError: scores equal in all classes, of which no temperature makes another prediction.
 
     Source: C. Guo, G. Pleiss, Y. Sun, K. Weinberger, 'On Calibration of Modern Neural Networks', ICML 2017, Section 4.2.
     """
@@ -197,10 +208,24 @@ def temperature_scaling(logits: Float[torch.Tensor, "n classes"], target: Int[to
     def loss(log_temperature):
         return float(nn.functional.cross_entropy(logits / torch.e**log_temperature, target))
 
-    grid = [-3.0 + 0.25 * i for i in range(25)]
+    spread = float((logits - logits.mean(1, keepdim=True)).square().mean().sqrt())
+    if spread == 0:
+        raise ValueError("logits must differ between classes, got equal ones in every row")
+    centre, half = math.log(spread), math.log(RANGE)
+    steps = math.ceil(half / 0.25)
+    grid = [centre + half * i / steps for i in range(-steps, steps + 1)]
     best = min(grid, key=loss)
+    if best in (grid[0], grid[-1]):
+        import warnings
+
+        warnings.warn(
+            f"the best temperature lies beyond {math.exp(best):.4g}, the end of the range that is searched: "
+            + ("no row is predicted wrong" if best == grid[0] else "the logits say no more than chance"),
+            stacklevel=2,
+        )
+        return math.exp(best)
     found = minimize_scalar(loss, bounds=(best - 0.25, best + 0.25), method="bounded", options={"xatol": 1e-6})
-    return float(torch.e**found.x)
+    return math.exp(found.x)
 
 
 def vector_scaling(logits: torch.Tensor, target: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -251,5 +276,5 @@ def histogram_scaling(logits: torch.Tensor, target: torch.Tensor, bins: int = 15
 
 def _rows(logits, target):
     """Scores (N, C) and the labels of their rows, checked."""
-    logits = checks.tensor("logits", logits, ndim=2, floating=True)
+    logits = wide(checks.tensor("logits", logits, ndim=2, floating=True))
     return logits, class_labels(target, *logits.shape)

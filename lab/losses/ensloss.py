@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import nn
 
 from lab import checks
-from lab.losses.reduction import REDUCTIONS, counted_rows
+from lab.kernels.precision import wide
+from lab.losses.reduction import REDUCTIONS, counted_rows, whole
 
 SHIFT = 1e-6  # keeps every derivative strictly negative
 
@@ -31,7 +32,8 @@ class EnsLoss(nn.Module):
     Args:
         box_cox: lambda of the inverse Box-Cox transform in [-1, 1]; 0 gives lognormal magnitudes.
         clip: largest magnitude of a derivative.
-        seed: an int or a generator; the draws go on over calls.
+        seed: an int or a generator; the draws go on over calls, in training: ``eval()`` draws what the next call would and
+            leaves the generator where it is.
         weight: one factor for each of the two classes.
         ignore_index: label of rows that do not count; they get no derivative.
         batches: number of equal batches that the logits hold one after the other, each with a draw of its own; for training
@@ -57,8 +59,9 @@ class EnsLoss(nn.Module):
         self.generator = checks.generator(seed)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        generator = self.generator if self.training else self.generator.clone_state()
         return ens_loss(
-            logits, target, self.generator, box_cox=self.box_cox, clip=self.clip, weight=self.weight,
+            logits, target, generator, box_cox=self.box_cox, clip=self.clip, weight=self.weight,
             ignore_index=self.ignore_index, batches=self.batches, reduction=self.reduction,
         )  # fmt: skip
 
@@ -85,7 +88,7 @@ def ens_loss(
     if len(scores) % batches:
         raise ValueError(f"logits must hold {batches} equal batches, got {len(scores)} rows")
     s = (2 * rows.target.to(scores.dtype) - 1) * scores
-    counted = s.detach().float() if s.dtype in (torch.float16, torch.bfloat16) else s.detach()
+    counted = s.detach()
     kept = target != ignore_index
     if bool(kept.all()):
         g = sample_calibrated_derivatives(counted.reshape(batches, -1), generator, box_cox=box_cox, clip=clip).reshape(s.shape)
@@ -102,7 +105,7 @@ def binary_scores(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Ten
     Raises:
         ValueError: other shapes.
     """
-    logits = checks.tensor("logits", logits, floating=True, empty=True)
+    logits = wide(checks.tensor("logits", logits, floating=True, empty=True))
     if logits.ndim == 0:
         raise ValueError("logits must have at least 1 axis, got a single number")
     columns = 1
@@ -119,7 +122,7 @@ def binary_scores(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Ten
         if not bool((target == target.round()).all()):
             raise ValueError("target must hold only 0 and 1")
         target = target.long()
-    return logits, target.long() if target.dtype == torch.bool else target
+    return logits, target.long() if target.dtype == torch.bool else whole("target", target)
 
 
 def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, " batch *space"]:

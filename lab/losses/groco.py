@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import nn
 
 from lab import checks
+from lab.kernels.precision import wide, without_autocast
 from lab.losses.contrastive_temperature import normalize
 from lab.losses.sorting import NETWORKS, SIGMOIDS, soft_sort
 
@@ -54,6 +55,7 @@ class GroCoLoss(nn.Module):
         return f"n_negatives={self.n_negatives}, steepness={self.steepness}, network={self.network!r}"
 
 
+@without_autocast
 def group_similarities(views, n_negatives: int) -> tuple[Float[torch.Tensor, "anchors n"], int]:
     """Similarities [negatives ascending, positives ascending] of every anchor of every view, and the number of positives."""
     if not isinstance(views, torch.Tensor):
@@ -81,6 +83,7 @@ def group_similarities(views, n_negatives: int) -> tuple[Float[torch.Tensor, "an
     return torch.cat(found), count - 1
 
 
+@without_autocast
 def group_ordering_loss(
     similarity: Float[torch.Tensor, "anchors n"], positives: int, steepness: float = 1.0, *, network: str = "odd-even",
     sigmoid: str = "cauchy",
@@ -90,7 +93,7 @@ def group_ordering_loss(
     Raises:
         ValueError: no row of pairs, no positive or no negative pair.
     """
-    similarity = checks.tensor("similarity", similarity, ndim=2, floating=True)
+    similarity = wide(checks.tensor("similarity", similarity, ndim=2, floating=True))
     n = similarity.shape[1]
     positives = checks.integer("positives", positives, low=1, high=n - 1)
     _, matrix = soft_sort(similarity, steepness, network=network, sigmoid=sigmoid)

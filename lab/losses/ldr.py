@@ -30,6 +30,7 @@ from torch import nn
 
 from lab import checks
 from lab.kernels import label_distributionally_robust
+from lab.kernels.precision import wide
 from lab.losses.reduction import REDUCTIONS, counted_rows, row_losses
 
 NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
@@ -69,10 +70,10 @@ def normalize_scores(logits: torch.Tensor, kind: str = "softplus-mean") -> torch
     mean of its absolute values (at least 1e-6), ``none`` leaves them.
 
     Raises:
-        ValueError, TypeError: another ``kind``; scores that are not floating numbers with classes on axis 1.
+        ValueError, TypeError: another ``kind``; scores that are not finite floating numbers with classes on axis 1.
     """
     checks.choice("normalize", kind, NORMALIZATIONS)
-    logits = checks.tensor("logits", logits, floating=True, empty=True, finite=False)
+    logits = wide(checks.tensor("logits", logits, floating=True, empty=True))
     if logits.ndim < 2:
         raise ValueError(f"logits must have classes on axis 1, got shape {tuple(logits.shape)}")
     if kind == "none":
@@ -146,7 +147,8 @@ class ALDRKLLoss(nn.Module):
         num_samples: size of the training set; its temperatures then stand in the buffer ``temperatures`` and
             ``forward(logits, target, index)`` takes one step of the fixed point from the stored value, logits of shape
             (N, C). ``None``: the fixed point is solved on every visit, for every pixel of segmentation-shaped logits, and
-            nothing is stored.
+            nothing is stored. In ``eval()`` nothing is stored either: with ``index`` the step is taken and forgotten,
+            without it (rows that were never trained on) the fixed point is solved.
         initial_temperature: lambda_0 > 0.
         alpha: > 1; keeps the temperatures in [lambda_0 (1 - 1/alpha), lambda_0].
         margin, normalize, weight, ignore_index, reduction: as :class:`LDRKLLoss`.
@@ -182,7 +184,8 @@ class ALDRKLLoss(nn.Module):
         rows = counted_rows(
             logits, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
         )
-        if self.temperatures is not None:
+        stored = self.temperatures is not None and (self.training or index is not None)
+        if stored:
             index = self._places(index, rows.logits)
         if not rows.target.numel():
             return rows.nothing()
@@ -190,13 +193,14 @@ class ALDRKLLoss(nn.Module):
         scores = normalize_scores(z, self.normalize)
         with torch.no_grad():
             shifted = margin_scores(scores, y, self.margin)
-            if self.temperatures is None:
+            if not stored:
                 temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha)
             else:
-                stored = self.temperatures[index].to(shifted)
-                temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha, start=stored, iterations=1)
-                counted = torch.ones_like(y, dtype=torch.bool) if rows.factor is None else rows.factor > 0
-                self.temperatures[index[counted]] = temperature[counted].to(self.temperatures)
+                before = self.temperatures[index].to(shifted)
+                temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha, start=before, iterations=1)
+                if self.training:
+                    counted = torch.ones_like(y, dtype=torch.bool) if rows.factor is None else rows.factor > 0
+                    self.temperatures[index[counted]] = temperature[counted].to(self.temperatures)
         values = ldr_kl_loss(scores, y, temperature, margin=self.margin, reduction="none")
         scale = self.alpha * math.log(z.shape[1]) / (2 * self.initial_temperature)
         return rows.placed(values - scale * (temperature - self.initial_temperature).square())
@@ -210,11 +214,12 @@ class ALDRKLLoss(nn.Module):
         index = checks.tensor("index", index, shape=(len(logits),), empty=True)
         if index.is_floating_point() or index.dtype == torch.bool:
             raise TypeError(f"index must hold integers, got {index.dtype}")
+        index = index.long()
         if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(self.temperatures):
             raise ValueError(
                 f"index must lie in [0, {len(self.temperatures)}), got values from {int(index.min())} to {int(index.max())}"
             )
-        return index.long()
+        return index
 
     def extra_repr(self) -> str:
         return f"initial_temperature={self.initial_temperature}, alpha={self.alpha}, margin={self.margin}"
@@ -239,6 +244,7 @@ def adaptive_temperature(
     One iteration from a stored value is the published update; ``iterations=60`` from lambda_0 solves the inner problem, and
     ends sooner once no temperature moves by more than rounding.
     """
+    scores = wide(scores)
     classes = scores.shape[1]
     temperature = scores.new_full(scores.shape[:1], initial_temperature) if start is None else start
     still = 4 * torch.finfo(scores.dtype).eps * initial_temperature

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import nn
 
 from lab import checks
+from lab.kernels.precision import wide
 
 
 class MECOLoss(nn.Module):
@@ -36,7 +37,8 @@ class MECOLoss(nn.Module):
         noise_samples: draws a call; ``None`` takes as many as data.
 
     ``forward(log_density, x)``: ``log_density(items) -> log pt`` is called on data and noise. The returned value is the
-    likelihood loss with the tracked log Z; its gradient is the estimate above. ``log_u`` estimates log Z.
+    likelihood loss with the tracked log Z; its gradient is the estimate above. ``log_u`` estimates log Z; in ``eval()`` the
+    batch moves the value as in training, and ``log_u`` stays.
     """
 
     def __init__(self, noise: torch.distributions.Distribution, gamma: float = 0.5, noise_samples: int | None = None):
@@ -49,22 +51,33 @@ class MECOLoss(nn.Module):
     def forward(
         self, log_density: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, z: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The loss at data ``x``; ``z`` are noise draws (drawn from ``noise`` and the global generator where not given)."""
+        """The loss at data ``x``; ``z`` are noise draws (drawn from ``noise`` and the global generator where not given).
+
+        Raises:
+            ValueError: infinite or NaN densities of data, or a batch of noise whose mean of pt/q is zero or not finite; the
+                tracker is then left as it was.
+        """
         x = checks.tensor("x", x, floating=True)
         z = self.noise.sample((self.noise_samples or len(x),)).to(x) if z is None else z
         log_z = _density("log_density(z)", log_density(z), len(z))
         log_weight = log_z.detach().double() - self.noise.log_prob(z).reshape(len(z), -1).sum(1).detach().double()
         fresh = torch.logsumexp(log_weight, 0) - math.log(len(z))
-        if bool(torch.isnan(self.log_u)):
-            self.log_u.copy_(fresh)
-        else:
-            self.log_u.copy_(torch.logaddexp(self.log_u + math.log1p(-self.gamma), fresh + math.log(self.gamma))
-                             if self.gamma < 1 else fresh)
-        importance = torch.exp(log_weight - self.log_u).to(log_z)
-        data = _density("log_density(x)", log_density(x), len(x)).mean()
-        inner = (importance * log_z).mean()
+        if not bool(torch.isfinite(fresh)):
+            raise ValueError(
+                f"log_density(z) must give a finite mean of pt/q over {len(z)} draws of noise, got a logarithm of {float(fresh)}"
+            )
+        data = _density("log_density(x)", log_density(x), len(x))
+        checks.refuse_nonfinite("log_density(x)", data)
+        log_u = fresh
+        if self.gamma < 1 and not bool(torch.isnan(self.log_u)):
+            log_u = torch.logaddexp(self.log_u + math.log1p(-self.gamma), fresh + math.log(self.gamma))
+        if self.training:
+            self.log_u.copy_(log_u)
+        importance = torch.exp(log_weight - log_u).to(log_z)
+        # draws outside of the support have density zero and no gradient
+        inner = (importance * torch.where(importance > 0, log_z, 0.0)).mean()
         # the value is the tracked likelihood, the gradient that of -data + inner
-        return -data + inner - inner.detach() + self.log_u.to(data)
+        return -data.mean() + inner - inner.detach() + log_u.to(data)
 
 
 def nce_loss(
@@ -75,6 +88,9 @@ def nce_loss(
     c: torch.Tensor | float,
 ) -> torch.Tensor:
     """Noise-contrastive loss -E_data log sigmoid(r) - E_noise log(1 - sigmoid(r)) with r = log pt - c - log q."""
+    log_density_x, log_noise_x, log_density_z, log_noise_z = (
+        wide(each) for each in (log_density_x, log_noise_x, log_density_z, log_noise_z)
+    )
     data = nn.functional.softplus(-(log_density_x - c - log_noise_x)).mean()
     noise = nn.functional.softplus(log_density_z - c - log_noise_z).mean()
     return data + noise
@@ -152,4 +168,4 @@ def _density(name, value, count):
     if not isinstance(value, torch.Tensor) or value.numel() != count:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"{name} must hold one value per item ({count}), got {shape}")
-    return value.reshape(count)
+    return wide(value.reshape(count))

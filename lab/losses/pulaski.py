@@ -25,26 +25,32 @@ from jaxtyping import Float
 from torch import nn
 
 from lab import checks, training
+from lab.kernels.precision import wide, without_autocast
 
 EPSILON = 1e-8
 
 
+@without_autocast
 def energy_set_distance(
     samples: Float[torch.Tensor, "batch n *space"], raters: Float[torch.Tensor, "batch r *space"], *, scale: bool = True
 ) -> Float[torch.Tensor, " batch"]:
     """Half the energy distance of the two sets of each image.
 
     Args:
-        samples: soft masks (B, N, ...space).
-        raters: masks (B, R, ...space) of the same space.
+        samples: soft masks (B, N, ...space) with values in [0, 1].
+        raters: masks (B, R, ...space) of the same space, in [0, 1].
         scale: divide by sqrt(number of pixels), so that the weight against other terms does not depend on the resolution.
 
-    Gradients are finite where points coincide.
+    Gradients are finite where points coincide. Half precision is computed, and returned, in float32.
+
+    Raises:
+        ValueError: values outside [0, 1], such as masks of 0 and 255 or logits; shapes that do not fit.
     """
     s, y = _sets(samples, raters)
-    return _energy(s, y, scale).to(torch.as_tensor(samples).dtype)
+    return _energy(s, y, scale)
 
 
+@without_autocast
 def sinkhorn_set_distance(
     samples: torch.Tensor, raters: torch.Tensor, blur: float = 0.05, *, iterations: int = 100, scale: bool = True
 ) -> Float[torch.Tensor, " batch"]:
@@ -70,9 +76,10 @@ def sinkhorn_set_distance(
             g = -eps * torch.logsumexp(log_a + (f[:, :, None] - cost) / eps, 1)
         return f.mean(1) + g.mean(1)
 
-    return (transport(s, y) - 0.5 * transport(s, s) - 0.5 * transport(y, y)).to(torch.as_tensor(samples).dtype)
+    return transport(s, y) - 0.5 * transport(s, s) - 0.5 * transport(y, y)
 
 
+@without_autocast
 def generalized_energy_distance(
     samples: torch.Tensor, raters: torch.Tensor, threshold: float = 0.5
 ) -> Float[torch.Tensor, " batch"]:
@@ -95,6 +102,7 @@ def focal_tversky_loss(prediction: torch.Tensor, target: torch.Tensor, *, alpha:
     Segmentation', ISBI 2019.
     """
     checks.same_shape("prediction", prediction, "target", target)
+    prediction = wide(prediction)
     p, t = prediction.flatten(1), target.flatten(1).to(prediction)
     hit = (p * t).sum(1)
     index = (hit + 1) / (hit + alpha * ((1 - p) * t).sum(1) + (1 - alpha) * (p * (1 - t)).sum(1) + 1)
@@ -184,11 +192,11 @@ def set_loss(
     ``"dice"``.
 
     Raises:
-        ValueError: another distance; images and masks that are not finite or differ in batch or space.
+        ValueError: another distance; images and masks that are not finite or differ in batch or space; masks outside [0, 1].
     """
     checks.choice("distance", distance, (*SETS, *SINGLE))
     x = checks.tensor("x", x, floating=True)
-    raters = checks.tensor("raters", raters).to(x)
+    raters = _unit("raters", checks.tensor("raters", raters)).to(x)
     if x.ndim < 3 or raters.ndim != x.ndim or raters.shape[0] != x.shape[0] or raters.shape[2:] != x.shape[2:]:
         raise ValueError(
             f"x (batch, channels, ...space) and raters (batch, r, ...space) must share batch and space, got {tuple(x.shape)} "
@@ -208,7 +216,7 @@ def samples_drawn(distance: str, raters: int) -> int:
 
 def pass_loss(model, draw: Draw, raters: torch.Tensor, distance: str, latent_weight: float | torch.Tensor) -> torch.Tensor:
     """:func:`set_loss` of one drawn pass. ``model``: Draw -> (logits, divergence); no value decides, so that it can be mapped."""
-    logits, divergence = model(draw)
+    logits, divergence = (wide(each) for each in model(draw))
     one, masks = logits[:, 0], torch.sigmoid(logits)
     if distance == "energy":
         value = _energy(masks.flatten(2), raters.flatten(2), scale=True).mean()
@@ -229,16 +237,25 @@ def _energy(s, y, scale):
 
 
 def _sets(samples, raters):
-    s = checks.tensor("samples", samples, floating=True)
-    y = checks.tensor("raters", raters).to(s)
+    s = wide(_unit("samples", checks.tensor("samples", samples, floating=True)))
+    y = _unit("raters", checks.tensor("raters", raters)).to(s)
     if s.ndim < 3 or y.ndim != s.ndim or s.shape[0] != y.shape[0] or s.shape[2:] != y.shape[2:]:
         raise ValueError(
             f"samples (batch, n, ...space) and raters (batch, r, ...space) must share batch and space, got {tuple(s.shape)} "
             f"and {tuple(y.shape)}"
         )
-    if s.dtype in (torch.float16, torch.bfloat16):  # sums over pixels overflow or lose half precision
-        s, y = s.float(), y.float()
     return s.flatten(2), y.flatten(2)
+
+
+def _unit(name, masks):
+    """``masks`` with values in [0, 1], up to rounding of what a sigmoid gives."""
+    low, high = torch.aminmax(masks.detach())
+    if float(low) < -1e-3 or float(high) > 1 + 1e-3:
+        raise ValueError(
+            f"{name} must hold masks with values in [0, 1], got {float(low):.6g} to {float(high):.6g}; divide masks of 0 and "
+            "255 by 255, and take the sigmoid of logits"
+        )
+    return masks
 
 
 def _distances(a, b):

@@ -7,6 +7,10 @@ With rows i = 1..N, class weights w and kept rows K = {i : y_i != ignore_index},
           \text{mean: } \frac{\sum_{i \in K} w_{y_i} l_i}{\sum_{i \in K} w_{y_i}}
 
 The mean over no rows (an empty batch, or all of it ignored) is 0 with zero gradients, so that such a batch changes nothing.
+
+Scores must be finite, in ignored rows too; a class that is out of the question gets a large negative score, not -infinity.
+Scores of float16 and bfloat16 are read as float32, in which the loss is computed and returned, with autocast or without;
+their gradient has their own dtype.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from jaxtyping import Float, Int
 
 from lab import checks
 from lab.kernels import RowLoss, rowloss
+from lab.kernels.precision import wide
+from lab.kernels.rowloss.public import refuse_overflow
 
 REDUCTIONS = ("mean", "sum", "none")
-_HALF = (torch.float16, torch.bfloat16)
 
 
 def row_losses(
@@ -46,6 +51,7 @@ def row_losses(
     Raises:
         ValueError, TypeError: as :func:`lab.kernels.rowloss`; weights of the wrong length or below zero.
     """
+    refuse_overflow(logits, loss)
     rows = counted_rows(logits, target, weight=weight, ignore_index=ignore_index, reduction=reduction, finite=False)
     if rows.target.numel() == 0:
         return rows.nothing()
@@ -54,7 +60,7 @@ def row_losses(
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked scores and labels of a batch, and how much each row counts.
+    """Checked scores and labels of a batch, and how much each row counts; no scores in half precision.
 
     ``target`` holds a valid label everywhere (0 where the row is ignored); ``factor`` is one weight a row in the shape of
     ``target``, or ``None`` where all rows count alike.
@@ -67,31 +73,29 @@ class Rows:
 
     def reduced(self, values: torch.Tensor) -> torch.Tensor:
         """``values``, one a row in the shape of ``target``, by the formulas of the module."""
-        dtype, factor = values.dtype, self.factor
+        factor = self.factor
         if factor is not None:
             values = torch.where(factor > 0, values * factor, torch.zeros_like(values))
         if self.reduction == "none":
             return values
-        if dtype in _HALF:  # a count of pixels overflows half precision
-            values, factor = values.float(), None if factor is None else factor.float()
         total = values.sum()
         if self.reduction == "sum":
-            return total.to(dtype)
+            return total
         count = values.numel() if factor is None else factor.sum().clamp_min(torch.finfo(values.dtype).tiny)
-        return (total / count).to(dtype)
+        return total / count
 
     def nothing(self) -> torch.Tensor:
         """The loss of a batch without rows: zero, or an empty tensor for ``"none"``."""
         return self.logits.sum() if self.reduction != "none" else self.logits.sum(1)
 
     def scores(self) -> tuple[Float[torch.Tensor, "rows classes"], Int[torch.Tensor, " rows"]]:
-        """Scores and labels with all positions side by side; half precision becomes single."""
-        z = self.logits.float() if self.logits.dtype in _HALF else self.logits
+        """Scores and labels with all positions side by side."""
+        z = self.logits
         return z.movedim(1, -1).reshape(-1, z.shape[1]), self.target.reshape(-1)
 
     def placed(self, values: Float[torch.Tensor, " rows"]) -> torch.Tensor:
-        """One value a row of :meth:`scores` back in the shape of the labels and the dtype of the logits, reduced."""
-        return self.reduced(values.reshape(self.target.shape).to(self.logits.dtype))
+        """One value a row of :meth:`scores` back in the shape of the labels, reduced."""
+        return self.reduced(values.reshape(self.target.shape))
 
 
 def counted_rows(
@@ -112,7 +116,7 @@ def counted_rows(
             axis 1, labels of another shape, not integers or outside [0, classes), weights of the wrong length or below zero.
     """
     checks.choice("reduction", reduction, REDUCTIONS)
-    logits = checks.tensor("logits", logits, floating=True, empty=True, finite=finite)
+    logits = wide(checks.tensor("logits", logits, floating=True, empty=True, finite=finite))
     target = checks.tensor("target", target, empty=True)
     if logits.ndim < 2:
         raise ValueError(f"logits must have classes on axis 1, got shape {tuple(logits.shape)}")
@@ -121,18 +125,17 @@ def counted_rows(
         if bool((weight < 0).any()):
             raise ValueError(f"weight must not be negative, got a smallest value of {float(weight.min()):.6g}")
         weight = weight.to(logits)
-    if target.is_floating_point() or target.dtype == torch.bool:
-        raise TypeError(f"target must hold integer labels, got {target.dtype}")
+    target = whole("target", target)
     wanted = (logits.shape[0], *logits.shape[2:])
     if tuple(target.shape) != wanted:
         raise ValueError(f"target must have shape {wanted} (logits without axis 1), got {tuple(target.shape)}")
     if target.numel() == 0:
-        return Rows(logits, target.long(), None, reduction)
+        return Rows(logits, target, None, reduction)
     if logits.shape[1] < 2:
         raise ValueError(f"logits must have at least 2 classes on axis 1, got shape {tuple(logits.shape)}")
     kept = target != ignore_index
     everything = bool(kept.all())
-    safe = (target if everything else torch.where(kept, target, 0)).long()
+    safe = target if everything else torch.where(kept, target, 0)
     low, high = torch.aminmax(safe)
     if int(low) < 0 or int(high) >= logits.shape[1]:
         raise ValueError(f"target must lie in [0, {logits.shape[1]}), got values from {int(low)} to {int(high)}")
@@ -142,17 +145,29 @@ def counted_rows(
     return Rows(logits, safe, factor, reduction)
 
 
+def whole(name: str, labels: torch.Tensor) -> torch.Tensor:
+    """``labels`` as int64, so that no comparison with another integer wraps around.
+
+    Raises:
+        TypeError: floating or boolean labels. ValueError: unsigned ones beyond the range of int64.
+    """
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(f"{name} must hold integer labels, got {labels.dtype}")
+    wider = labels.long()
+    if labels.dtype == torch.uint64 and wider.numel() and int(wider.min()) < 0:
+        raise ValueError(f"{name} must hold labels below 2^63, got larger ones in {labels.dtype}")
+    return wider
+
+
 def class_labels(target: torch.Tensor, rows: int, classes: int) -> Int[torch.Tensor, " rows"]:
     """Integer labels of ``rows`` rows in [0, classes), for functions that know neither pixels nor ignored rows.
 
     Raises:
         ValueError, TypeError: another shape, labels that are not integers or out of range.
     """
-    target = checks.tensor("target", target, shape=(rows,), empty=True)
-    if target.is_floating_point() or target.dtype == torch.bool:
-        raise TypeError(f"target must hold integer labels, got {target.dtype}")
+    target = whole("target", checks.tensor("target", target, shape=(rows,), empty=True))
     if rows and not 0 <= int(target.min()) <= int(target.max()) < classes:
         raise ValueError(
             f"target must lie in [0, {classes}), got values from {int(target.min())} to {int(target.max())}"
         )
-    return target.long()
+    return target

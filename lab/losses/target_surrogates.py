@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from lab import checks
+from lab.kernels.precision import wide
 
 SCHEDULES = ("constant", "decreasing", "exponential")
 
@@ -36,8 +37,8 @@ def target_surrogate(z: torch.Tensor, z_t: torch.Tensor, gradient: torch.Tensor,
     checks.same_shape("z", z, "z_t", z_t)
     checks.same_shape("z", z, "gradient", gradient)
     eta = checks.number("eta", eta, low=0.0, open_low=True)
-    change = z - z_t.detach()
-    return (gradient.detach() * change).sum() + change.square().sum() / (2 * eta)
+    change = wide(z) - wide(z_t.detach())
+    return (wide(gradient.detach()) * change).sum() + change.square().sum() / (2 * eta)
 
 
 @dataclass(frozen=True)

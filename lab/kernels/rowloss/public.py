@@ -6,6 +6,7 @@ import torch
 
 from lab import checks
 from lab.kernels import dispatch
+from lab.kernels.precision import wide
 from lab.kernels.rowloss import reference
 from lab.kernels.rowloss.family import RowLoss, comp_sum
 
@@ -48,9 +49,11 @@ def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = N
     classes = logits.shape[1]
     if classes < 2:
         raise ValueError(f"logits must have at least 2 classes on axis 1, got shape {tuple(logits.shape)}")
-    if logits.dtype == torch.float16 and loss.kind == "comp" and loss.tau < 1:
-        raise TypeError(f"logits in float16 overflow for tau < 1 (tau = {loss.tau}); use bfloat16 or float32")
+    refuse_overflow(logits, loss)
+    unsigned = target.dtype == torch.uint64
     target = target.to(device=logits.device, dtype=torch.int64)
+    if unsigned and eager and int(target.min()) < 0:
+        raise ValueError("target must hold labels below 2^63, got larger ones in torch.uint64")
     if eager:
         low, high = torch.aminmax(target)
         if int(low) < 0 or int(high) >= classes:
@@ -71,6 +74,12 @@ def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = N
         scale = torch.tensor(t, dtype=torch.float32, device=z.device) if isinstance(t, float) else t
         log_u = op.log_others(z, y, scale, loss.margin)
     return reference.value(log_u, t, w, loss, classes).to(logits.dtype).reshape(shape)
+
+
+def refuse_overflow(logits: torch.Tensor, loss: RowLoss) -> None:
+    """``TypeError`` for scores in float16 and a loss that grows exponentially, whose gradients that range does not hold."""
+    if getattr(logits, "dtype", None) == torch.float16 and loss.kind == "comp" and loss.tau < 1:
+        raise TypeError(f"logits in float16 overflow for tau < 1 (tau = {loss.tau}); use bfloat16 or float32")
 
 
 def per_row(name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False) -> torch.Tensor | float:
@@ -98,7 +107,7 @@ def kl_dro_weights(losses: torch.Tensor, radius: float) -> torch.Tensor:
         losses: shape (N,) or any other; weights have the same shape and carry no gradient.
         radius: r > 0, in the unit of the losses; r to infinity gives equal weights, r to 0 the worst sample.
     """
-    losses = checks.tensor("losses", losses, floating=True, finite=dispatch.eager())
+    losses = wide(checks.tensor("losses", losses, floating=True, finite=dispatch.eager()))
     radius = checks.number("radius", radius, low=0.0, open_low=True)
     flat = losses.detach().flatten() / radius
     return (torch.softmax(flat, dim=0) * flat.numel()).reshape(losses.shape)
