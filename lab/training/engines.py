@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from lab.training.stacks import Stack
 
@@ -43,6 +43,7 @@ def engine(stack: Stack, inputs_rank: int, objective) -> Dense | Mapped:
     layers = list(stack.template) if type(stack.template) is nn.Sequential else []
     flatten = bool(layers) and isinstance(layers[0], nn.Flatten) and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
     plain = all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in layers[flatten:])
+    plain = plain and all(stack.trained) and len(stack.names) == len(list(stack.template.named_parameters(remove_duplicate=False)))
     if (
         objective is None
         and plain
@@ -155,32 +156,42 @@ class Mapped:
     """Any architecture: ``torch.func`` maps the single model over the stacked weights."""
 
     def __init__(self, stack: Stack, objective):
-        self.template, self.names, self.objective = stack.template, stack.names, objective
-        self.flat = Flat(list(stack.weights))
+        self.single, self.objective = stack.single, objective
+        self.names = [name for name, trained in zip(stack.names, stack.trained) if trained]
+        frozen = {name: value for name, value in stack.parameters_by_name().items() if name not in self.names}
+        self.constant = {name: value.detach() for name, value in {**frozen, **stack.buffers_by_name()}.items()}
+        self.unused: list[str] | None = None
+        self.flat = Flat([stack.parameters_by_name()[name] for name in self.names])
         self.leaves = [value.requires_grad_() for value in self.flat.values]
         for leaf, gradient in zip(self.leaves, self.flat.gradients):
             leaf.grad = gradient
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """(models, batch, ...) -> (models, batch, outputs...)."""
-        call = lambda weights, x: functional_call(self.template, weights, (x,))  # noqa: E731
-        return vmap(call)(dict(zip(self.names, self.leaves)), inputs)
+        return vmap(self.single)(self._state(), inputs)
+
+    def _state(self):
+        return {**dict(zip(self.names, self.leaves)), **self.constant}
 
     def _losses(self, criterion, inputs, targets, weights=None):
         if self.objective is None:
             return criterion(self.logits(inputs), targets, weights)
 
         def single(parameters, x, y):
-            return self.objective(lambda z: functional_call(self.template, parameters, (z,)), x, y)
+            return self.objective(lambda z: self.single(parameters, z), x, y)
 
         return vmap(single, in_dims=(0, 0, None if targets is None else 0))(
-            dict(zip(self.names, self.leaves)), inputs, targets
+            self._state(), inputs, targets
         )
 
     def gradients(self, criterion, inputs, targets, weights) -> torch.Tensor:
         """Write the gradients of every model's loss; returns the losses (models,)."""
         self.flat.parameter.grad.zero_()
         losses = self._losses(criterion, inputs, targets, weights)
+        if self.unused is None:
+            # a parameter that no loss depends on has no gradient in a plain loop: neither decay nor momentum move it
+            found = torch.autograd.grad(losses.sum(), self.leaves, allow_unused=True, retain_graph=True)
+            self.unused = [name for name, gradient in zip(self.names, found) if gradient is None]
         losses.sum().backward()
         return losses.detach()
 
@@ -193,6 +204,8 @@ class Mapped:
 
     def write(self, stack: Stack, buffer: torch.Tensor) -> None:
         """Copy the parameters in ``buffer`` into ``stack``."""
+        weights = stack.parameters_by_name()
         with torch.no_grad():
-            for weight, value in zip(stack.weights, self.flat.views(buffer)):
-                weight.copy_(value)
+            for name, value in zip(self.names, self.flat.views(buffer)):
+                if name not in (self.unused or ()):
+                    weights[name].copy_(value)

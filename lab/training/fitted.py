@@ -85,6 +85,7 @@ class Fitted:
         tensors = {
             f"weights.{name}": value.detach().contiguous() for name, value in self.stack.parameters_by_name().items()
         }
+        tensors |= {f"buffers.{name}": value.contiguous() for name, value in self.stack.buffers_by_name().items()}
         tensors |= {
             "loss": self.history.loss.contiguous(),
             "validation": self.history.validation.contiguous(),
@@ -123,6 +124,8 @@ class Fitted:
                         f"{'is missing' if saved is None else tuple(saved.shape)} there"
                     )
                 weight.copy_(saved)
+            for name, value in stack.buffers_by_name().items():
+                value.copy_(tensors.get(f"buffers.{name}", value))
         return cls(
             stack,
             seeds,

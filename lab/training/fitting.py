@@ -42,7 +42,8 @@ def fit(
     """Train one model per seed, all at once.
 
     Args:
-        network: callable ``seed -> nn.Module``, or a list of modules of one architecture (they stay as they are).
+        network: callable ``seed -> nn.Module``, or a list of modules of one architecture (they stay as they are). What has no
+            ``requires_grad`` is not trained, each model keeps its own buffers, and shared parameters stay shared.
         inputs: (items, ...) shared by all models, or ``PerModel`` of (models, items, ...).
         targets: (items, ...) or ``PerModel``; int64 classes for "cross_entropy".
         seeds: number of seeds, or a sequence of them; a model's seed draws its weights and the order of its batches.
