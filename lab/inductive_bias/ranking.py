@@ -20,6 +20,8 @@ from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw
 from lab.inductive_bias.task import Task
 
+EASY, TELLING = 1.0, 10.0  # bits: below the first a threshold asks for nothing, from the second on it tells spaces apart
+
 
 @dataclass(frozen=True)
 class Absolute:
@@ -72,7 +74,8 @@ def compare(
         A data frame with ``space, law, bits, low, high, verdict, method, bits_per_test_point, n_train, n_test, eps,
         amplitude, width, floor, reasons`` and, for kernel spaces, ``evidence_bits`` (``-log2`` marginal likelihood),
         ``prequential_bits``, ``held_out_loss``. Laws of optimizers are marked in ``law`` and must not be ranked with
-        priors' posteriors as if they were the same quantity.
+        priors' posteriors as if they were the same quantity. Where no space needs ``EASY`` bits the threshold tells none of
+        them apart: the verdict is then ``too easy`` instead of ``valid``, and the reasons propose a threshold.
     """
     import pandas as pd
 
@@ -82,16 +85,49 @@ def compare(
     if not isinstance(task, Task):
         raise TypeError(f"task must be a Task, got {type(task).__name__}")
     eps = threshold(eps_rule, task)
-    rows = []
+    rows, laws = [], []
     for index, space in enumerate(spaces):
         law = space.loss_law(task)
+        laws.append(law)
         found = required_bits(law, eps, seed=seed)
         rows.append(_row(space, law, found, task))
         if neighbour_columns and isinstance(space, KernelSpace):
             rows[-1] |= neighbours.kernel_measures(space, task)
         if progress is not None:
             progress((index + 1) / len(spaces))
+    if all(row["bits"] < EASY for row in rows):
+        _say_too_easy(rows, laws, eps, task)
     return pd.DataFrame(rows).sort_values(["bits", "low"], ignore_index=True)
+
+
+def _say_too_easy(rows, laws, eps, task) -> None:
+    """Verdict and reason of every row where draws of all spaces reach ``eps`` more often than not."""
+    harder = _harder(laws, eps)
+    constant = task.constant_loss()
+    share = f", Share({harder / constant:.4g})" if harder is not None and constant > 0 else ""
+    propose = "take a smaller eps" if harder is None else f"try eps_rule={harder:.6g}{share}"
+    reason = f"the threshold {eps:.3g} is too easy: no space needs {EASY:g} bit; {propose}"
+    for row in rows:
+        row["verdict"] = "too easy" if row["verdict"] == "valid" else row["verdict"]
+        row["reasons"] = "; ".join(filter(None, (reason, row["reasons"])))
+
+
+def _harder(laws, eps: float) -> float | None:
+    """The largest threshold of which the dearest space with an exact law needs ``TELLING`` bits, by halving and bisection."""
+    exact = [law for law in laws if isinstance(law, GaussianQuadraticLaw)]
+
+    def tells(eps):
+        return max(required_bits(law, eps).bits for law in exact) >= TELLING
+
+    high, low = eps, eps / 2
+    while exact and low > 0 and not tells(low):
+        high, low = low, low / 2
+    if not exact or low == 0:
+        return None
+    for _ in range(12):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if tells(middle) else (low, middle)
+    return low
 
 
 def threshold(rule, task: Task) -> float:

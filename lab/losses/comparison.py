@@ -7,6 +7,7 @@ labels are clean. All models, loss x rate x seed, are trained at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class Comparison:
 
         rows = []
         for name, values in self.accuracy.items():
-            mean, low, high = mean_interval(values)
+            mean, low, high = mean_interval(values, bounds=(0.0, 1.0))
             rows.append({
                 "loss": name,
                 "accuracy": mean,
@@ -69,7 +70,7 @@ class Comparison:
         """Mean of accuracy(first) - accuracy(second) over paired seeds with its 95 % interval."""
         for role, name in (("first", first), ("second", second)):
             checks.choice(role, name, self.accuracy)
-        return mean_interval(self.accuracy[first] - self.accuracy[second])
+        return mean_interval(self.accuracy[first] - self.accuracy[second], bounds=(-1.0, 1.0))
 
 
 def compare(
@@ -221,9 +222,13 @@ def noisy_labels(
     return torch.where(flip, other, y)
 
 
-def mean_interval(values: torch.Tensor, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean and Student-t interval over seeds; both ends are infinite for a single seed."""
-    return tuple(interval(torch.as_tensor(values).double().tolist(), "mean", confidence))
+def mean_interval(
+    values: torch.Tensor, confidence: float = 0.95, *, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float, float]:
+    """Mean and Student-t interval over seeds, cut at the ``bounds`` that no mean of these values can pass; for a single seed
+    both ends are the bounds."""
+    mean, low, high = interval(torch.as_tensor(values).double().tolist(), "mean", confidence)
+    return mean, max(low, bounds[0]), min(high, bounds[1])
 
 
 def _rates(losses, learning_rates):

@@ -1,6 +1,7 @@
 """Rankings, curves, edits, the bit map, neighbours, the published route, least bits, scale."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -306,3 +307,19 @@ def test_empty_and_constant_columns_do_no_harm():
     assert math.isfinite(required_bits(KernelSpace(RBF(), noise=0.1).loss_law(task), 0.5).bits)
     with pytest.raises(ValueError, match="one value"):
         Task.from_table(frame.assign(y="only"))
+
+
+def test_threshold_that_every_draw_reaches_is_called_too_easy_and_another_is_proposed():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(60, 1, generator=draw, dtype=torch.float64)
+    y = torch.sin(3 * x[:, 0])
+    task = Task((x[:40], y[:40].numpy()), (x[40:], y[40:].numpy()), name="an easy curve")
+    spaces = [KernelSpace(RBF(width), noise=0.05, name=f"width {width}") for width in (0.3, 0.6)]
+    easy = compare(spaces, task, 0.9 * task.constant_loss(), neighbour_columns=False)
+    assert (easy["bits"] < 1).all()
+    assert set(easy["verdict"]) == {"too easy"}
+    proposed = {float(re.search(r"too easy: no space needs 1 bit; try eps_rule=([0-9.e+-]+)", text)[1]) for text in easy["reasons"]}
+    assert len(proposed) == 1
+    harder = compare(spaces, task, proposed.pop(), neighbour_columns=False)
+    assert harder["bits"].max() >= 9
+    assert "too easy" not in set(harder["verdict"])

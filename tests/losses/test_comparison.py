@@ -6,7 +6,7 @@ import torch
 
 from lab import datasets
 from lab.losses import comparison
-from lab.losses.comparison import compare, noisy_labels
+from lab.losses.comparison import Comparison, compare, mean_interval, noisy_labels
 from lab.losses.studies.common import table, tune_rates, tuned_rates
 
 QUICK = {"seeds": 2, "epochs": 8, "learning_rates": (1e-2,)}
@@ -135,3 +135,18 @@ def test_every_learning_rate_of_a_loss_is_tried_on_tuning_seeds_and_read_back(ge
     assert tuned_rates("some_method", "noisy", ["focal"], rates=(1e-6, 1e-2)) == {"focal": 1e-2}
     with pytest.raises(tuning.NotTuned, match="another grid"):
         tuned_rates("some_method", "noisy", ["focal"])
+
+
+def test_interval_of_accuracies_stays_within_the_range_of_accuracies():
+    rows = {"one": torch.tensor([0.99, 1.0]), "two": torch.tensor([0.02, 0.0])}
+    same = {name: torch.zeros(2) for name in rows}
+    result = Comparison(rows, same, rows, dict.fromkeys(rows, 0.1), (0, 1), 1, {})
+    frame = result.to_frame().set_index("loss")
+    assert frame.loc["one", "high"] == 1.0
+    assert frame.loc["two", "low"] == 0.0
+    assert 0.0 < frame.loc["one", "low"] < 0.995
+    assert frame.loc["two", "high"] > 0.01
+    mean, low, high = result.difference("one", "two")
+    assert -1 <= low < mean < high == 1.0
+    assert mean_interval(torch.tensor([0.5]), bounds=(0.0, 1.0)) == (0.5, 0.0, 1.0)
+    assert mean_interval(torch.tensor([0.0, 10.0]))[1] < -50
