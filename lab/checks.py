@@ -25,11 +25,14 @@ def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: 
     memory where it can and nothing is modified. Unsigned integers of more than 8 bits become the next wider signed ones, and
     float8 becomes float32, exactly. Integers beyond 2^53 are refused, since everything is computed in floating point and
     neighbours would become one; masked values are refused. ``ndim`` lists the allowed ranks, ``shape`` the wanted sizes
-    (``None`` matches any), ``floating=True`` refuses integer and boolean dtypes.
+    (``None`` matches any), ``floating=True`` promotes arrays of integers to float64 and
+    refuses booleans and integer tensors, which have no gradient.
     """
     import torch
 
     result = _cast(name, value if isinstance(value, torch.Tensor) else _from_numpy(name, value))
+    if floating and not isinstance(value, torch.Tensor) and not result.is_floating_point() and result.dtype != torch.bool:
+        result = result.double()
     if floating and not result.is_floating_point():
         raise TypeError(f"{name} must hold floating-point values, got {result.dtype}; call .float() first")
     if ndim is not None:
@@ -47,6 +50,14 @@ def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: 
     if finite and result.is_floating_point():
         refuse_nonfinite(name, result)
     return result
+
+
+def array(value: torch.Tensor):
+    """The values of a tensor as a numpy array of their own kind; bfloat16, which numpy has not, as float32."""
+    import torch
+
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _from_numpy(name: str, value) -> torch.Tensor:

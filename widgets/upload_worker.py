@@ -7,6 +7,7 @@ the death of that fork. Forking is safe here: this process runs one thread and h
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -117,7 +118,7 @@ def read(request: dict, path: Path, out: Path) -> dict:
         return _weights(_safetensors(path, limit), out)
     if name.endswith((".pt", ".pth")):
         return _weights(_state_dict(path, limit), out)
-    if name.endswith((".csv", ".parquet")):
+    if name.endswith((*files.TEXTS, ".parquet")):
         return _table(path, limit, out)
     placed = files.read_placed(path, role=request["role"], max_bytes=limit)
     array, spacing, affine = placed.values.numpy(), placed.spacing, placed.affine
@@ -133,18 +134,19 @@ def read(request: dict, path: Path, out: Path) -> dict:
 
 def _table(path: Path, limit: int, out: Path) -> dict:
     """A table whose columns are counted before it is parsed, and whose texts are counted before they leave this process."""
-    if path.name.lower().endswith(".csv"):
-        with path.open("rb") as file:
+    if not path.name.lower().endswith(".parquet"):
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             head = file.readline(_HEADER_BYTES)
         columns = max(head.count(separator) for separator in (b",", b";", b"\t")) + 1
     else:
         columns = pyarrow.parquet.ParquetFile(path).metadata.num_columns
     if columns > _COLUMNS:
         raise ValueError(f"it has {columns:,} columns or more; at most {_COLUMNS:,} are read")
-    frame = lab.datasets.load(path, max_bytes=limit).frame
+    table = lab.datasets.load(path, max_bytes=limit)
+    frame = table.frame
     _refuse_large(int(frame.memory_usage(deep=True).sum()) + sum(map(_repeated, frame.items())), limit)
     frame.to_parquet(out / "table.parquet")
-    return {"kind": "table"}
+    return {"kind": "table", "notes": table.notes}
 
 
 def _repeated(item) -> int:

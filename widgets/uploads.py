@@ -46,7 +46,7 @@ SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
     "channels": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz"),
     "volume": (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".npz"),
-    "table": (".csv", ".parquet"),
+    "table": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet"),
     "weights": (".safetensors", ".pt", ".pth"),
 }
 ROLES = ("image", "label", "prediction", "labels", "predictions")

@@ -286,10 +286,17 @@ def _print_measured(statement, measured, control, as_json):
         typer.echo(f"  published: {statement.published}")
 
 
-def datasets() -> None:
-    """List the data sets that `lab.datasets.load` knows by name."""
+def datasets(
+    path: Annotated[
+        str, typer.Argument(help="A data set, a file (image, volume, CSV, Parquet) or a folder: say how it is read.")
+    ] = "",
+) -> None:
+    """List the data sets that `lab.datasets.load` knows by name, or say what reading a file does to it."""
     from lab import datasets as data
 
+    if path:
+        typer.echo(repr(data.load(path)))
+        return
     cards = data.cards()
     width = max(len(card.name) for card in cards)
     for kind in dict.fromkeys(card.kind for card in cards):

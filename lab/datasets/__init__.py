@@ -2,8 +2,8 @@
 
 ::
 
-    load(name_or_path, *, seed=0, max_bytes=2**30) -> ImageSet | Table | Points
-    pair(prediction, label, *, image=None, max_bytes=2**30) -> ImageSet      a user's own files or arrays
+    load(name_or_path, *, seed=0, max_bytes=2**30, scale=None, target=None, separator=None, ...) -> ImageSet | Table | Points
+    pair(prediction, label, *, image=None, scale=None, activation=None) -> ImageSet      a user's own files or arrays
     names(kind=None) -> tuple[str, ...]          kind: "image" | "volume" | "table" | "points" | "classification"
     describe(name) -> Card                       title, kind, source, licence, shape, how label and predictions were made
     cards(kind=None) -> tuple[Card, ...]
@@ -19,7 +19,10 @@
     ``data.variant("holes")`` is the same set with that prediction.
 
 ``Table(frame, target, name)``: a pandas frame and the name of its target column (or None).
-    ``.numeric()`` -> (x float32 (rows, columns), y (rows,) or None, column names).
+    ``.numeric(missing="refuse" | "drop" | "mean")`` -> (x (rows, columns), y (rows,) or None, column names).
+
+``notes`` of each say what reading did and what columns become; the object shows them, and so do ``lab datasets PATH`` and
+the pages.
 
 ``Points(x, label, name, classes)``: ``x`` of shape (items, features...), ``label`` (items,) int64, float or None. Image
     classification sets have ``x`` of shape (items, channels, height, width) in [0, 1].

@@ -41,9 +41,9 @@ class Decoded:
 
 
 def ending(path: Path) -> str:
-    """The file's ending in lower case; ``.nii.gz`` is one ending."""
+    """The file's ending in lower case; ``.nii.gz`` and ``.csv.gz`` are one ending."""
     name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    return next((each for each in (".nii.gz", ".csv.gz", ".tsv.gz", ".txt.gz") if name.endswith(each)), path.suffix.lower())
 
 
 def decode(path: Path, max_bytes: int) -> Decoded:
@@ -56,7 +56,7 @@ def decode(path: Path, max_bytes: int) -> Decoded:
         ".npy": _npy,
     }.get(kind)
     if reader is None:
-        known = ", ".join([*IMAGES, *TIFFS, ".npy", ".npz", *NIFTIS, ".csv", ".parquet"])
+        known = ", ".join([*IMAGES, *TIFFS, ".npy", ".npz", *NIFTIS, ".csv", ".tsv", ".csv.gz", ".parquet"])
         raise ValueError(f"{path.name} has the ending {kind or '(none)'}; known are {known}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path.name} is empty (0 bytes)")

@@ -10,7 +10,8 @@
   refused (:mod:`lab.datasets.grids`).
 - NPY and NPZ: arrays of shape (items, 2) or (items, 3) are points; 8-bit (height, width, 3 or 4) is colour; other arrays of 2 or
   3 axes are images. NPZ: ``image``, ``label``, ``prediction``, ``spacing``, or ``x`` with ``label`` or ``y``, or one array.
-- CSV and Parquet: a table.
+- CSV, TSV (also gzipped) and Parquet: a table (:mod:`lab.datasets.text`, :mod:`lab.datasets.typed`, and
+  :mod:`lab.datasets.columns` for what its columns become).
 
 What was done to a file stands in ``notes`` of what is loaded.
 """
@@ -25,23 +26,23 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.datasets.columns import default_target
 from lab.datasets.decoding import ARRAYS, IMAGES, NIFTIS, TIFFS, Decoded, decode, decode_npz, ending, limit
 from lab.datasets.grids import Placed, aligned
 from lab.datasets.roles import READ, ROLES, as_image, as_prediction, native
 from lab.datasets.sets import ImageSet, Points, Table
+from lab.datasets.text import Dialect, read_rows
+from lab.datasets.typed import typed
 from lab.datasets.values import check_options, rounding
 
-TARGETS = ("target", "label", "class", "y")
+TEXTS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
 
 def read(path: str | os.PathLike, max_bytes: int = 2**30, *, scale: float | None = None,
-         activation: str | None = None) -> ImageSet | Table | Points:
-    """One file as the data set that its ending and content say."""
+         activation: str | None = None) -> ImageSet | Points:
+    """One file of an image, volume or points as the data set that its ending and content say."""
     path = _file(path)
     kind = ending(path)
-    if kind in (".csv", ".parquet"):
-        frame, target = _table(path, kind, max_bytes)
-        return Table(frame, target, path.stem)
     if kind == ".npz":
         return from_npz(path, decode_npz(path, max_bytes), scale, activation)
     decoded = decode(path, max_bytes)
@@ -167,35 +168,42 @@ def from_npz(path: Path, arrays: dict[str, np.ndarray], scale: float | None = No
     return replace(case, predictions=variants, colour=colour)
 
 
-def _table(path, kind, max_bytes):
-    import pandas as pd
-
-    try:
-        if kind == ".parquet":
-            import pyarrow
-            import pyarrow.parquet
-
-            try:
-                facts = pyarrow.parquet.ParquetFile(path).metadata
-                stored = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
-                limit(
-                    path, max(stored, 8 * facts.num_rows * facts.num_columns), max_bytes, f" ({facts.num_rows:,} rows)"
-                )
-                frame = pd.read_parquet(path)
-            except (pyarrow.ArrowException, OSError) as error:
-                raise ValueError(f"{path.name} is no readable Parquet file: {error}") from error
-        else:
-            limit(path, 4 * path.stat().st_size, max_bytes)
-            with path.open("rb") as stream:
-                if b"\0" in stream.read(65536):
-                    raise ValueError(f"{path.name} is binary, not a CSV text")
-            frame = pd.read_csv(path, compression=None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is no readable table: {error}") from error
+def read_table(path: Path, max_bytes: int, dialect: Dialect, target: str | None, target_type: str | None) -> Table:
+    """A text table or Parquet file; without ``target`` it is found by its name, or the last column."""
+    frame, notes = (_parquet if ending(path) == ".parquet" else _text)(path, max_bytes, dialect)
     if frame.shape[1] == 0 or len(frame) == 0:
         raise ValueError(f"{path.name} has no rows")
+    if target is None:
+        target, said = default_target(frame)
+        notes.append(said)
+    return Table(frame, target, path.name.partition(".")[0], tuple(notes), target_type)
+
+
+def _text(path, max_bytes, dialect):
+    rows, separator, notes = read_rows(path, dialect, max_bytes)
+    frame, said = typed(rows, separator, dialect)
+    return frame, [*notes, *said]
+
+
+def _parquet(path, max_bytes, dialect):
+    import pandas as pd
+    import pyarrow
+    import pyarrow.parquet
+
+    if dialect != Dialect():
+        raise ValueError(f"separator, decimal, thousands, encoding, na_values and header are for text tables, got {path.name}")
+    try:
+        facts = pyarrow.parquet.ParquetFile(path).metadata
+        stored = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))
+        limit(path, max(stored, 8 * facts.num_rows * facts.num_columns), max_bytes, f" ({facts.num_rows:,} rows)")
+        frame = pd.read_parquet(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path.name} is no readable Parquet file: {error}") from error
+    notes = []
+    if any(frame.index.names):
+        notes.append(f"the index {', '.join(map(repr, frame.index.names))} is no column")
     frame.columns = [str(column) for column in frame.columns]
-    return frame, next((name for name in TARGETS if name in frame.columns), None)
+    return frame, notes
 
 
 def _file(path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +37,14 @@ def load(
     max_bytes: int = 2**30,
     scale: float | None = None,
     activation: str | None = None,
+    target: str | None = None,
+    target_type: str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    na_values: Sequence[str] | None = None,
+    header: bool | None = None,
 ) -> ImageSet | Table | Points:
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
@@ -47,39 +57,68 @@ def load(
         scale: what the values of an image file (of a folder: its predictions) are divided by; decided by the values where
             ``None`` and there is no doubt.
         activation: of a folder's predictions: ``"sigmoid"`` for logits, ``"clip"`` to cut at 0 and 1, ``"none"``.
+        target: of a table: the column to predict; by default the one called target, label, class or y, or else the last.
+        target_type: of a table: ``"classes"`` or ``"numbers"``; by default by the target's values.
+        separator, decimal, thousands, encoding, na_values, header: how a text table is written, where it is not found from the
+            file (:class:`lab.datasets.text.Dialect`).
 
     Returns:
-        ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets).
+        ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets); ``notes`` say what was
+        scaled, encoded, turned or left out.
 
     Raises:
         ValueError: an unknown name (with the nearest known one); a file that is damaged, of unknown kind, too large when
             decoded, or holding NaN; sizes that do not agree.
         FileNotFoundError: a path at which nothing is.
     """
+    told = {"target": target, "target_type": target_type, "separator": separator, "decimal": decimal, "thousands": thousands,
+            "encoding": encoding, "na_values": na_values, "header": header}  # fmt: skip
+    told = {name: value for name, value in told.items() if value is not None}
     if isinstance(name_or_path, (ImageSet, Table, Points)):
-        return name_or_path
+        return _retold(name_or_path, told)
     max_bytes = checks.integer("max_bytes", max_bytes, low=1)
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise TypeError(f"name_or_path must be a name, a path or a loaded set, got {type(name_or_path).__name__}")
     text = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and text in names():
         if isinstance(seed, torch.Generator) or describe(text).kind not in ("image", "volume"):
-            return _named(text, seed if isinstance(seed, torch.Generator) else checks.integer("seed", seed, low=0))
+            found = _named(text, seed if isinstance(seed, torch.Generator) else checks.integer("seed", seed, low=0))
+            return _retold(found, told)
+        _retold(None, told)
         return _cached(text, checks.integer("seed", seed, low=0)).clone()
     path = Path(text).expanduser()
     if path.exists():
-        from lab.datasets.files import read
-        from lab.datasets.folders import read_folder
-        from lab.datasets.values import check_options
-
-        check_options(scale, activation)
-        return (read_folder if path.is_dir() else read)(path, max_bytes, scale=scale, activation=activation)
+        return _from_path(path, max_bytes, scale, activation, told)
     if os.sep in text or path.suffix:
         raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
     raise ValueError(
         f"name_or_path must be a data set or a path, got {text!r}{checks.did_you_mean(text, names())}"
         f"; the data sets are {', '.join(names())}"
     )
+
+
+def _from_path(path, max_bytes, scale, activation, told):
+    from lab.datasets import files
+    from lab.datasets.folders import read_folder
+    from lab.datasets.text import Dialect
+    from lab.datasets.values import check_options
+
+    check_options(scale, activation)
+    if path.is_file() and files.ending(path) in (*files.TEXTS, ".parquet"):
+        if scale is not None or activation is not None:
+            raise ValueError(f"scale and activation are for images, got the table {path.name}")
+        goal, kind = told.pop("target", None), told.pop("target_type", None)
+        return files.read_table(path, max_bytes, Dialect(**told), goal, kind)
+    _retold(None, told)
+    return (read_folder if path.is_dir() else files.read)(path, max_bytes, scale=scale, activation=activation)
+
+
+def _retold(found, told):
+    """A loaded set with another target; what is told about tables or their files is refused elsewhere."""
+    others = set(told) if not isinstance(found, Table) else set(told) - {"target", "target_type"}
+    if others:
+        raise ValueError(f"{', '.join(sorted(others))} is for files of tables, got {found.name if found else 'other data'}")
+    return replace(found, **told) if told else found
 
 
 @lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ from lab import checks
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lab.datasets.columns import Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,17 +164,71 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A pandas frame and the name of its target column (None: no target)."""
+    """A pandas frame and the name of its target column (None: no target); :mod:`lab.datasets.columns` says what columns become.
+
+    Args:
+        frame: one row an item.
+        target: the column to predict.
+        name: where it came from.
+        reading: sentences on what reading the file did.
+        target_type: ``"classes"`` or ``"numbers"``; decided by the values where ``None``.
+    """
 
     frame: pd.DataFrame
     target: str | None = None
     name: str = ""
+    reading: tuple[str, ...] = ()
+    target_type: str | None = None
 
     def __post_init__(self):
+        from lab.datasets import columns
+
+        names = list(self.frame.columns)
+        if len(set(names)) < len(names):
+            raise ValueError(f"the frame must have columns of different names, got {names} with one twice")
         if self.target is not None:
-            checks.choice("target", self.target, list(self.frame.columns))
+            checks.choice("target", self.target, names)
+        if self.target_type is not None:
+            checks.choice("target_type", self.target_type, columns.TARGET_TYPES)
         if len(self.frame) == 0:
             raise ValueError(f"{self.name or 'the table'} has no rows")
+
+    @classmethod
+    def of(cls, table, target: str | None = None, *, target_type: str | None = None, **options) -> Table:
+        """A table from a frame, a path or name (with :func:`lab.datasets.load`'s ``options``), or a table; without a target it is
+        the column called target, label, class or y, or the last, and ``reading`` says which."""
+        from lab.datasets import columns, loading
+
+        if not isinstance(table, cls) and not hasattr(table, "columns"):
+            return loading.load(table, target=target, target_type=target_type, **options)
+        if options:
+            raise ValueError(f"{', '.join(options)} is for files, got a {type(table).__name__}")
+        found = table if isinstance(table, cls) else cls(table)
+        notes = ()
+        if target is None and found.target is None:
+            target, said = columns.default_target(found.frame)
+            notes = (said,)
+        return replace(
+            found, target=found.target if target is None else target, reading=(*found.reading, *notes),
+            target_type=target_type or found.target_type,
+        )  # fmt: skip
+
+    def plan(self, max_categories: int = 32) -> Plan:
+        """What each column becomes."""
+        from lab.datasets import columns
+
+        return columns.planned(self.frame, self.target, self.target_type, max_categories)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What reading did and what :meth:`numeric` does to each column that is not plain numbers."""
+        try:
+            return (*self.reading, *self.plan().notes)
+        except ValueError as error:
+            return (*self.reading, f"not usable as numbers yet: {error}")
+
+    def __repr__(self) -> str:
+        return described("Table", self.name, f"{len(self.frame)} rows, {self.frame.shape[1]} columns", self.notes)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -179,40 +236,42 @@ class Table:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of a categorical target, in the order of :meth:`numeric`'s codes; empty for a numeric target."""
-        import pandas as pd
+        from lab.datasets import columns
 
-        if self.target is None or pd.api.types.is_float_dtype(self.frame[self.target]):
-            return ()
-        return tuple(str(value) for value in sorted(self.frame[self.target].dropna().unique()))
-
-    def numeric(self) -> tuple[torch.Tensor, torch.Tensor | None, tuple[str, ...]]:
-        """``(x, y, columns)``: the numeric columns as float32 (rows, columns), and the target.
-
-        A target of text, booleans or integers becomes int64 codes in sorted order; a floating target stays float32. Rows
-        with a missing value are refused with their number.
-        """
-        import pandas as pd
-
-        features = self.frame.drop(columns=[] if self.target is None else [self.target])
-        features = features.select_dtypes(include=["number", "bool"])
-        if features.shape[1] == 0:
-            raise ValueError(f"{self.name or 'the table'} has no numeric column beside its target")
-        missing = int(features.isna().any(axis=1).sum())
-        if self.target is not None:
-            missing = max(missing, int(self.frame[self.target].isna().sum()))
-        if missing:
-            raise ValueError(
-                f"{self.name or 'the table'} has {missing} rows with missing values; drop or fill them first"
-            )
-        x = torch.tensor(features.to_numpy(dtype=np.float32, copy=True))
         if self.target is None:
-            return x, None, tuple(map(str, features.columns))
+            return ()
         column = self.frame[self.target]
-        if pd.api.types.is_float_dtype(column):
-            y = torch.tensor(column.to_numpy(dtype=np.float32, copy=True))
-        else:
-            y = torch.tensor(pd.Categorical(column, categories=sorted(column.unique())).codes.astype(np.int64))
-        return x, y, tuple(map(str, features.columns))
+        if (self.target_type or columns.target_type(column)[0]) == "numbers":
+            return ()
+        return tuple(f"{value:g}" if isinstance(value, float) else str(value) for value in columns.levels_of(column))
+
+    def numeric(
+        self, *, missing: str = "refuse", max_categories: int = 32
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[str, ...]]:
+        """``(x, y, columns)``: numbers, days and indicators of words (rows, columns), and the target.
+
+        ``x`` and a numeric target are float32, or float64 where float32 would merge values (timestamps, ids). A target of classes
+        becomes int64 codes in sorted order. ``notes`` say what happens to each column.
+
+        Args:
+            missing: ``"refuse"`` rows with missing values, ``"drop"`` them (refused if fewer than half of the rows stay) or fill in
+                the column's ``"mean"``; rows without a label are dropped in both cases.
+            max_categories: more words than this in a column are refused.
+        """
+        from lab.datasets import columns
+
+        what = self.name or "the table"
+        plan = self.plan(checks.integer("max_categories", max_categories, low=2))
+        x, names = columns.encoded(self.frame, plan, missing, what)
+        label = None if self.target is None else self.frame[self.target]
+        rows = columns.kept_rows(x, label, missing, what)
+        x = torch.from_numpy(x[rows]).to(torch.float64 if plan.double else torch.float32)
+        if label is None:
+            return x, None, tuple(names)
+        if plan.target_type == "classes":
+            return x, torch.from_numpy(columns.class_codes(label)[0][rows]), tuple(names)
+        y = columns.numbers(label, "date" if label.dtype.kind == "M" else "number")[rows]
+        return x, torch.from_numpy(y).to(torch.float64 if columns.merged(y) else torch.float32), tuple(names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,7 +82,8 @@ def pipeline(frame, target: str, family: str = "trees", *, seed: int = 0):
     ``model(rows)`` is a probability of the second class, of all classes where they are more, or a number.
 
     Args:
-        frame: rows with the column ``target``; rows without a target are left out.
+        frame: rows with the column ``target``, which is classes or numbers by :func:`lab.datasets.columns.target_type`; rows
+            without a target are left out.
         family: ``"linear"``, ``"trees"``, or a network of :data:`FAMILIES` (one or two hidden layers).
     """
     import pandas as pd
@@ -90,6 +91,8 @@ def pipeline(frame, target: str, family: str = "trees", *, seed: int = 0):
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    from lab.datasets import columns
 
     checks.choice("target", target, tuple(map(str, frame.columns)))
     checks.choice("family", family, FAMILIES)
@@ -103,7 +106,8 @@ def pipeline(frame, target: str, family: str = "trees", *, seed: int = 0):
     if crowded:
         raise ValueError(f"column {crowded[0]!r} holds {x[crowded[0]].nunique()} different texts; leave such names out")
     x = x.astype({c: object for c in level})
-    regression = pd.api.types.is_float_dtype(y)
+    regression = columns.target_type(y)[0] == "numbers"
+    y = y.astype(float) if regression else y
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).tolist()
     held = max(len(x) // 5, 1)
     model = make_pipeline(

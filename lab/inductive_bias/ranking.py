@@ -147,19 +147,29 @@ def rank_own_table(
     eps_rule=Share(0.25),
     train: float | int = 0.5,
     most: int = 2000,
+    missing: str = "drop",
+    target_type: str | None = None,
     seed: int = 0,
+    **options,
 ):
     """From a CSV path or data frame to a ranked table of spaces, with the standard list of spaces by default.
 
-    More than ``most`` rows are thinned at random.
+    More than ``most`` rows are thinned at random. ``target``, ``missing``, ``target_type`` and ``options`` as in
+    :meth:`Task.from_table`; what was done to the table stands in ``.attrs["notes"]`` of the result.
     """
-    task = Task.from_table(table, target=target, train=train, seed=seed)
+    task = Task.from_table(
+        table, target=target, train=train, missing=missing, target_type=target_type, seed=seed, **options
+    )
+    notes = task.notes
     if task.n_train + task.n_test > most:
         share = most / (task.n_train + task.n_test)
         task = task.subset(
             n_train=max(2, int(share * task.n_train)), n_test=max(2, int(share * task.n_test)), seed=seed
         )
-    return compare(standard_spaces() if spaces is None else spaces, task, eps_rule, seed=seed)
+        notes += (f"thinned at random to {task.n_train + task.n_test} rows (most={most})",)
+    ranked = compare(standard_spaces() if spaces is None else spaces, task, eps_rule, seed=seed)
+    ranked.attrs["notes"] = notes
+    return ranked
 
 
 def standard_spaces(noise: float = 0.05) -> list[KernelSpace]:

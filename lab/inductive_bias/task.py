@@ -28,6 +28,7 @@ class Task:
             points whose class (largest output; the sign where there is one output) is wrong.
         centre: subtract the mean of the training targets from all targets.
         name: a word for tables.
+        notes: what reading a table did (:meth:`from_table`).
 
     Raises:
         ValueError: NaN, infinite or empty data, sizes that do not match, a single class.
@@ -39,6 +40,7 @@ class Task:
     metric: str = "mse"
     centre: bool = True
     name: str = ""
+    notes: tuple[str, ...] = ()
     train_inputs: torch.Tensor = field(init=False, repr=False)
     train_targets: torch.Tensor = field(init=False, repr=False)
     test_inputs: torch.Tensor = field(init=False, repr=False)
@@ -130,7 +132,7 @@ class Task:
             centre=False,
             name=self.name,
         )
-        for name in ("classes", "offset", "metric", "centre"):
+        for name in ("classes", "offset", "metric", "centre", "notes"):
             object.__setattr__(copy, name, getattr(self, name))
         return copy
 
@@ -186,49 +188,44 @@ class Task:
         train: float | int = 0.5,
         metric: str = "mse",
         max_categories: int = 32,
+        missing: str = "drop",
+        target_type: str | None = None,
         seed: int | torch.Generator = 0,
+        **options,
     ) -> Task:
-        """A task from a data frame, a path to a CSV file, or a table of :mod:`lab.datasets`.
+        """A task from a data frame, a path to a CSV or Parquet file, or a table of :mod:`lab.datasets`.
 
-        Numeric columns are standardized on the training part, columns of words become indicators, empty columns and
-        rows with a missing value are dropped. ``target`` names the column to predict (default: the last); words,
-        booleans and integers with at most 20 values are classes.
+        Columns become numbers by the rules of :mod:`lab.datasets.columns`, standardized on the training part; numeric targets are
+        standardized too. ``notes`` say what was encoded, dropped or left out, and which column is the target.
+
+        Args:
+            target: the column to predict; by default the one called target, label, class or y, or else the last.
+            missing: ``"drop"`` rows with missing values (refused if fewer than half stay), fill in the column's ``"mean"``, or
+                ``"refuse"``.
+            target_type: ``"classes"`` or ``"numbers"``; by the target's values where ``None``.
+            options: how a text file is written (:func:`lab.datasets.load`).
         """
-        import pandas as pd
+        from lab.datasets import Table
 
-        if hasattr(table, "frame"):
-            frame, target = table.frame, target or table.target
-        else:
-            frame = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
-        if frame.shape[1] < 2:
-            raise ValueError(f"table must have a feature and a target column, got {frame.shape[1]} column(s)")
-        target = frame.columns[-1] if target is None else target
-        checks.choice("target", target, list(frame.columns))
-        frame = frame.dropna(axis=1, how="all").dropna()
-        if target not in frame:
-            raise ValueError(f"target column {target!r} holds no values")
-        if len(frame) < 2:
+        table = Table.of(table, target, target_type=target_type, **options)
+        if table.frame.shape[1] < 2 or table.target is None:
+            raise ValueError(f"table must have a feature and a target column, got {table.frame.shape[1]} column(s)")
+        matrix, labels, _ = table.numeric(missing=missing, max_categories=max_categories)
+        if len(labels) < 2:
             raise ValueError("table must have at least two rows without missing values")
-        labels, features = frame[target], frame.drop(columns=target)
-        if labels.nunique() < 2:
-            raise ValueError(f"target column {target!r} holds one value ({labels.iloc[0]!r}); at least two are needed")
-        words = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
-        for name in words:
-            if features[name].nunique() > max_categories:
-                raise ValueError(
-                    f"column {name!r} has {features[name].nunique()} different words; at most "
-                    f"{max_categories} become indicators. Drop it or raise max_categories"
-                )
-        matrix = pd.get_dummies(features, columns=words).to_numpy(dtype=float)
-        counted = pd.api.types.is_integer_dtype(labels) and labels.nunique() <= 20
-        continuous = pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels) and not counted
-        if continuous:
-            values = labels.to_numpy(dtype=float)
-            spread = values.std()
-            values = (values - values.mean()) / (spread if spread > 0 else 1.0)
-        else:
-            values = np.unique(labels.astype(str).to_numpy(dtype=str), return_inverse=True)[1]
-        return cls.split(matrix, values, train=train, metric=metric, standardize=True, name=str(target), seed=seed)
+        if len(labels.unique()) < 2:
+            raise ValueError(
+                f"target column {table.target!r} holds one value ({table.frame[table.target].iloc[0]!r}); at least two are needed"
+            )
+        values = labels.numpy()
+        if labels.is_floating_point():
+            values = labels.double().numpy()
+            values = (values - values.mean()) / values.std()
+        task = cls.split(
+            matrix, values, train=train, metric=metric, standardize=True, name=str(table.target), seed=seed
+        )
+        object.__setattr__(task, "notes", (*table.notes, f"{len(labels)} of {len(table)} rows used"))
+        return task
 
 
 def loss_of(predictions, targets, offset, metric):

@@ -124,6 +124,13 @@ def compare(
     if y.is_floating_point() and not bool((y == y.round()).all()):
         raise ValueError("y must hold class labels, got numbers that are not whole: a regression target?")
     y = y.long()
+    missing = sorted(set(range(int(y.max()) + 1)) - set(y.unique().tolist())) if int(y.min()) >= 0 and int(y.max()) < 10**6 else []
+    if missing:
+        raise ValueError(
+            f"y must hold every class from 0 to {int(y.max())}, but {', '.join(map(str, missing[:5]))} never occurs; number the "
+            "classes that occur, y.unique(return_inverse=True)[1]"
+        )
+    x = (x.double() - x.double().mean(0)) if x.dtype in (torch.float64, torch.int64) else x  # large offsets keep their digits
     x = x.to(torch.float32).flatten(1) if network is None else x.to(torch.float32)
     classes = int(y.max()) + 1
     if classes < 2 or int(y.min()) < 0:

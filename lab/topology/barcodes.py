@@ -101,9 +101,9 @@ class Bars:
         return pd.DataFrame(
             {
                 "dimension": self.dimension,
-                "birth": self.birth.detach().cpu().numpy(),
-                "death": self.death.detach().cpu().numpy(),
-                "length": self.length.detach().cpu().numpy(),
+                "birth": checks.array(self.birth),
+                "death": checks.array(self.death),
+                "length": checks.array(self.length),
                 "birth_voxel": self.birth_voxel.cpu().numpy(),
                 "death_voxel": self.death_voxel.cpu().numpy(),
             }

@@ -57,8 +57,8 @@ class Diagram:
         """One row a bar: degree, birth, death (infinite for essential bars) and the cells."""
         import pandas as pd
 
-        finite = self.points.detach().cpu().numpy()
-        births = self.essential.detach().cpu().numpy()
+        finite = checks.array(self.points)
+        births = checks.array(self.essential)
         cells = self.index.cpu().numpy()
         return pd.DataFrame(
             {

@@ -84,14 +84,23 @@ class Matching:
     def dimensions(self) -> range:
         return range(len(self.matched))
 
-    def counts(self) -> pd.DataFrame:
-        """Matched, only in the prediction, only in the label: how many, by dimension."""
+    def counts(self, *, min_length: float = 0.0) -> pd.DataFrame:
+        """Matched, only in the prediction, only in the label: how many, by dimension.
+
+        ``min_length`` leaves out shorter bars (of a matched pair the prediction's bar counts); the component that never ends is
+        in none of the columns.
+        """
         import pandas as pd
 
+        shortest = checks.number("min_length", min_length, low=0.0)
+
+        def long(bars):
+            return int(((bars.birth - bars.death).detach().abs() >= shortest).sum())
+
         table = {
-            "matched": [len(bars) for bars in self.matched],
-            "only in the prediction": [len(bars) for bars in self.unmatched_prediction],
-            "only in the label": [len(bars) for bars in self.unmatched_label],
+            "matched": [long(pairs.prediction) for pairs in self.matched],
+            "only in the prediction": [long(bars) for bars in self.unmatched_prediction],
+            "only in the label": [long(bars) for bars in self.unmatched_label],
         }
         return pd.DataFrame(table, index=pd.Index([NAMES[d] for d in self.dimensions], name="features"))
 
@@ -131,7 +140,7 @@ class Matching:
 
     def save(self, path: str | Path) -> None:
         """Write images, rows and options to one ``.npz`` file."""
-        arrays = {"prediction": self.prediction.detach().cpu().numpy(), "label": self.label.detach().cpu().numpy()}
+        arrays = {"prediction": checks.array(self.prediction), "label": checks.array(self.label)}
         arrays |= {"cells": self.rows.cells, "voxels": self.rows.voxels, "counts": self.rows.counts}
         options = np.array([self.filtration, self.border or "", "essential" if self.counts_essential else ""])
         target = Path(path).with_suffix(".npz")

@@ -75,7 +75,7 @@ class SignedMeasure:
         gradient."""
         if len(self) == 0:
             return self
-        places = self.points.detach().cpu().numpy()
+        places = checks.array(self.points)
         _, first, place = np.unique(places, axis=0, return_index=True, return_inverse=True)
         weight = np.bincount(place.reshape(-1), self.weights.cpu().numpy(), len(first)).astype(np.int64)
         keep = torch.from_numpy(first[weight != 0]).to(self.points.device)
@@ -90,9 +90,9 @@ class SignedMeasure:
         columns = []
         for axis in range(self.parameters):
             ids = self.index[:, axis]
-            value, first = np.unique(self.points[:, axis].detach().cpu().numpy(), return_index=True)
+            value, first = np.unique(checks.array(self.points[:, axis]), return_index=True)
             pick = np.unique(np.ceil(np.linspace(0, len(value) - 1, min(resolution, len(value)))).astype(int))
-            line = np.searchsorted(value[pick], self.points[:, axis].detach().cpu().numpy())
+            line = np.searchsorted(value[pick], checks.array(self.points[:, axis]))
             columns.append(ids[torch.from_numpy(first[pick][line]).to(ids.device)])
         return _assemble(filtration, torch.stack(columns, 1), self.weights)
 
@@ -101,7 +101,7 @@ class SignedMeasure:
         import pandas as pd
 
         axes = range(self.parameters)
-        data = {f"axis_{a}": self.points[:, a].detach().cpu().numpy() for a in axes}
+        data = {f"axis_{a}": checks.array(self.points[:, a]) for a in axes}
         data["weight"] = self.weights.cpu().numpy()
         data.update({f"cell_{a}": self.index[:, a].cpu().numpy() for a in axes})
         return pd.DataFrame(data)

@@ -115,18 +115,24 @@ def with_weights(subject: studies.Subject, tensors: Mapping, architecture: str =
 
 def _needs_pipeline(frame, target: str) -> bool:
     """Whether a table holds levels or missing values beside its target."""
-    column = target or str(frame.columns[-1])
-    columns = frame.drop(columns=[column], errors="ignore")
+    columns = frame.drop(columns=[_target(frame, target)], errors="ignore")
     return bool(columns.isna().any().any()) or len(columns.select_dtypes(include=["number", "bool"]).columns) < columns.shape[1]
 
 
 def _own_pipeline(upload, family: str, target: str):
     """Prepared rows of a table with levels or missing values under a scikit-learn pipeline trained here."""
-    f, rows, known, _ = own_models.pipeline(upload.data, target or str(upload.data.columns[-1]), family)
+    f, rows, known, _ = own_models.pipeline(upload.data, _target(upload.data, target), family)
     rows = rows[:20]
     several = np.ndim(f(rows[:1])) == 2
     task = prepare(f, rows, baseline=explain.typical(known), target="predicted" if several else None)
     return task, rows.to_numpy().tolist(), tuple(map(str, rows.columns))
+
+
+def _target(frame, target: str) -> str:
+    """The column that the visitor names, or the default of every table in the lab."""
+    from lab.datasets.columns import default_target
+
+    return target or str(default_target(frame)[0])
 
 
 def _asked(task, question: str) -> tuple[str, str]:
@@ -156,10 +162,10 @@ def _own(upload, family: str, target: str) -> studies.Subject:
     from lab import datasets
 
     frame = upload.data
-    column = target or str(frame.columns[-1])
+    column = _target(frame, target)
     if column not in frame.columns:
         raise ValueError(f"the table has no column {column!r}; its columns are {', '.join(map(str, frame.columns))}")
-    table = datasets.Table(frame.dropna(), column, upload.name)
+    table = datasets.Table(frame, column, upload.name)
     return studies.one_output(studies.table(table, family, instances=20, budget="smoke"))
 
 

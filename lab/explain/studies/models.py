@@ -98,23 +98,27 @@ def table(
     instances: int = 40,
     columns: int = 0,
     budget: str = "default",
+    missing: str = "refuse",
 ) -> Subject:
-    """One model of ``family`` trained on a table (by name or a ``Table``); classes give a probability, numbers a number."""
+    """One model of ``family`` trained on a table (by name or a ``Table``); classes give a probability, numbers a number.
+
+    ``missing`` values are refused, or ``"drop"`` their rows, or take the column's ``"mean"``.
+    """
     checks.choice("family", family, FAMILIES)
     if isinstance(data, str):
-        return _named_table(data, family, seed, instances, columns, budget)
-    return _table(data, family, seed, instances, columns, budget)
+        return _named_table(data, family, seed, instances, columns, budget, missing)
+    return _table(data, family, seed, instances, columns, budget, missing)
 
 
 @lru_cache(maxsize=64)
-def _named_table(name, family, seed, instances, columns, budget) -> Subject:
+def _named_table(name, family, seed, instances, columns, budget, missing) -> Subject:
     from lab import datasets
 
-    return _table(datasets.load(name), family, seed, instances, columns, budget)
+    return _table(datasets.load(name), family, seed, instances, columns, budget, missing)
 
 
-def _table(data, family, seed, instances, columns, budget) -> Subject:
-    x, y, names = data.numeric()
+def _table(data, family, seed, instances, columns, budget, missing) -> Subject:
+    x, y, names = data.numeric(missing=missing)
     if y is None:
         raise ValueError(f"{data.name or 'the table'} has no target to learn; name one: Table(frame, target)")
     if columns:
@@ -124,12 +128,12 @@ def _table(data, family, seed, instances, columns, budget) -> Subject:
     x, y = x[order], y[order]
     held = max(len(x) // 5, 1)
     mean, spread = x[held:].mean(0), x[held:].std(0).clamp_min(1e-6)
-    x = (x - mean) / spread
+    x = ((x - mean) / spread).float()
     classes = not y.is_floating_point()
     outputs = int(y.max()) + 1 if classes and int(y.max()) > 1 else 1
     train, test = slice(held, None), slice(0, held)
     if not classes:
-        y = (y - y[train].mean()) / y[train].std()
+        y = ((y - y[train].mean()) / y[train].std()).float()
     common = {
         "name": data.name or "your table",
         "family": family,
