@@ -40,11 +40,15 @@ def test_energy_imq_and_dot_are_their_formulas():
 @pytest.mark.parametrize("word", ["cpu", "reference"])
 def test_argmin_is_the_nearest_neighbour_and_the_first_of_equal_ones(word):
     x, y = points(200, 900, dtype=torch.float32)
-    exact = torch.from_numpy(cdist(x.numpy(), y.numpy()).argmin(1))
+    distances = torch.from_numpy(cdist(x.double().numpy(), y.double().numpy()))
     y = torch.cat([y, y])
     with kernels.backend(word):
         for kernel in ("gaussian", "laplacian", "energy"):
-            assert torch.equal(kernels.pairwise(x, y, kernel=kernel, reduce="argmin"), exact)
+            found = kernels.pairwise(x, y, kernel=kernel, reduce="argmin")
+            assert bool((found < 900).all())
+            # float32 leaves the order open of neighbours whose distances agree to a few units of rounding
+            assert bool((distances.gather(1, found[:, None])[:, 0] <= distances.amin(1) * (1 + 1e-5)).all())
+            assert float((found == distances.argmin(1)).float().mean()) >= 0.99
 
 
 @pytest.mark.parametrize("word", ["cpu", "reference"])
