@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import numbers
+
 import numpy as np
 import torch
 
@@ -29,14 +32,57 @@ def dtype_of(f) -> torch.dtype | None:
 
 def refuse_training_mode(f) -> None:
     """Dropout and batch statistics in training mode make ``f`` random: name the layer."""
-    if not isinstance(f, torch.nn.Module) or not f.training:
-        return
     moody = (torch.nn.modules.batchnorm._NormBase, torch.nn.modules.dropout._DropoutNd)
-    for name, module in f.named_modules():
-        if isinstance(module, moody) and module.training:
-            raise ValueError(
-                f"f is in training mode and holds {type(module).__name__} ({name or 'itself'}); call f.eval()"
-            )
+    for found in modules_of(f):
+        for name, module in found.named_modules():
+            if isinstance(module, moody) and module.training:
+                what = "f is" if found is f else f"f calls a {type(found).__name__} that is"
+                raise ValueError(
+                    f"{what} in training mode and holds {type(module).__name__} ({name or 'itself'}); call "
+                    f"{'f.eval()' if found is f else '.eval() of it'}"
+                )
+
+
+def modules_of(f) -> list[torch.nn.Module]:
+    """The modules that a callable shows: itself, what a method, partial or object holds, and what a function refers to."""
+    held, names = [f], getattr(getattr(f, "__code__", None), "co_names", ())
+    held += [getattr(f, name, None) for name in ("__self__", "func", "__wrapped__")]
+    held += [*getattr(f, "args", ()), *getattr(f, "keywords", {}).values()] if isinstance(f, functools.partial) else []
+    for cell in getattr(f, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # a cell that is not filled yet
+            continue
+    space = getattr(f, "__globals__", {})
+    held += [space[name] for name in names if name in space]
+    if not isinstance(f, torch.nn.Module) and hasattr(f, "__dict__"):
+        held += list(vars(f).values())
+    return list({id(each): each for each in held if isinstance(each, torch.nn.Module)}.values())
+
+
+class State:
+    """Modes and buffers of the modules behind ``f``, to be put back after calls that changed them."""
+
+    def __init__(self, f):
+        modules = [module for found in modules_of(f) for module in found.modules()]
+        self.modes = [(module, module.training) for module in modules]
+        self.buffers = [
+            (module, name, value, value.detach().clone(), value._version)
+            for module in modules
+            for name, value in module._buffers.items()
+            if value is not None and not value.is_inference()
+        ]
+
+    def restore(self) -> None:
+        """Put back what is not as it was."""
+        for module, mode in self.modes:
+            module.training = mode
+        with torch.no_grad():
+            for place, (module, name, value, kept, version) in enumerate(self.buffers):
+                module._buffers[name] = value
+                if value._version != version:
+                    value.copy_(kept)
+                    self.buffers[place] = (module, name, value, kept, value._version)
 
 
 def as_outputs(got, rows: int, place) -> torch.Tensor:
@@ -55,6 +101,8 @@ def as_outputs(got, rows: int, place) -> torch.Tensor:
         got = torch.from_numpy(np.array(array, dtype=np.float64))
     if got.is_complex():
         raise TypeError("f must return real values, got complex ones")
+    if not got.is_floating_point():
+        got = got.double()
     if got.ndim == 0 or len(got) != rows or got.ndim > 2:
         raise ValueError(
             f"f must return one value or one row of outputs for each row: ({rows},) or ({rows}, C), "
@@ -88,9 +136,11 @@ def target_of(target, outputs: torch.Tensor, instances: int) -> torch.Tensor | N
     if isinstance(target, str):
         checks.choice("target", target, ("predicted",))
         return outputs.argmax(1)
-    if isinstance(target, int) and not isinstance(target, bool):
+    if getattr(target, "ndim", None) == 0:  # a scalar of numpy or torch
+        target = target.item()
+    if isinstance(target, numbers.Integral) and not isinstance(target, bool):
         checks.integer("target", target, low=-classes, high=classes - 1)
-        return torch.full((instances,), target % classes)
+        return torch.full((instances,), int(target) % classes)
     index = checks.tensor("target", target, shape=(instances,)).cpu()
     if index.is_floating_point():
         raise TypeError(f"target must hold integers, got {index.dtype}")

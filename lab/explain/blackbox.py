@@ -17,7 +17,7 @@ from functools import cache
 import torch
 
 from lab import checks
-from lab.explain.answers import as_outputs, device_of, kinds, refuse_training_mode, said, target_of
+from lab.explain.answers import State, as_outputs, device_of, kinds, refuse_training_mode, said, target_of
 from lab.explain.players import Players
 
 FEW, MANY = 2048, 8192  # rows a call of small instances: for an f that is quick to call, and for one that is not
@@ -54,6 +54,7 @@ class BlackBox:
         self.device = device_of(f, players.x.device)
         self.moves = self.device != players.x.device
         self.max_bytes = checks.integer("max_bytes", max_bytes, low=1) if max_bytes is not None else 2**28
+        self.most_bytes = max(self.max_bytes, 2**26) if max_bytes is not None else 2**30  # of the outputs and their fit
         per_row = players.x.shape[1] * players.x.element_size() * 4
         self.most = max(1, min(MANY, self.max_bytes // per_row))
         self.small = players.x.shape[1] <= SMALL
@@ -62,6 +63,7 @@ class BlackBox:
         self.target = None
         keep_memory()
         refuse_training_mode(f)
+        self.state = State(f)
         self._probe(target)
 
     def _probe(self, target) -> None:
@@ -83,13 +85,10 @@ class BlackBox:
         if len(x) > 1:
             alone = self._ask(x[:1], "the first instance alone")
             calls.append(time.perf_counter())
-            scale = float(first.abs().max()) + 1e-12
-            if not torch.allclose(first[:1], alone, rtol=1e-3, atol=1e-3 * scale):
-                raise ValueError(
-                    f"f's answer for a row depends on the other rows of the batch (first instance: "
-                    f"{first[0].tolist()} in a batch, {alone[0].tolist()} alone); f must treat rows separately "
-                    "(model.eval()?)"
-                )
+            _refuse_batch(first, alone)
+        elif not torch.equal(x, self.players.baseline[:1]):
+            both = torch.cat([x, self.players.baseline[:1]])
+            _refuse_batch(self._ask(both, "the instance beside the baseline")[:1], first)
         if self.small and _before_the_first_row(calls, len(x)) > SLOW:
             self.usual = self.most
         self.outputs = first.shape[1]
@@ -138,8 +137,10 @@ class BlackBox:
         if answers:
             _stored(answers, flat, done)
             _refuse_nonfinite(out, places)
+        self.state.restore()
         return self._linked(out)
 
+    @torch.inference_mode(False)
     def gradients(self, design: torch.Tensor, reduce: torch.Tensor, operator: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Outputs ``(N, m, C)`` and ``sum_i reduce[i, g] * grad_xi f(xi_i)`` as ``(N, G, K, C)``.
 
@@ -155,7 +156,8 @@ class BlackBox:
         scale = p.difference.cpu() if operator == "mix" else None
         for rows, part, batch in self._batches(design, None, operator, True):
             began = time.perf_counter()
-            flat = batch.view(-1, batch.shape[-1]).to(self.device).requires_grad_(True)
+            flat = batch.view(-1, batch.shape[-1]).to(self.device)
+            flat = (flat.clone() if flat.is_inference() else flat).requires_grad_(True)
             weight = narrow[part] if narrow.ndim == 2 else narrow[rows, part]
             with torch.enable_grad():
                 got = self._call(flat, (rows, part))
@@ -168,12 +170,9 @@ class BlackBox:
                         "f's outputs carry no gradient (f is not differentiable by torch, or detaches); gradient-based "
                         "explanations need one: use clime(), lime(), kernelshap() or occlusion()"
                     )
-                (gradient,) = torch.autograd.grad(
-                    linked[:, c].sum() if channels > 1 else linked.sum(),
-                    flat,
-                    retain_graph=c + 1 < channels,
-                    allow_unused=True,
-                )
+                with torch.enable_grad():
+                    total_c = linked[:, c].sum() if channels > 1 else linked.sum()
+                (gradient,) = torch.autograd.grad(total_c, flat, retain_graph=c + 1 < channels, allow_unused=True)
                 if gradient is None:
                     gradient = torch.zeros_like(flat)
                 gradient = gradient.view(batch.shape).to(weight.device)
@@ -182,6 +181,7 @@ class BlackBox:
                     reduced = reduced * scale[rows, None]
                 total[rows, :, :, c] += p.to_players(reduced, rows)
             self._learn(len(flat), time.perf_counter() - began, True)
+        self.state.restore()
         if not torch.isfinite(total).all() or not torch.isfinite(out).all():
             _refuse_nonfinite(out, [(slice(0, None), slice(0, None))])
             raise ValueError("f has gradients that are not finite at some perturbations")
@@ -192,12 +192,14 @@ class BlackBox:
         """Whether torch can differentiate ``f`` at the instances."""
         if self.arrays or not self.players.x.is_floating_point():
             return False
-        x = self.players.x[:1].to(self.device).clone().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            x = self.players.x[:1].to(self.device).clone().requires_grad_(True)
             try:
                 got = self.f(x.reshape(1, *self.players.shape))
             except (RuntimeError, TypeError, ValueError):  # .numpy() on a tensor that requires grad
                 return False
+            finally:
+                self.state.restore()
         return isinstance(got, torch.Tensor) and got.requires_grad
 
     def restricted(self, instances: torch.Tensor) -> BlackBox:
@@ -275,7 +277,10 @@ class BlackBox:
 
     @torch.no_grad()
     def _ask(self, flat: torch.Tensor, place) -> torch.Tensor:
-        return self._call(flat, place)
+        try:
+            return self._call(flat.clone(), place)  # an f that works in place gets no memory of the caller's
+        finally:
+            self.state.restore()
 
     def _call(self, flat: torch.Tensor, place) -> torch.Tensor:
         """``f`` on rows ``(n, E)`` under the caller's choice of gradients; what it raises says where."""
@@ -327,6 +332,15 @@ def keep_memory(size: int = 24 * 2**20) -> None:
     32 MB), so one that is never touched is freed.
     """
     torch.empty(size, dtype=torch.uint8)
+
+
+def _refuse_batch(batch: torch.Tensor, alone: torch.Tensor) -> None:
+    """Refuse an ``f`` whose answer for the first row of a batch is another one than for this row alone."""
+    if not torch.allclose(batch[:1], alone, rtol=1e-3, atol=1e-3 * (float(batch.abs().max()) + 1e-12)):
+        raise ValueError(
+            f"f's answer for a row depends on the other rows of the batch (first instance: {batch[0].tolist()} in a batch, "
+            f"{alone[0].tolist()} alone); f must treat rows separately (model.eval()?)"
+        )
 
 
 def _before_the_first_row(calls: list[float], rows: int) -> float:

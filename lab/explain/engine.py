@@ -26,13 +26,14 @@ from lab import checks
 from lab.explain import frames, neighbourhoods, path, solve, soundness
 from lab.explain.answers import dtype_of
 from lab.explain.blackbox import BlackBox
-from lab.explain.explanation import Explanation, warn
+from lab.explain.explanation import Explanation, joined, warn
 from lab.explain.fitted import Cached
 from lab.explain.neighbourhoods import Draws, Gaussian, Scaling
 from lab.explain.players import Players, players
 from lab.explain.surrogate import Linear, Sobolev
 from lab.explain.weighting import importance, missed
 
+COPIES = 12  # of the outputs that a fit holds at its most
 DOUBLINGS = 8  # `until` stops after this many doublings of the draws
 
 
@@ -71,9 +72,11 @@ def explain(
             path, refine until the completeness gap is below it.
         seed: int or ``torch.Generator``; the same draws serve all instances.
         confidence: of the intervals.
-        max_bytes: bound on the memory of one call of ``f`` (256 MiB).
-        proxy: for the Shapley kernel, fit odd interactions on the same draws and explain what they leave
-            (:mod:`lab.explain.odd`).
+        max_bytes: bound on the memory of one call of ``f`` (256 MiB), and on that of the fit of its outputs (1 GiB; at least
+            64 MiB): where all of them at once would take more, instances are fitted in blocks, at the least one by one, and
+            ``resolve`` is not to be had.
+        proxy: for the Shapley kernel, add a regression on odd-order interactions, fitted on the same draws, and explain
+            what it leaves (:mod:`lab.explain.odd`).
 
     Returns:
         :class:`Explanation` with weights ``(N, K)``, or ``(N, K, C)`` where all of several outputs are explained.
@@ -118,19 +121,9 @@ def prepare(
         box = BlackBox(f, mover, target=target, link=link, max_bytes=max_bytes)
     else:
         arrays = not isinstance(x, torch.Tensor)
-        mover = players(x, baseline, features, dtype_of(f))
-        if data is not None:
-            mover = with_donors(mover, data)
+        mover = players(x, baseline, features, dtype_of(f), data)
         box = BlackBox(f, mover, target=target, link=link, arrays=arrays, max_bytes=max_bytes)
     return Task(box, mover, mover.contrast().cpu(), link)
-
-
-def with_donors(mover: Players, data) -> Players:
-    """``mover`` with the rows of ``data`` as what replaces a player."""
-    rows = checks.tensor("data", data)
-    if tuple(rows.shape[1:]) != mover.shape:
-        raise ValueError(f"data must hold rows of shape {mover.shape}, got {tuple(rows.shape)}")
-    return replace(mover, donors=rows.reshape(len(rows), -1).to(mover.x))
 
 
 @dataclass(frozen=True)
@@ -164,6 +157,10 @@ class Task:
         if until is not None:
             checks.number("until", until, low=0, open_low=True)
         self.check(law)
+        block = self._block(law, n_samples)
+        if block < self.players.instances:
+            given = {"n_samples": n_samples, "until": until, "confidence": confidence, "proxy": proxy}
+            return self._in_blocks(block, law, model, loss, checks.generator(seed), given)
         if loss == "gradient" and isinstance(law, Scaling) and law.low < law.high:
             return self._along_path(law, model, n_samples, until, confidence)
         generator = checks.generator(seed)
@@ -183,6 +180,29 @@ class Task:
         )
         told = replace(result.diagnostics, converged=half <= until, warnings=(*result.diagnostics.warnings, text))
         return replace(result, diagnostics=told)
+
+    def _block(self, law, n_samples: int) -> int:
+        """How many instances are fitted at once: outputs of ``n_samples`` draws within the bound of the memory."""
+        channels = 1 if self.box.target is not None else self.box.outputs
+        draws = self.players.count if isinstance(law, neighbourhoods.LeaveOneOut) else n_samples
+        one = COPIES * 8 * draws * channels
+        if one > max(self.box.most_bytes, 2**30):
+            raise ValueError(
+                f"{draws} draws of {channels} outputs take about {one / 1e9:.3g} GB an instance; choose a target, fewer draws, "
+                "or a larger max_bytes"
+            )
+        return min(self.players.instances, max(1, self.box.most_bytes // one))
+
+    def _in_blocks(self, block, law, model, loss, generator, given) -> Explanation:
+        """The explanation of all instances from those of blocks of them, with the same draws for each."""
+        parts, start = [], generator.get_state()
+        for first in range(0, self.players.instances, block):
+            rows = torch.arange(first, min(first + block, self.players.instances))
+            box = self.box.restricted(rows)
+            generator.set_state(start)
+            part = Task(box, box.players, self.contrast[rows], self.link)
+            parts.append(replace(part.explain(law, model, loss, seed=generator, **given), problem=None))
+        return joined(parts)
 
     def draw(self, law, number: int, generator, judge: bool = False) -> Draws:
         """Perturbations of ``law`` in the precision of ``x``, with donors chosen from each instance's pool."""
@@ -223,6 +243,15 @@ class Task:
         return self.box.at_x, self.box.at_baseline(rows)
 
     def _fit(self, law, model, loss, drawn: Draws, confidence, proxy, began) -> Explanation:
+        result = self._solved(law, model, loss, drawn, confidence, proxy, began)
+        still = (self.contrast == 0).all(1) if law.operator == "mix" and self.players.donors is None else None
+        if still is None or not bool(still.any()):
+            return result
+        text = f"the baseline equals x in {int(still.sum())} of {len(still)} instances: nothing is taken away, all weights are 0"
+        told = replace(result.diagnostics, warnings=(*result.diagnostics.warnings, text))
+        return replace(result, diagnostics=told)
+
+    def _solved(self, law, model, loss, drawn: Draws, confidence, proxy, began) -> Explanation:
         if law.operator == "mix" and loss == "squared" and self.players.count > 1 and isinstance(law, Scaling):
             raise ValueError(
                 "Scaling moves all players together, so the squared loss cannot tell their weights apart; use "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,10 @@ class Explanation:
         of them still count. For laws of the same operator and the squared loss.
         """
         if self.problem is None:
-            raise ValueError("this explanation was loaded from a file and holds no outputs of f; call explain() again")
+            raise ValueError(
+                "this explanation holds no outputs of f (it was loaded from a file, or fitted in blocks within max_bytes); "
+                "call explain() again"
+            )
         return self.problem.resolve(self, neighbourhood, confidence)
 
     def to_frame(self):
@@ -143,6 +146,24 @@ class Explanation:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
         partial.replace(path)
         return path
+
+
+def joined(parts: list[Explanation]) -> Explanation:
+    """One explanation of the instances of several, in order; it holds no outputs of ``f``."""
+    first, told = parts[0], [part.diagnostics for part in parts]
+    arrays = {
+        name: None if getattr(first, name) is None else torch.cat([getattr(part, name) for part in parts])
+        for name in _ARRAYS
+    }
+    diagnostics = Diagnostics(
+        max(each.draws for each in told),
+        sum(each.calls for each in told),
+        all(each.exact for each in told),
+        chunk=told[0].chunk,
+        warnings=tuple(dict.fromkeys(text for each in told for text in each.warnings)),
+        **{name: torch.cat([getattr(each, name) for each in told]) for name in _MEASURES},
+    )
+    return replace(first, **arrays, diagnostics=diagnostics, problem=None)
 
 
 _ARRAYS = ("weights", "intercept", "standard_error", "local_risk", "interactions")

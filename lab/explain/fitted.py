@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lab.explain import neighbourhoods, odd, solve, soundness, sparse
+from lab.explain import finite, neighbourhoods, odd, solve, soundness, sparse
 from lab.explain.explanation import Diagnostics, Explanation
 from lab.explain.neighbourhoods import Draws, Gaussian, LeaveOneOut
 from lab.explain.surrogate import Linear, Sobolev, interactions
@@ -86,9 +86,14 @@ class Cached:
         across = torch.linalg.svd(ones[None])[2][1:].T  # (q, q - 1), orthonormal, orthogonal to `ones`
         y = self.outputs - self.at_b[:, None]
         if self.proxy:
-            return odd.fit(psi, weight, y, rise, self.drawn.group), self.at_b
+            share = finite.shares(self.drawn) if finite.applies(self.drawn, psi) else None
+            return odd.fit(psi, weight, y, rise, self.drawn.group, share), self.at_b
         y = y - (psi @ along)[..., None] * rise
         fit = solve.least_squares(psi @ across, weight, y, self.drawn.group)
+        if finite.applies(self.drawn, psi):
+            own = psi @ across
+            inverse = solve._inverse((own * weight[:, None]).T @ own)[0]
+            fit = replace(fit, deviations=finite.plain(own, weight, fit.theta, y, finite.shares(self.drawn), inverse))
         return fit.mapped(across, along[:, None] * rise), self.at_b
 
     def result(self, law, model, fit, intercept, risk, weight, confidence, began, gap) -> Explanation:

@@ -71,8 +71,9 @@ class Codec:
     def __init__(self, f: Callable, x, others: list, data):
         self.f, self.columns, self.dtypes = f, list(x.columns), dict(x.dtypes)
         self.levels: dict[str, list] = {}
+        self.missing: dict[str, object] = {}
         for column in self.columns:
-            if _is_number(x[column]):
+            if _is_number(x[column]) and not any(_beyond_float64(frame[column]) for frame in (x, *others)):
                 for other in others:
                     if not _is_number(other[column]):
                         raise TypeError(f"column {column!r} holds numbers in x and {other[column].dtype} elsewhere")
@@ -91,6 +92,8 @@ class Codec:
                 if strange:
                     raise ValueError(f"column {column!r}: {strange[0]!r} is not among the categories {known}")
             self.levels[column] = known or list(dict.fromkeys(seen))
+            absent = [value for frame in (x, *others) for value in frame[column][frame[column].isna()][:1]]
+            self.missing[column] = absent[0] if absent else np.nan  # None, NaN or NA, as the caller writes it
         self.categorical = list(self.levels)
 
     def encode(self, name: str, frame) -> torch.Tensor:
@@ -120,32 +123,57 @@ class Codec:
                     columns[column] = pd.Categorical.from_codes(code, dtype=dtype)
                 else:
                     level = np.empty(len(self.levels[column]) + 1, dtype=object)
-                    level[:-1], level[-1] = self.levels[column], np.nan
+                    level[:-1], level[-1] = self.levels[column], self.missing[column]
                     taken = pd.Series(level[code])
-                    columns[column] = taken if taken.isna().any() and dtype.kind == "b" else taken.astype(dtype)
-            elif np.issubdtype(getattr(dtype, "numpy_dtype", dtype), np.integer) and not _whole(values):
-                columns[column] = values
+                    columns[column] = taken if taken.isna().any() and dtype.kind in "biu" and isinstance(dtype, np.dtype) \
+                        else taken.astype(dtype)
             else:
-                columns[column] = pd.Series(values).astype(dtype)
+                columns[column] = _numbers(values, dtype)
         return pd.DataFrame(columns)
 
     def __call__(self, codes: torch.Tensor):
         return self.f(self.decode(codes.numpy()))
 
 
+def _numbers(values: np.ndarray, dtype):
+    """Codes of a column of numbers in its dtype; in a wider one where that does not hold them."""
+    import pandas as pd
+
+    plain = getattr(dtype, "subtype", getattr(dtype, "numpy_dtype", dtype))  # of sparse and of nullable columns
+    if np.issubdtype(plain, np.integer):
+        known = values[~np.isnan(values)]
+        nullable = plain is not dtype and not hasattr(dtype, "subtype")
+        if not bool((known == np.round(known)).all()) or (len(known) < len(values) and not nullable):
+            return pd.Series(values)
+        limits = np.iinfo(plain)
+        if len(known) and not (limits.min <= known.min() and known.max() <= limits.max):
+            return pd.Series(values).astype("Int64" if nullable else np.int64)
+    return pd.Series(values).astype(dtype)
+
+
+def _beyond_float64(values) -> bool:
+    """Whether a column holds integers that float64 does not: such ids are levels, not numbers."""
+    plain = getattr(values.dtype, "subtype", getattr(values.dtype, "numpy_dtype", values.dtype))
+    if not isinstance(plain, np.dtype) or plain.kind not in "iu" or not len(values.dropna()):
+        return False
+    return max(abs(int(values.min())), abs(int(values.max()))) > 2**53
+
+
 def typical(frame):
-    """One row that stands for a frame: medians of numbers, most frequent levels of the others."""
+    """One row that stands for a frame: medians of numbers (of whole numbers a half one where it falls between two), most
+    frequent levels of the others."""
     import pandas as pd
 
     row = {}
     for column in frame.columns:
         values = frame[column]
-        if _is_number(values):
-            middle = values.median()
-            whole = np.issubdtype(getattr(values.dtype, "numpy_dtype", values.dtype), np.integer)
-            row[column] = pd.Series([round(middle) if whole else middle]).astype(values.dtype)
+        if _is_number(values) and not _beyond_float64(values):
+            middle = float("nan") if values.isna().all() else float(values.median())
+            row[column] = _numbers(np.array([middle]), values.dtype)
         else:
-            row[column] = pd.Series(values.mode(dropna=False).iloc[:1].to_numpy()).astype(values.dtype)
+            # pandas has no mode of nullable booleans with missing ones
+            plain = values.astype(object) if isinstance(values.dtype, pd.BooleanDtype) else values
+            row[column] = pd.Series([plain.mode(dropna=False).iloc[0]], dtype=object).astype(values.dtype)
     return pd.DataFrame(row)
 
 
@@ -153,10 +181,6 @@ def _is_number(values) -> bool:
     import pandas as pd
 
     return pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
-
-
-def _whole(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all() and (values == np.round(values)).all())
 
 
 def _as_frame(baseline, x):
@@ -175,13 +199,21 @@ def _as_frame(baseline, x):
         known = x[column].cat.categories if hasattr(x[column], "cat") else None
         if known is not None and not pd.isna(baseline[column]) and baseline[column] not in known:
             raise ValueError(f"baseline: {baseline[column]!r} is not among the categories {list(known)} of column {column!r}")
-    return pd.DataFrame({column: pd.Series([baseline[column]]).astype(x[column].dtype) for column in x.columns})
+    row = {}
+    for column in x.columns:
+        value, dtype = baseline[column], x[column].dtype
+        number = _is_number(x[column]) and not _beyond_float64(x[column]) and not isinstance(value, str)
+        row[column] = _numbers(np.array([np.nan if pd.isna(value) else value], dtype=float), dtype) if number \
+            else pd.Series([value]).astype(dtype)
+    return pd.DataFrame(row)
 
 
 def _aligned(name: str, frame, columns):
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"{name} lacks the columns {missing}")
+    if len(set(frame.columns)) < len(frame.columns):
+        raise ValueError(f"{name} has columns of the same name")
     if len(frame) == 0:
         raise ValueError(f"{name} has no rows")
     return frame[list(columns)]

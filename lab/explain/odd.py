@@ -12,7 +12,7 @@ S' C^-1``; the residual is ``ridge alpha``, leave-one-out errors are ``alpha_p /
 subtracts ``M_pg M_gg^-1 alpha_g``. The ridge is chosen for each instance by its leave-one-out error.
 
 Source: the odd-order proxy is published as OddSHAP: arXiv 2602.01399, ICML 2026, which screens interactions by boosted
-trees; the dual form, the leave-one-out choice and the jackknife through it are this module's.
+trees; the dual form, the leave-one-out choice and the error bars through it are this module's.
 """
 
 from __future__ import annotations
@@ -38,12 +38,18 @@ class Operator:
     judge: torch.Tensor  # (P + 1, J) float32: leave-one-out errors of the judged pairs
     whole: torch.Tensor  # (K, P + 1)
     change: torch.Tensor  # (G K, P + 1) float32: error bars need no more
+    spread: torch.Tensor | None  # the same for error bars on a finite population (:mod:`lab.explain.finite`)
 
 
 def fit(
-    design: torch.Tensor, weight: torch.Tensor, y: torch.Tensor, rise: torch.Tensor, group: torch.Tensor
-) -> solve.Fit:
-    """Shapley values ``(N, K, C)`` of ``y = f - f(b)`` ``(N, m, C)``, with ``rise = f(x) - f(b)`` ``(N, 1, C)``."""
+    design: torch.Tensor, weight: torch.Tensor, y: torch.Tensor, rise: torch.Tensor, group: torch.Tensor,
+    share: torch.Tensor | None = None,
+) -> solve.Fit:  # fmt: skip
+    """Shapley values ``(N, K, C)`` of ``y = f - f(b)`` ``(N, m, C)``, with ``rise = f(x) - f(b)`` ``(N, 1, C)``.
+
+    ``share``: of :func:`lab.explain.finite.shares`, for error bars on the finite population of masks; those of the jackknife
+    without it.
+    """
     instances, draws, channels = y.shape
     count, pairs = design.shape[1], draws // 2
     paired = draws % 2 == 0 and not bool((design[0::2] + design[1::2] != 1).any())
@@ -57,16 +63,18 @@ def fit(
     torch.sub(flat[:, 0::2], flat[:, 1::2], out=odd[:, :-1])
     odd[:, -1] = rise.reshape(-1)  # the pair of both ends is known
     odd /= 2
-    operators, condition = _remembered(_Key(sign, pair_weight, pair_group))
+    operators, condition = _remembered(_Key(sign, pair_weight, pair_group, share))
     narrow = odd.float()
     best = _least_errors(operators, narrow, pair_weight)
     theta = odd.new_empty(len(odd), count)
-    deviations = odd.new_empty(len(odd), groups, count)
+    deviations, spread = (odd.new_empty(len(odd), groups, count) for _ in range(2))
     for j, operator in enumerate(operators):
         mine = torch.nonzero(best == j)[:, 0]
         if len(mine):
             theta[mine] = odd[mine] @ operator.whole.T
             deviations[mine] = (narrow[mine] @ operator.change.T).view(-1, groups, count).double()
+            own = operator.change if operator.spread is None else operator.spread
+            spread[mine] = (narrow[mine] @ own.T).view(-1, groups, count).double()
     blocks = solve.Blocks.of(group)
     residual, own = blocks.sort(flat - theta @ design.T, 1), blocks.sort(design, 0)
     for g, start, stop in blocks.spans:
@@ -74,7 +82,7 @@ def fit(
             residual[:, start:stop] -= deviations[:, g] @ own[start:stop].T
     return solve.Fit(
         theta.view(instances, channels, count).mT,
-        deviations.view(instances, channels, groups, count).permute(0, 2, 3, 1),
+        spread.view(instances, channels, groups, count).permute(0, 2, 3, 1),
         blocks.unsort(residual).view(instances, channels, draws).mT,
         torch.full((instances,), condition, dtype=torch.float64),
     )
@@ -102,9 +110,10 @@ def _plain(design, weight, y, rise, group) -> solve.Fit:
 class _Key:
     """Pairs, weights and groups as a key of the cache: equal draws have equal bytes."""
 
-    def __init__(self, sign: torch.Tensor, weight: torch.Tensor, group: torch.Tensor):
-        self.parts = (sign, weight, group)
-        self.content = (sign.shape, *(part.numpy().tobytes() for part in (sign.to(torch.int8), weight, group)))
+    def __init__(self, sign: torch.Tensor, weight: torch.Tensor, group: torch.Tensor, share: torch.Tensor | None):
+        self.parts = (sign, weight, group, share)
+        said = (sign.to(torch.int8), weight, group, *(() if share is None else (share,)))
+        self.content = (sign.shape, *(part.numpy().tobytes() for part in said))
 
     def __hash__(self):
         return hash(self.content)
@@ -116,7 +125,7 @@ class _Key:
 @lru_cache(maxsize=2)
 def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
     """The operators of one set of pairs. They do not depend on ``f``, so the next explanation finds them again."""
-    sign, weight, group = key.parts
+    sign, weight, group, share = key.parts
     pairs, count = sign.shape
     readers, condition = _readers(sign, weight, group)
     sign = torch.cat([sign, torch.ones(1, count, dtype=torch.float64)])
@@ -143,7 +152,11 @@ def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
         look = _looked_at(pairs)
         judge = (inverse[:, look] / torch.diagonal(inverse)[look]).float()
         change = (without - plain[-1]).float().flatten(0, 1)
-        found.append(Operator(judge, plain[-1].clone(), change))
+        spread = None
+        if share is not None:
+            missed = inverse[:pairs] / torch.diagonal(inverse)[:pairs, None]  # leave-one-out errors, read as KernelSHAP would
+            spread = torch.cat([(readers[-1][:, :pairs] * mine) @ missed for mine in share]).float()
+        found.append(Operator(judge, plain[-1].clone(), change, spread))
     return tuple(found), condition
 
 

@@ -8,6 +8,7 @@ A *player* is one coordinate of the perturbation ``xi``: a column, a superpixel,
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,41 +108,68 @@ class Players:
         return torch.lerp(*torch.broadcast_tensors(base, x, moves))
 
 
-def players(x, baseline, features, dtype: torch.dtype | None = None) -> Players:
-    """Check ``x``, ``baseline`` and ``features`` and bring them into one form.
+def players(x, baseline, features, dtype: torch.dtype | None = None, data=None) -> Players:
+    """Check ``x``, ``baseline``, ``features`` and ``data`` and bring them into one form.
 
     Args:
-        x: ``(N, ...)`` instances; floats, or integers (tokens) for mask neighbourhoods.
+        x: ``(N, ...)`` instances; floats, or integers (tokens) for mask neighbourhoods. Integers beside a baseline or rows of
+            data that their dtype does not hold become a wider one: int64, or floating where those are not whole.
         baseline: a number, one instance, or one baseline an instance; ``None`` is 0.
         features: ``None`` (every element a player), or an integer label map: of the shape of one instance, of its
             trailing axes (superpixels shared by all channels), or with a leading axis of ``N``. Negative labels never
             move.
         dtype: the floating dtype in which ``f`` computes.
+        data: rows from which replaced elements are taken, of the shape of one instance each, or ``None``.
     """
     x = checks.tensor("x", x, finite=False)
     if x.ndim < 2:
         raise ValueError(f"x must have a leading axis of instances, got shape {tuple(x.shape)}; pass x[None] for one")
     if x.dtype == torch.bool:
         x = x.float()
+    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch computes with few of its unsigned integers
+        if x.dtype == torch.uint64 and x.numel() and int(x.long().min()) < 0:
+            raise ValueError("x must hold integers below 2^63, got larger ones in torch.uint64")
+        x = x.long()
     if x.is_floating_point():
         checks.refuse_nonfinite("x", x)
         x = x.to(dtype) if dtype is not None else x
     x = x.detach()
     count, shape = len(x), tuple(x.shape[1:])
-    base = _baseline(x, baseline)
+    base, rows = _baseline(x, baseline), None
+    if data is not None:
+        rows = checks.tensor("data", data).to(x.device)
+        if tuple(rows.shape[1:]) != shape:
+            raise ValueError(f"data must hold rows of shape {shape}, got {tuple(rows.shape)}")
+        rows = rows.reshape(len(rows), -1)
+    common = _common(x, [base] if rows is None else [base, rows], dtype)
+    x, base, rows = x.to(common), base.to(common), None if rows is None else rows.to(common)
     index, names = _labels(features, count, shape, x.device)
     size = x[0].numel()
     if index is None:
-        return Players(x.reshape(count, size), base, None, size, shape, _default_names(size))
-    return Players(x.reshape(count, size), base, index, len(names), shape, names)
+        return Players(x.reshape(count, size), base, None, size, shape, _default_names(size), rows)
+    return Players(x.reshape(count, size), base, index, len(names), shape, names, rows)
+
+
+def _common(x: torch.Tensor, others: list[torch.Tensor], floating: torch.dtype | None) -> torch.dtype:
+    """The dtype that holds ``x`` and all of ``others`` without a loss: that of ``x`` where it does."""
+    if x.is_floating_point():
+        return x.dtype
+    if any(other.is_floating_point() and bool((other != other.round()).any()) for other in others):
+        return floating or torch.float64
+    limits = torch.iinfo(x.dtype)
+    fits = all(limits.min <= float(other.min()) and float(other.max()) <= limits.max for other in others)
+    return x.dtype if fits else torch.int64
 
 
 def _baseline(x: torch.Tensor, baseline) -> torch.Tensor:
     shape = tuple(x.shape[1:])
     if baseline is None:
         baseline = 0
-    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
-        return torch.full((1, x[0].numel()), checks.number("baseline", baseline), device=x.device).to(x.dtype)
+    if getattr(baseline, "ndim", None) == 0:  # a scalar of numpy or torch
+        baseline = baseline.item()
+    if isinstance(baseline, numbers.Real) and not isinstance(baseline, bool):
+        value = checks.number("baseline", baseline)
+        return torch.full((1, x[0].numel()), value, dtype=torch.float64, device=x.device)
     base = checks.tensor("baseline", baseline).to(x.device)
     if tuple(base.shape) == shape:
         base = base[None]
@@ -150,7 +178,7 @@ def _baseline(x: torch.Tensor, baseline) -> torch.Tensor:
             f"baseline must be a number, one instance of shape {shape} or one for each of the {len(x)} instances, "
             f"got shape {tuple(base.shape)}"
         )
-    return base.reshape(len(base), -1).to(x.dtype)
+    return base.reshape(len(base), -1)
 
 
 def _labels(features, count: int, shape: tuple[int, ...], device) -> tuple[torch.Tensor | None, tuple[str, ...]]:

@@ -78,7 +78,12 @@ def kernelshap(
     """Shapley values of the game "which players are present" by weighted least squares under ``g(0) = f(b), g(1) =
     f(x)``.
 
-    Exact where all ``2^K - 2`` masks fit the budget. Source: S. Lundberg, S.-I. Lee, NeurIPS 2017, Theorem 2.
+    Exact where all ``2^K - 2`` masks fit the budget. ``proxy=True``, the default, is not KernelSHAP as published: it adds an
+    odd-order regression (single players and products of three, by ridge, on the same draws), explains what that leaves and
+    adds its Shapley values in closed form (:mod:`lab.explain.odd`), which needs fewer draws; ``proxy=False`` is the published
+    method.
+
+    Source: S. Lundberg, S.-I. Lee, NeurIPS 2017, Theorem 2; of the regression: OddSHAP, arXiv 2602.01399.
     """
     return explain(
         f,

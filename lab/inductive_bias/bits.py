@@ -39,6 +39,11 @@ class Bits:
     eps: float
     meta: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        # minus the logarithm of one is no negative zero
+        object.__setattr__(self, "bits", self.bits + 0.0)
+        object.__setattr__(self, "interval", tuple(end + 0.0 for end in self.interval))
+
     @property
     def nats(self) -> float:
         return self.bits * LOG2

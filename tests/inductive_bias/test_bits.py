@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lab.inductive_bias import RBF, DiscreteLaw, EnergyLaw, KernelSpace, SampleLaw, Splitting, required_bits
 from lab.inductive_bias import fit as fitting
+from lab.inductive_bias.bits import Bits
 from lab.inductive_bias.saddlepoint import nats
 from lab.kernels.chi_square import chi_square_tail
 
@@ -202,3 +203,9 @@ def test_settings_of_splitting_are_checked():
         Splitting(runs=2)
     with pytest.raises(ValueError, match="one loss per latent"):
         required_bits(EnergyLaw(lambda z: z, 3), 0.1)
+
+
+def test_bits_of_a_certain_event_are_zero_without_a_sign():
+    found = Bits(-0.0, (-0.0, math.inf), "splitting", False, ("nothing met",), 0.1)
+    assert math.copysign(1, found.bits) == math.copysign(1, found.interval[0]) == 1
+    assert "-0" not in found.sentence()
