@@ -86,6 +86,19 @@ def test_version_and_help(lab):
         assert re.search(rf"\b{command}\b", out), command
 
 
+def test_what_reading_a_file_does_is_told(lab, tmp_path):
+    (tmp_path / "mine.csv").write_text("id;a;kind\n1;1,5;red\n2;2,5;blue\n3;?;red\n4;3,5;blue\n", encoding="utf-8")
+    code, out, _ = lab("datasets", str(tmp_path / "mine.csv"))
+    assert code == 0
+    assert out.startswith("Table 'mine': 4 rows, 3 columns\n")
+    for note in ("decimal comma", "column 'id' left out", "'?' read as missing", "target: 'kind', the last column"):
+        assert note in out
+    code, _, messages = lab("datasets", "nowhere")
+    assert code == 2
+    assert "the data sets are" in messages
+    assert "digits" in lab("datasets")[1]
+
+
 def test_a_run_prints_its_result_and_writes_its_page(lab, study, tmp_path):
     code, out, _ = lab("run", study, "-p", "n", "3")
     assert code == 0

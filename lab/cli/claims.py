@@ -201,6 +201,12 @@ def claim(
     if record:
         _record(rows, replicates, force, budget, jobs, executor, scheduler)
         return
+    if data is not None:
+        from lab import datasets as sets
+
+        data = sets.load(data)
+        if data.notes:
+            typer.echo(repr(data), err=True)
     verdicts = []
     for row in rows:
         if len(rows) > 1 and (row.untestable or ledger.measuring_function(row.id) is None):

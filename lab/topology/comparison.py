@@ -20,7 +20,7 @@ from lab import checks
 from lab.topology import images
 from lab.topology.barcodes import barcode
 from lab.topology.matching import match
-from lab.topology.metric import matching_error
+from lab.topology.metric import matching_error, probabilities
 from lab.topology.pairing import wasserstein_cost, wasserstein_pairs
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ def companions(prediction, label, *, threshold: float = 0.5) -> Companions:
     """Measure one prediction (probabilities) against one label (mask or ids, positive is foreground).
 
     Raises:
-        ValueError: shapes differ, NaN, infinite values, wrong number of axes.
+        ValueError: shapes differ, NaN, infinite values, wrong number of axes, a prediction that is not in [0, 1] (8-bit grey values
+            are divided by 255), a label that is not whole.
     """
     prediction, label = images.image("prediction", prediction, ndim=(2, 3)), images.image("label", label)
     checks.same_shape("prediction", prediction, "label", label)
+    prediction = probabilities("prediction", prediction)
     errors = matching_error(prediction, label, threshold=threshold)
     wanted = (label > 0).to(torch.float64)
     return Companions(

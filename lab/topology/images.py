@@ -94,6 +94,19 @@ def refuse_axes(name: str, shape: tuple[int, ...]) -> None:
         )
 
 
+def refuse_target(target: torch.Tensor) -> None:
+    """Refuse a target outside [0, 1]: births and deaths of the label are compared with probabilities, value by value."""
+    if target.dtype == torch.bool:
+        return
+    low, high = (float(each) for each in torch.aminmax(target))
+    if low < 0 or high > 1:
+        ids = not target.is_floating_point() or bool((target == target.round()).all())
+        two = ids and target.unique().numel() <= 2
+        say = "target / 255 or target > 0" if two and high == 255 else "target > 0 of a mask"
+        more = ", or to_onehot_y=True of class ids (batch, 1, axes...)" if ids and not two else ""
+        raise ValueError(f"target must hold a mask or values in [0, 1], got values from {low:.4g} to {high:.4g}; pass {say}{more}")
+
+
 def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray:
     """A fresh float64 C-ordered array of ``x`` in sublevel form, framed where asked; ``x`` is left as it is."""
     x = x.detach().cpu()

@@ -180,7 +180,8 @@ class BettiMatchingLoss(nn.Module):
                 "for logits say sigmoid=True or softmax=True"
             )
         checks.refuse_nonfinite("target", target)
-        _refuse_target(target, self.to_onehot_y)
+        if not self.to_onehot_y:
+            images.refuse_target(target)
         return x.flatten(0, 1), target.flatten(0, 1)
 
     def _rows(self, x, y, level) -> engine.Rows:
@@ -232,19 +233,6 @@ class BettiMatchingLoss(nn.Module):
             weight = 2 * self.matched_weight * (1.0 if self.dimension_weights is None else self.dimension_weights[0])
             total = total + weight * (births[0] - births[1]) ** 2
         return total
-
-
-def _refuse_target(target, onehot) -> None:
-    """Refuse a target outside [0, 1]: births and deaths of the label are compared with probabilities, value by value."""
-    if onehot or target.dtype == torch.bool:
-        return
-    low, high = (float(each) for each in torch.aminmax(target))
-    if low < 0 or high > 1:
-        ids = not target.is_floating_point() or bool((target == target.round()).all())
-        two = ids and target.unique().numel() <= 2
-        say = "target / 255 or target > 0" if two and high == 255 else "target > 0 of a mask"
-        more = ", or to_onehot_y=True of class ids (batch, 1, axes...)" if ids and not two else ""
-        raise ValueError(f"target must hold a mask or values in [0, 1], got values from {low:.4g} to {high:.4g}; pass {say}{more}")
 
 
 def _gather(x, place, item, border, level):

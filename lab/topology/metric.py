@@ -83,11 +83,19 @@ def matching_error(prediction, label, *, threshold: float = 0.5, border: str | N
 
 
 def foreground(name: str, x: Tensor, threshold: float, scale: float | None = None, activation: str | None = None) -> Tensor:
-    """Where probabilities reach ``threshold``; what is not in [0, 1] is refused unless ``scale`` or ``activation`` says."""
-    scale, x = check_options(scale, activation), x.detach()
+    """Where probabilities reach ``threshold``; see :func:`probabilities`."""
+    return probabilities(name, x, scale, activation).detach() >= threshold
+
+
+def probabilities(name: str, x: Tensor, scale: float | None = None, activation: str | None = None) -> Tensor:
+    """``x`` as values in [0, 1]; others are refused unless ``scale`` or ``activation`` says what they are.
+
+    ``activation="none"`` alone leaves them as they are.
+    """
+    scale = check_options(scale, activation)
     if activation == "none" and scale is None or x.dtype == torch.bool:
-        return x >= threshold
-    low, high = (float(each) for each in torch.aminmax(x))
+        return x
+    low, high = (float(each) for each in torch.aminmax(x.detach()))
     whole = not x.is_floating_point()
     if whole and scale is None and activation in (None, "clip"):
         levels = x.unique().tolist() if 1 < high <= 255 and low >= 0 else None
@@ -95,10 +103,10 @@ def foreground(name: str, x: Tensor, threshold: float, scale: float | None = Non
     if whole or scale is not None:
         x, low, high = (x.double() / (scale or 1.0)).float(), low / (scale or 1.0), high / (scale or 1.0)
     if activation == "sigmoid":
-        return x.sigmoid() >= threshold
+        return x.sigmoid()
     if activation is None and max(-low, high - 1) > 1e-6:
         raise ValueError(outside(name, low, high))
-    return x >= threshold
+    return x.clamp(0, 1) if activation == "clip" else x
 
 
 def positive(name: str, label: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lab import checks
 from lab.kernels.precision import wide
+from lab.topology import images
 from lab.topology.barcodes import Barcode, Bars, barcode
 from lab.topology.distances import refuse_memory
 from lab.topology.eager import eager
@@ -74,8 +75,10 @@ class WassersteinMatchingLoss(nn.Module):
     @eager
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         input = checks.tensor("input", input, ndim=(3, 4, 5), floating=True)
-        target = checks.tensor("target", target)
+        target = checks.tensor("target", target).detach()
+        images.refuse_axes("input", input.shape)
         checks.same_shape("input", input, "target", target)
+        images.refuse_target(target)
         x = wide(input)
         x = (x.sigmoid() if self.sigmoid else x).flatten(0, 1)
         costs = [wasserstein_cost(barcode(one), barcode(two)) for one, two in zip(x, target.to(x.dtype).flatten(0, 1))]

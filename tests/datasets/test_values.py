@@ -261,3 +261,22 @@ def test_signals_and_small_images_keep_their_shapes():
     for shape in ((3, 2, 50), (2, 3, 8, 3), (2, 3, 4, 5, 2), (1, 20, 9, 9), (2, 4, 4)):
         x = torch.rand(shape)
         assert topology.BettiMatchingLoss()(x, (x > 0.5)).isfinite()
+
+
+def test_companions_agree_for_grey_values_and_probabilities():
+    grey = np.random.default_rng(1).integers(0, 256, (20, 21)).astype(np.uint8)
+    label = grey > 100
+    assert topology.companions(grey, label) == topology.companions((grey / 255).astype(np.float32), label)
+    with pytest.raises(ValueError, match="activation='sigmoid'"):
+        topology.companions(grey / 8.0 - 9, label)
+
+
+def test_loss_of_the_cheapest_pairing_takes_the_same_targets():
+    x = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    target = torch.from_numpy(ring())[None, None]
+    loss = topology.WassersteinMatchingLoss()
+    assert torch.equal(loss(x, target), loss(x, target.bool()))
+    with pytest.raises(ValueError, match="target / 255"):
+        loss(x, target * 255)
+    with pytest.raises(ValueError, match=r"\[:, None\]"):
+        loss(torch.rand(2, 30, 30), torch.zeros(2, 30, 30))

@@ -56,10 +56,16 @@ def test_good_files_of_every_kind_are_read(tmp_path):
     image = load(tmp_path / "picture.png", ["image"])
     assert image.kind == "image"
     np.testing.assert_allclose(image.data, picture / 255, atol=1e-7)
+    assert image.notes == ("8-bit values divided by 255",)
     volume = load(tmp_path / "labels.npy", ["image", "volume"], role="label")
     assert volume.kind == "volume"
     np.testing.assert_array_equal(volume.data, np.arange(60).reshape(3, 4, 5))
     pd.testing.assert_frame_equal(load(tmp_path / "table.csv", ["table"]).data, pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]}))
+    assert load(tmp_path / "table.csv", ["table"]).notes[0] == "target: 'b', the last column; say target= for another"
+    (tmp_path / "german.csv.gz").write_bytes(gzip.compress(b"a;b\n1,5;3\n2,5;4\n"))
+    german = load(tmp_path / "german.csv.gz", ["table"])
+    pd.testing.assert_frame_equal(german.data, pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]}))
+    assert "decimal comma (as in '1,5')" in german.notes
     for name in ("model.safetensors", "model.pt"):
         found = load(tmp_path / name, ["weights"]).data
         assert list(found) == ["layer.weight"]
