@@ -127,7 +127,7 @@ def compare(
     missing = sorted(set(range(int(y.max()) + 1)) - set(y.unique().tolist())) if int(y.min()) >= 0 and int(y.max()) < 10**6 else []
     if missing:
         raise ValueError(
-            f"y must hold every class from 0 to {int(y.max())}, but {', '.join(map(str, missing[:5]))} never occurs; number the "
+            f"y must hold every class from 0 to {int(y.max())}, but {', '.join(map(str, missing[:5]))} never occur; number the "
             "classes that occur, y.unique(return_inverse=True)[1]"
         )
     x = (x.double() - x.double().mean(0)) if x.dtype in (torch.float64, torch.int64) else x  # large offsets keep their digits

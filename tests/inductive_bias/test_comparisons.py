@@ -297,6 +297,23 @@ def test_table_targets_keep_their_kind():
     assert len(Task.from_table(frame).classes) == 3
 
 
+def test_index_of_a_file_tells_nothing_and_what_was_done_is_said(tmp_path):
+    import torch
+
+    from lab import datasets
+
+    frame = datasets.load("iris").frame
+    frame.to_csv(tmp_path / "with.csv")
+    frame.to_csv(tmp_path / "without.csv", index=False)
+    one, two = Task.from_table(tmp_path / "with.csv"), Task.from_table(tmp_path / "without.csv")
+    assert torch.equal(one.train_inputs, two.train_inputs)
+    assert torch.equal(one.test_targets, two.test_targets)
+    assert any("'Unnamed: 0' left out" in note for note in one.notes)
+    assert one.notes[-1] == "150 of 150 rows used"
+    named = frame.rename(columns={"target": "kind"})[["kind", *frame.columns[:4]]]
+    assert Task.from_table(named, target="kind").classes == one.classes
+
+
 def test_empty_and_constant_columns_do_no_harm():
     import pandas as pd
 

@@ -30,6 +30,8 @@ CASES = {
     "bounds": (lambda: lab.losses.SmoothAdversarialCompSum(bounds=(1.0, 0.0)), "low < high"),
     "no images": (lambda: lab.losses.energy_set_distance(torch.rand(0, 3, 4, 4), torch.rand(0, 2, 4, 4)), "samples is empty"),
     "numbers for labels": (lambda: lab.losses.compare(["focal"], ROWS, torch.rand(7)), "y must hold class labels"),
+    "classes that never occur": (lambda: lab.losses.compare(["focal"], ROWS, torch.arange(7) % 2 * 5), "1, 2, 3, 4 never occur"),
+    "classes from one on": (lambda: lab.losses.compare(["focal"], ROWS, torch.arange(7) % 3 + 1), "every class from 0 to 3, but 0"),
 }  # fmt: skip
 
 
