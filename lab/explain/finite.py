@@ -9,6 +9,10 @@ variance of a stratified sample. With ``n_k`` of ``N_k`` pairs in stratum ``k``,
 What is enumerated has no part in it. The centred terms are summed over groups of pairs, whose squares add up to ``V`` in
 expectation, so that Student's law with one degree of freedom less than groups turns the error into an interval.
 
+With the odd-order proxy ``r_p`` are leave-one-out errors, which overstate where few pairs meet many players: the error bars
+of 20 players were 1.27 times the true error at 100 draws and 1.12 times at 300; of 10 players, and of plain KernelSHAP, they
+were 0.96 to 1.01 times it (sums of products of up to five players, 40 to 200 repeats).
+
 Source: W. Cochran, 'Sampling Techniques', 3rd edition 1977, sections 5.3 and 7.8; residuals over ``sqrt(1 - h)``, h the
 leverage, are unbiased in their squares: J. MacKinnon, H. White, Journal of Econometrics 1985.
 """
