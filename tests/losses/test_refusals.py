@@ -64,3 +64,21 @@ def test_set_distances_of_large_masks_in_half_precision_do_not_overflow(distance
 
 def test_noise_on_no_labels_is_no_labels():
     assert lab.losses.noisy_labels(torch.zeros(0, dtype=torch.long), 0.5).shape == (0,)
+
+
+def test_table_for_losses_takes_classes_and_fills_what_is_told():
+    import numpy as np
+    import pandas as pd
+
+    from lab.datasets import Table
+    from lab.losses.studies.common import table
+
+    frame = pd.DataFrame({"a": np.arange(30) / 7, "y": [0, 5] * 15})
+    frame.loc[3, "a"] = np.nan
+    with pytest.raises(ValueError, match="1 rows with missing values"):
+        table(Table(frame, "y"))
+    x, labels = table(Table(frame, "y"), missing="mean")
+    assert (len(x), labels.unique().tolist()) == (30, [0, 1])
+    assert len(table(Table(frame, "y"), missing="drop")[0]) == 29
+    with pytest.raises(ValueError, match="holds numbers, but the losses are for classes"):
+        table(Table(frame.assign(y=np.arange(30) / 3), "y"), missing="mean")

@@ -11,7 +11,7 @@ from lab.losses.comparison import LEARNING_RATES, Comparison, compare
 from lab.training.comparison import TUNING_SEEDS, Trials, chosen, tune
 
 
-def table(data, default: str = "digits") -> tuple[torch.Tensor, torch.Tensor]:
+def table(data, default: str = "digits", *, missing: str = "refuse") -> tuple[torch.Tensor, torch.Tensor]:
     """Features (items, features) and labels of a classification set; ``default`` where the user passes none.
 
     Pixels are features, except of textures: a patch may start anywhere in its photograph, so that what it shows stands in the
@@ -26,8 +26,12 @@ def table(data, default: str = "digits") -> tuple[torch.Tensor, torch.Tensor]:
         return loaded.x.flatten(1), loaded.label.long()
     if not isinstance(loaded, datasets.Table) or loaded.target is None:
         raise ValueError("data must be a table with a target column or a classification set")
-    x, y, _ = loaded.numeric()
-    _, labels = torch.as_tensor(y).unique(return_inverse=True)
+    x, labels, _ = loaded.numeric(missing=missing)
+    if labels.is_floating_point():
+        raise ValueError(
+            f"the target {loaded.target!r} holds numbers, but the losses are for classes; say target_type='classes' where its "
+            "numbers are names"
+        )
     return x, labels
 
 
