@@ -12,9 +12,12 @@ from pathlib import Path
 import panel as pn
 
 from lab.report import Run, Store
+from lab.report.scrub import scrub
 from widgets import pages
 from widgets.pages import _frame, _home, _jobs, _runs, _studies
 from widgets.pages._layout import claims_pane, head, html
+
+_WORDS = 600
 
 
 def applications(
@@ -63,16 +66,23 @@ def _limited(max_sessions, build):
 
 def _served(build, title, active, run=None):
     """A document: the view at the address's state, the refusal of that state in words, or the fault of the page."""
-    state = pages.query(pn.state.location.search if pn.state.location else "")
+    state = {}
     try:
+        state = pages.query(pn.state.location.search if pn.state.location else "")
         view = build(state, run) if run is not None else build(state)
     except (ValueError, TypeError) as error:
         back = '<a href="?">Open the page at its defaults</a>'
-        view = _words(title, f"This address cannot be shown: {escape(str(error))}. {back}")
+        view = _words(title, f"This address cannot be shown: {escape(_shown(error))}. {back}")
     except Exception as error:  # a page's own fault is told on that page; the others go on
         traceback.print_exc()
-        view = _fault(title, f"{type(error).__name__}: {error}", state)
+        view = _fault(title, f"{type(error).__name__}: {_shown(error)}", state)
     return _frame.frame(view, title, active)
+
+
+def _shown(error: Exception) -> str:
+    """The words of an error, a few hundred at most, without this machine's paths."""
+    text = scrub(str(error))
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]} …"
 
 
 def _fault(title: str, reason: str, _) -> pn.Column:

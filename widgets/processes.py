@@ -34,6 +34,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from lab.report.store import RUN_ID
+from widgets import guard
 from widgets.pages import _shared
 from widgets.serving import Options, origins, run_server
 
@@ -107,7 +109,8 @@ def front(options: Options, port: int, ready: Callable[[], None]) -> None:
 
 async def _front(options, port, ready, folder):
     share = replace(options, max_sessions=-(-options.max_sessions // options.num_procs), num_procs=1, use_xheaders=True)
-    processes = [Process(k, share, folder, origins(options, port)) for k in range(options.num_procs)]
+    allowed = origins(options, port)
+    processes = [Process(k, share, folder, allowed) for k in range(options.num_procs)]
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -115,7 +118,7 @@ async def _front(options, port, ready, folder):
     try:
         await asyncio.gather(*(process.start() for process in processes))
         keepers = [asyncio.create_task(process.keep()) for process in processes]
-        switch = Switch(processes, options, folder)
+        switch = Switch(processes, options, folder, allowed)
         server = await asyncio.start_server(switch.serve, options.address, port, limit=_HEAD_BYTES)
         ready()
         await ended.wait()
@@ -129,8 +132,8 @@ async def _front(options, port, ready, folder):
 class Switch:
     """Takes connections, chooses the process of each and moves the bytes."""
 
-    def __init__(self, processes: list[Process], options: Options, folder: Path):
-        self._processes, self._options, self._jobs = processes, options, folder / "jobs"
+    def __init__(self, processes: list[Process], options: Options, folder: Path, allowed: list[str]):
+        self._processes, self._options, self._jobs, self._allowed = processes, options, folder / "jobs", allowed
         self._turns = itertools.count(1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,6 +141,9 @@ class Switch:
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
             request = Head(head)
+            if not guard.is_own(request.values("host"), request.values("origin"), self._allowed):
+                await _answer(writer, "403 Forbidden", guard.FOREIGN.encode() + b"\n")
+                return
             if request.path == f"{self._options.root}/health":
                 await self._health(writer)
                 return
@@ -149,7 +155,9 @@ class Switch:
             await self._splice(process, request, peer, reader, writer)
         except Refusal:
             await _answer(writer, "400 Bad Request", b"This request cannot be read.\n")
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, ConnectionError):
+        except asyncio.LimitOverrunError:
+            await _answer(writer, "431 Request Header Fields Too Large", b"The head of this request is too long.\n")
+        except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
             pass
         finally:
             writer.close()
@@ -166,7 +174,7 @@ class Switch:
 
     def _of_job(self, job: str) -> int | None:
         path = self._jobs / job
-        if not job or path.name != job or not path.is_file():
+        if not RUN_ID.fullmatch(job) or not path.is_file():
             return None
         return int(path.read_text(encoding="utf-8"))
 
@@ -179,8 +187,9 @@ class Switch:
             try:
                 answer = await upstream.readuntil(b"\r\n\r\n")
                 if request.cookie_process() != process.number:
-                    place = f"{COOKIE}={process.number}; Path={self._options.root or '/'}; HttpOnly; SameSite=Lax"
-                    answer = answer[:-2] + f"Set-Cookie: {place}\r\n\r\n".encode()
+                    place = f"{COOKIE}={process.number}; Path={self._options.root or '/'}; HttpOnly"
+                    cookie = guard.stamped(place, encrypted=self._options.use_xheaders and request.is_encrypted)
+                    answer = answer[:-2] + f"Set-Cookie: {cookie}\r\n\r\n".encode()
                 writer.write(answer)
                 await _move(upstream, writer)
             finally:
@@ -207,7 +216,8 @@ class Switch:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
             try:
-                writer.write(f"GET {self._options.root}/health HTTP/1.1\r\nHost: front\r\nConnection: close\r\n\r\n".encode())
+                lines = f"GET {self._options.root}/health HTTP/1.1", f"Host: {self._allowed[0]}", "Connection: close", "", ""
+                writer.write("\r\n".join(lines).encode())
                 answer = await asyncio.wait_for(reader.read(), _HEAD_SECONDS)
             finally:
                 writer.close()
@@ -238,9 +248,18 @@ class Head:
         self.path = parts.path
         self.job = parse_qs(parts.query).get("job", [""])[0].strip('"')
 
+    def values(self, name: str) -> list[str]:
+        """All values of a header."""
+        return [value for key, value in self.headers if key == name]
+
     def value(self, name: str) -> str:
         """The first value of a header, or an empty string."""
-        return next((value for key, value in self.headers if key == name), "")
+        return next(iter(self.values(name)), "")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether a proxy says that the visitor speaks to it over TLS."""
+        return "https" in (self.value("x-scheme"), self.value("x-forwarded-proto"))
 
     @property
     def upgrades(self) -> bool:
@@ -296,6 +315,7 @@ async def _move(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _answer(writer: asyncio.StreamWriter, status: str, content: bytes, *, kind: str = "text/plain") -> None:
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {len(content)}\r\n"
+    head += f"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {guard.NOTHING}\r\n"
     writer.write(head.encode() + b"Cache-Control: no-store\r\nConnection: close\r\n\r\n" + content)
     await writer.drain()
 

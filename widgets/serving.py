@@ -20,6 +20,7 @@ With ``num_procs`` above one, :mod:`widgets.processes` stands in front and keeps
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
 import signal
 import socket
@@ -27,10 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import panel as pn
-from panel.io.server import get_server
+from bokeh.server.urls import per_app_patterns
+from panel.io.server import WSHandler, get_server
 
 from lab import checks
-from widgets import app, uploads
+from widgets import app, guard, login, uploads
 from widgets.pages import _frame
 from widgets.pages._handlers import Health, Report
 
@@ -60,7 +62,9 @@ class Options:
         max_sessions: visitors at once; one more is told that the server is full.
         session_seconds: how long a session outlives its closed tab.
         token_seconds: how long a page may take from its address to its connection.
+        open_to_anyone: serve on an address that others reach although nobody has to log in.
         jobs: whether visitors may run notebooks; whoever may is as powerful as the notebooks' typed parameters allow.
+            ``None``: where only this machine comes, or who has logged in.
         notebooks: a folder of notebooks that may be run, instead of the project's own.
         show: open a browser.
     """
@@ -82,7 +86,8 @@ class Options:
     max_sessions: int = 200
     session_seconds: float = 15.0
     token_seconds: int = 600
-    jobs: bool = True
+    open_to_anyone: bool = False
+    jobs: bool | None = None
     notebooks: str = ""
     show: bool = False
 
@@ -91,6 +96,22 @@ class Options:
         """The prefix as it stands in an address: ``""`` or ``"/lab"``."""
         stripped = self.prefix.strip("/")
         return f"/{stripped}" if stripped else ""
+
+    @property
+    def has_login(self) -> bool:
+        """Whether visitors log in."""
+        return bool(self.basic_auth or self.oauth_provider)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine reaches the address, and no other host is named."""
+        local = self.address == "localhost" or _is_loopback(self.address)
+        return local and not self.allow_websocket_origin
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether visitors may run notebooks."""
+        return (self.has_login or self.is_private) if self.jobs is None else self.jobs
 
     @property
     def host(self) -> str:
@@ -102,8 +123,8 @@ def checked(options: Options) -> Options:
     """The options, unless they cannot work.
 
     Raises:
-        ValueError: a number out of range, no such folder, a login without a cookie secret, an unknown provider, an encryption
-            key of another form or without the package that encrypts.
+        ValueError: a number out of range, no such folder, an address that others reach without a login, a login without a
+            cookie secret, an unknown provider, an encryption key of another form or without the package that encrypts.
     """
     checks.integer("num_procs", options.num_procs, low=1, high=64)
     checks.integer("max_sessions", options.max_sessions, low=1)
@@ -115,6 +136,11 @@ def checked(options: Options) -> Options:
         raise ValueError("basic_auth and oauth_provider exclude each other; give one of them")
     if (options.basic_auth or options.oauth_provider) and not options.cookie_secret:
         raise ValueError("authentication needs cookie_secret: any long random text that stays the same between starts")
+    if not (options.has_login or options.open_to_anyone or options.address == "localhost" or _is_loopback(options.address)):
+        raise ValueError(
+            f"address {options.address!r} is reached from elsewhere, and nobody would have to log in: give --basic-auth or "
+            "--oauth-provider, or --open-to-anyone to let everyone see the pages (without jobs, unless --jobs is given)"
+        )
     if options.oauth_provider:
         from panel.auth import AUTH_PROVIDERS
 
@@ -171,10 +197,13 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
     pn.extension(notifications=False)
     if options.oauth_encryption_key:
         pn.state.encryption = _encryption(options.oauth_encryption_key)
+    # no page of another site takes a page of this one into itself, so there is neither metadata nor a script for that
+    per_app_patterns[:] = [(r"/ws", WSHandler), (r"/?", guard.Document)]
+    password = {"auth_provider": login.Password(options.basic_auth)} if options.basic_auth else {}
     server = get_server(
         app.applications(
             run=options.run,
-            jobs=options.jobs,
+            jobs=options.takes_jobs,
             notebooks=Path(options.notebooks) if options.notebooks else None,
             max_sessions=options.max_sessions,
         ),
@@ -190,7 +219,6 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
             (r"/reports/(.*)", Report.Files),
             (r"/upload", uploads.Handler),
         ],
-        basic_auth=options.basic_auth or None,
         oauth_provider=options.oauth_provider or None,
         oauth_key=options.oauth_key or None,
         oauth_secret=options.oauth_secret or None,
@@ -202,7 +230,9 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
         websocket_max_message_size=MESSAGE_BYTES,
         title="Objective Lab",
         location=True,
+        **password,
     )
+    guard.protect(server._tornado, allowed)
     server.start()
     server.io_loop.add_callback(ready)
     signal.signal(signal.SIGTERM, lambda *_: server.io_loop.add_callback_from_signal(server.io_loop.stop))
@@ -213,6 +243,13 @@ def origins(options: Options, port: int) -> list[str]:
     """The hosts whose pages may connect: this machine at this port, and those that the options name."""
     own = dict.fromkeys([options.host, "127.0.0.1", "localhost"])
     return [*(f"{name}:{port}" for name in own), *options.allow_websocket_origin]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def free(address: str, port: int) -> int:

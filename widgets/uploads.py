@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -283,8 +284,7 @@ class Handler(RequestHandler):
     def prepare(self):
         token = self.get_query_argument("token", "")
         self._folder = _folder(token)
-        well_formed = token and all(letter.isalnum() or letter in "-_" for letter in token)
-        if not well_formed or not (self._folder / "limits.json").is_file():
+        if not re.fullmatch(r"[\w-]{1,64}", token, re.ASCII) or not (self._folder / "limits.json").is_file():
             raise HTTPError(403, reason="No page of this server asks for a file under this token")
         limits = json.loads((self._folder / "limits.json").read_text(encoding="utf-8"))
         self._limit = int(limits["bytes"])

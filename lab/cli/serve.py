@@ -15,7 +15,10 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 5006,
     show: Annotated[bool, typer.Option("--show", help="Open a browser.")] = False,
-    jobs: Annotated[bool, typer.Option("--jobs/--no-jobs", help="Visitors may run notebooks.")] = True,
+    jobs: Annotated[
+        bool | None,
+        typer.Option("--jobs/--no-jobs", help="Visitors may run notebooks; by default on this machine alone, or after a login."),
+    ] = None,
     notebooks: Annotated[
         str, typer.Option(metavar="DIR", help="Notebooks that may be run, instead of the project's own.")
     ] = "",
@@ -26,6 +29,10 @@ def serve(
         list[str] | None,
         typer.Option(metavar="HOST[:PORT]", help="A host whose pages may connect; repeatable.", rich_help_panel=_REACH),
     ] = None,
+    open_to_anyone: Annotated[
+        bool,
+        typer.Option("--open-to-anyone", help="Serve beyond this machine although nobody has to log in.", rich_help_panel=_REACH),
+    ] = False,
     prefix: Annotated[
         str, typer.Option(help="Path under which a reverse proxy hands requests on.", rich_help_panel=_REACH)
     ] = "",
@@ -97,6 +104,7 @@ def serve(
             use_xheaders=use_xheaders, num_procs=num_procs, basic_auth=basic_auth, oauth_provider=oauth_provider,
             oauth_key=oauth_key, oauth_secret=oauth_secret, oauth_redirect_uri=oauth_redirect_uri,
             oauth_encryption_key=oauth_encryption_key, cookie_secret=cookie_secret, max_sessions=max_sessions,
-            session_seconds=session_seconds, token_seconds=token_seconds, jobs=jobs, notebooks=notebooks, show=show,
+            session_seconds=session_seconds, token_seconds=token_seconds,
+            open_to_anyone=open_to_anyone, jobs=jobs, notebooks=notebooks, show=show,
         )
     )  # fmt: skip

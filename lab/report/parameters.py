@@ -28,6 +28,8 @@ from typing import Any
 from lab import checks
 from lab.report.kinds import Kind, kind_of_annotation, kind_of_default
 
+_MOST_BITS = 4096  # of a number that a default computes, so that opening a notebook costs nothing
+
 
 class ParameterError(ValueError):
     """A parameter that a notebook does not take, or a value that it refuses."""
@@ -145,11 +147,13 @@ def read_parameters(notebook: str | Path | Mapping) -> Schema:
     source = re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M)
     try:
         tree = ast.parse(source)
+        comments = _comments(source)
     except SyntaxError as error:
         raise ValueError(
             f"the parameters cell of {name} is not valid Python: {error.msg} (cell {number}, line {error.lineno})"
         ) from None
-    comments = _comments(source)
+    except (ValueError, RecursionError, MemoryError, tokenize.TokenError):
+        raise ValueError(f"the parameters cell of {name} is not valid Python (cell {number})") from None
     enums = {node.name: _enum_members(node) for node in tree.body if isinstance(node, ast.ClassDef) and _is_enum(node)}
     found: dict[str, Parameter] = {}
     for node in tree.body:
@@ -194,17 +198,27 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no notebook {path}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError(
             f"{path.name} is not a notebook: it does not hold JSON; a .py or .md file can be converted with jupytext"
         ) from None
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise ValueError(f"{path.name} is not a notebook of format 4: it has no list of cells")
+    if not all(map(_is_cell, content["cells"])) or not isinstance(content.get("metadata", {}), dict):
+        raise ValueError(f"{path.name} is not a notebook of format 4: a cell has no source of text or no mapping of metadata")
     for cell in content["cells"]:
         cell["source"] = "".join(cell.get("source", ""))
         cell.setdefault("metadata", {})
     content.setdefault("metadata", {})
     return content
+
+
+def _is_cell(cell):
+    if not isinstance(cell, dict) or not isinstance(cell.get("metadata", {}), dict):
+        return False
+    source, tags = cell.get("source", ""), cell.get("metadata", {}).get("tags", [])
+    lines = source if isinstance(source, list) else [source]
+    return isinstance(tags, list) and all(isinstance(line, str) for line in lines)
 
 
 def _parameter(name, annotation, value, comment, enums, place, cell, line):
@@ -266,11 +280,17 @@ def _literal(node, enums):
                 ast.FloorDiv: lambda: left // right,
             }
             if type(node.op) in operations:
+                if _bits(left) * (abs(right) if isinstance(node.op, ast.Pow) else 1) > _MOST_BITS:
+                    return None, False
                 try:
                     return operations[type(node.op)](), True
                 except (ZeroDivisionError, OverflowError):
                     return None, False
     return None, False
+
+
+def _bits(value):
+    return value.bit_length() if isinstance(value, int) else 64
 
 
 def _is_number(value):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -26,6 +27,7 @@ from lab.source import project_root as project_root
 
 SCHEMA = 1
 _OLD = "-replaced"
+RUN_ID = re.compile(r"(?!\.)[\w .+=@(),-]{1,200}", re.ASCII)  # what the name of a run's folder is made of
 _NO_WRITING = {
     getattr(errno, name, 0) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EFBIG EIO ENOTDIR EEXIST".split()
 }
@@ -142,7 +144,9 @@ class Store:
         return sorted(found, key=lambda run: run.info.get("started", ""), reverse=True)
 
     def get(self, run_id: str) -> Run | None:
-        """The run ``run_id``, or ``None``."""
+        """The run ``run_id``, or ``None``, also for what can be no id."""
+        if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+            return None
         path = self.runs / run_id / "run.json"
         try:
             info = json.loads(path.read_text(encoding="utf-8"))

@@ -67,7 +67,7 @@ def switch(tmp_path):
     processes = [Process(number, Options(), tmp_path, []) for number in range(3)]
     for process in processes:
         process.port = 1
-    return Switch(processes, Options(), tmp_path)
+    return Switch(processes, Options(), tmp_path, ["here"])
 
 
 def test_websocket_goes_where_its_page_was_built(switch):

@@ -12,11 +12,13 @@
 
   document.getElementById("lab-theme").addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    document.cookie = `lab_theme=${next}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `lab_theme=${next}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
     const url = new URL(location.href);
     url.searchParams.delete("theme");
     location.replace(url);
   });
+
+  document.getElementById("lab-reload").addEventListener("click", () => location.reload());
 
   const link = document.getElementById("lab-link");
   link.addEventListener("click", async () => {

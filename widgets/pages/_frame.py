@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import cache
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def frame(view: Viewable, title: str, active: str = "") -> Frame:
     template = Frame(_template(), design=LabDesign, theme=shades[shade], location=True)
     template.add_panel("page", view)
     variables = {
+        "nonce": secrets.token_hex(16),
         "shade": shade,
         "heading": f"{title} · Objective Lab" if title else "Objective Lab",
         "links": LINKS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -142,7 +143,7 @@ def _takes_none(kind) -> bool:
 def _widget(parameter: Parameter, value) -> pn.widgets.Widget:
     """The widget that fits the parameter's kind; its label carries unit and meaning."""
     unit = f" [{parameter.unit}]" if parameter.unit else ""
-    meaning = parameter.help or parameter.describe()
+    meaning = _literally(parameter.help or parameter.describe())
     common = {
         "label": f"{parameter.name}{unit}", "description": meaning, "sizing_mode": "stretch_width", "margin": (4, 0),
     }  # fmt: skip
@@ -158,6 +159,11 @@ def _widget(parameter: Parameter, value) -> pn.widgets.Widget:
         return pn.widgets.FloatInput(value=value, start=low, end=high, step=step, **common)
     text = value if isinstance(value, str) else json.dumps(value)
     return pn.widgets.TextInput(value=text, placeholder=parameter.describe(), **common)
+
+
+def _literally(text: str) -> str:
+    """Words of a stranger's notebook for a description, read as Markdown with HTML: every mark stands for itself."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _int(end):
@@ -230,7 +236,7 @@ def _progress(job: Job, events) -> str:
         state = "done" if not is_last else "running"
         if job.done and is_last:
             state = "done" if job.status == "ok" else "failed"
-        steps.append(f'<li class="{state}">{escape(event.text) or "cell"} <small>cell {event.cell} of {event.cells}</small></li>')
+        steps.append(f'<li class="{state}">{escape(event.text or "cell")} <small>cell {event.cell} of {event.cells}</small></li>')
     share = 1.0 if job.done else (cells[-1].fraction if cells else 0.0)
     if job.control.reason and not job.done:  # its processes are killed already; what they left is being stored
         words = f"{job.control.reason}, what it left is being kept"
@@ -266,8 +272,6 @@ def _result(run: Run) -> list:
 
 
 def _plain(traceback) -> str:
-    import re
-
     text = "\n".join(traceback) if isinstance(traceback, list) else str(traceback)
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 

@@ -17,6 +17,7 @@ from html import escape
 import panel as pn
 
 from lab import checks
+from lab.report.scrub import scrub
 
 RESERVED = ("theme", "run")
 _TEXT_LIMIT = 10_000
@@ -146,7 +147,7 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
                 pane.object = result
 
     def refuse(error):
-        say(f'<div role="alert">{escape(str(error))}</div>')
+        say(f'<div role="alert">{escape(scrub(str(error)))}</div>')
 
     def say(text):
         with _together():
@@ -237,7 +238,7 @@ def _query_text(search: str | None = None) -> dict[str, str]:
 def _parsed(text: str):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
