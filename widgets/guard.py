@@ -91,7 +91,7 @@ class _Headers(OutputTransform):
     """Headers that every answer bears: no frame around it, no guess at its kind, no address given away, cookies for this site."""
 
     def __init__(self, request: HTTPServerRequest):
-        self._encrypted = request.protocol == "https"
+        _stamp_cookies(request)
         self._shared = "/reports/assets/" in request.path  # what reports, each an origin of its own, may load
 
     def transform_first_chunk(self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool):
@@ -100,12 +100,22 @@ class _Headers(OutputTransform):
         headers["X-Frame-Options"] = "DENY"
         headers["Cross-Origin-Resource-Policy"] = "cross-origin" if self._shared else "same-origin"
         headers.setdefault("Content-Security-Policy", NOTHING)
+        return status_code, headers, chunk
+
+
+def _stamp_cookies(request):
+    """Stamp what any handler sets, where the headers are written: tornado adds cookies after the transforms."""
+    write = request.connection.write_headers
+
+    def write_headers(start_line, headers, chunk=None):
         cookies = headers.get_list("Set-Cookie")
         if cookies:
             del headers["Set-Cookie"]
         for cookie in cookies:
-            headers.add("Set-Cookie", stamped(cookie, encrypted=self._encrypted))
-        return status_code, headers, chunk
+            headers.add("Set-Cookie", stamped(cookie, encrypted=request.protocol == "https"))
+        return write(start_line, headers, chunk)
+
+    request.connection.write_headers = write_headers
 
 
 def stamped(cookie: str, *, encrypted: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 import time
 from functools import cache
 from html import escape
@@ -19,7 +20,7 @@ from widgets.pages import _shared
 
 FORGOTTEN_SECONDS, LONGEST_SECONDS = 900.0, 60.0
 _PAGE = Path(__file__).parent / "assets" / "login.html"
-_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = "default-src 'none'; style-src 'nonce-{}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
 class Password(BasicAuthProvider):
@@ -71,12 +72,12 @@ class Login(RequestHandler):
         return asked if own else home
 
     def _show(self, words):
-        self.set_header("Content-Security-Policy", _POLICY)
+        nonce = secrets.token_hex(16)
+        self.set_header("Content-Security-Policy", _POLICY.format(nonce))
         self.set_header("Cache-Control", "no-store")
         alert = f'<p role="alert">{escape(words)}</p>' if words else ""
         names = "" if self.password.endswith(".json") else " hidden"
-        root = escape(self.application.prefix, quote=True)
-        page = _page().replace("ROOT", root).replace("<!-- words -->", alert).replace(" data-names", names)
+        page = _page().replace("NONCE", nonce).replace("<!-- words -->", alert).replace(" data-names", names)
         self.finish(page)
 
 

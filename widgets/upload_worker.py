@@ -17,6 +17,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 import zipfile
 from pathlib import Path
 
@@ -29,6 +30,7 @@ import pyarrow.parquet
 import safetensors.torch
 import tifffile
 import torch
+from pandas.errors import ParserError
 
 import lab.datasets
 from lab.datasets import files
@@ -39,7 +41,9 @@ _TENSOR_BYTES = {
     "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
 }  # fmt: skip
 _HEADER_BYTES = 8 * 2**20
-_COLUMNS, _TENSORS = 10_000, 10_000
+_COLUMNS, _TENSORS, _ROWS = 10_000, 10_000, 2_000_000
+_OWN = tuple(str(Path(module.__file__).parent) for module in (lab, sys.modules[__name__]))  # whose errors are sentences already
+_INTERNAL = re.compile(r"malformed node|integer is required|invalid literal|has no attribute|requires a buffer|\b0x[0-9a-f]{6}")
 _TOO_LONG = "reading it takes longer than allowed"
 _IMPORTED = (nibabel, pandas, PIL.Image, pyarrow.parquet, tifffile)  # before the limits, and before a file is open
 
@@ -137,11 +141,15 @@ def _table(path: Path, limit: int, out: Path) -> dict:
     if not path.name.lower().endswith(".parquet"):
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             head = file.readline(_HEADER_BYTES)
+            rows = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
         columns = max(head.count(separator) for separator in (b",", b";", b"\t")) + 1
     else:
-        columns = pyarrow.parquet.ParquetFile(path).metadata.num_columns
+        metadata = pyarrow.parquet.ParquetFile(path).metadata
+        columns, rows = metadata.num_columns, metadata.num_rows
     if columns > _COLUMNS:
         raise ValueError(f"it has {columns:,} columns or more; at most {_COLUMNS:,} are read")
+    if rows > _ROWS:
+        raise ValueError(f"it has {rows:,} rows; at most {_ROWS:,} are read, so choose or draw some of them first")
     table = lab.datasets.load(path, max_bytes=limit)
     frame = table.frame
     _refuse_large(int(frame.memory_usage(deep=True).sum()) + sum(map(_repeated, frame.items())), limit)
@@ -160,8 +168,14 @@ def _repeated(item) -> int:
 
 
 def words(error: Exception, path: str) -> str:
-    """The reason of a refusal without the server's own paths."""
+    """The reason of a refusal without the server's own paths; what only a library's maker understands becomes a plain sentence."""
+    frames = traceback.extract_tb(error.__traceback__)
     text = str(error).strip() or type(error).__name__
+    if "codec can't" in text:
+        return "it is not text in UTF-8"
+    foreign = not isinstance(error, ParserError) and not (frames and frames[-1].filename.startswith(_OWN))
+    if foreign or _INTERNAL.search(text):
+        return f"it is damaged, or it is not what its ending ({Path(path).suffix}) says it is"
     text = text.replace(str(path), "the file").replace(str(Path(path).parent), "").replace(Path(path).name, "the file")
     return text.splitlines()[0][:400]
 

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 import param
+import psutil
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from lab import checks
@@ -65,6 +67,10 @@ class Limits:
 
 
 LIMITS = Limits()
+# What all visitors of a server process may cost together: files that wait to be read, and memory for what was read.
+WAITING = 20
+HELD_BYTES = psutil.virtual_memory().total // 8
+_UNREAD = 2
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,7 @@ class _Reader:
     def __init__(self):
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
+        self._waiting = 0
 
     def start(self) -> None:
         """Start the process if it does not run; it imports while the visitor looks for a file."""
@@ -153,18 +160,27 @@ class _Reader:
         self._greeted = False
 
     def ask(self, request: dict) -> dict:
-        """The answer to one request; blocks, so call it in a thread."""
-        with self._lock:
-            self.start()
-            try:
-                if not self._greeted:
-                    self._greeted = self._process.stdout.readline() == "ready\n"
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-                return json.loads(self._process.stdout.readline())
-            except (BrokenPipeError, ValueError):
-                self._process.kill()
-                return {"refused": "it could not be read: the reading process ended; try again"}
+        """The answer to one request; blocks, so call it in a thread. Files wait in a queue, a full one refuses."""
+        if self._waiting >= WAITING:
+            return {"refused": f"{WAITING} files of other visitors wait to be read; try again in a minute"}
+        self._waiting += 1
+        try:
+            with self._lock:
+                return self._ask(request)
+        finally:
+            self._waiting -= 1
+
+    def _ask(self, request: dict) -> dict:
+        self.start()
+        try:
+            if not self._greeted:
+                self._greeted = self._process.stdout.readline() == "ready\n"
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            self._process.kill()
+            return {"refused": "it could not be read: the reading process ended; try again"}
 
 
 @cache
@@ -189,6 +205,39 @@ def _collect(folder: Path, name: str, outcome: dict) -> Uploaded:
         shape = data.shape
     affine = tuple(tuple(row) for row in outcome.get("affine") or ())
     return Uploaded(name, kind, data, tuple(outcome.get("spacing", ())), shape, affine, tuple(outcome.get("notes", ())))
+
+
+class _Held:
+    """The memory that what visitors have read takes, one number a control; a control that is gone takes none."""
+
+    def __init__(self):
+        self._bytes: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def keep(self, owner: Any, found: Uploaded | None) -> None:
+        """Count ``found`` for ``owner``, in place of what it had.
+
+        Raises:
+            Refused: all visitors together would hold too much; ``owner`` then holds nothing.
+        """
+        self._bytes.pop(owner, None)
+        size = _bytes(found.data) if found is not None else 0
+        held = sum(self._bytes.values())
+        if held + size > HELD_BYTES:
+            raise Refused(
+                f"it takes {_size(size)} in memory, and files of other visitors take {_size(held)} of the {_size(HELD_BYTES)} that "
+                "this server has for them; try again later, or with a smaller file"
+            )
+        if size:
+            self._bytes[owner] = size
+
+
+_held = _Held()
+
+
+def _bytes(data) -> int:
+    if isinstance(data, dict):
+        return sum(array.nbytes for array in data.values())
+    return int(data.memory_usage(deep=True).sum()) if hasattr(data, "memory_usage") else data.nbytes
 
 
 class Upload(pn.viewable.Viewer):
@@ -217,7 +266,7 @@ class Upload(pn.viewable.Viewer):
             folder.mkdir(mode=0o700)
             (folder / "limits.json").write_text(json.dumps({"bytes": limits.file_bytes, "kinds": list(kinds)}))
             self._poll = pn.state.add_periodic_callback(self._look, period=_POLL_MILLISECONDS)
-            pn.state.on_session_destroyed(lambda _: shutil.rmtree(folder, ignore_errors=True))
+            pn.state.on_session_destroyed(lambda _: (shutil.rmtree(folder, ignore_errors=True), self.clear()))
 
     def __panel__(self):
         return self._view
@@ -225,6 +274,7 @@ class Upload(pn.viewable.Viewer):
     def clear(self) -> None:
         """Forget the file."""
         self.value = None
+        _held.keep(self, None)
         self._say("")
 
     async def take(self, path: Path, name: str) -> None:
@@ -232,6 +282,7 @@ class Upload(pn.viewable.Viewer):
         self._say(f"Reading {name} …")
         try:
             found = await read(path, name, self.kinds, role=self.role, limits=self.limits)
+            _held.keep(self, found)
         except Refused as refusal:
             self._say(f"{name} is refused: {refusal}", refused=True)
             return
@@ -286,6 +337,8 @@ class Handler(RequestHandler):
         self._folder = _folder(token)
         if not re.fullmatch(r"[\w-]{1,64}", token, re.ASCII) or not (self._folder / "limits.json").is_file():
             raise HTTPError(403, reason="No page of this server asks for a file under this token")
+        if len(list(self._folder.iterdir())) > _UNREAD:  # limits.json and one file
+            raise HTTPError(429, reason="The last file is still being read")
         limits = json.loads((self._folder / "limits.json").read_text(encoding="utf-8"))
         self._limit = int(limits["bytes"])
         self.request.connection.set_max_body_size(self._limit + 1)

@@ -141,16 +141,14 @@ def test_login_below_a_prefix_behind_a_proxy_with_tls(tmp_path, more):
         assert status == 302 and place == "/lab/login?next=%2Flab%2Fcomp-sum"
         status, headers, page = answer(place)
         assert status == 200 and "form-action 'self'" in headers["Content-Security-Policy"]
-        assert not re.findall(r'(?:src|href)="(?!/lab/)[^"]*"', page) and "http" not in page
-        for path in re.findall(r'href="([^"]*)"', page):
-            assert answer(path)[0] == 200, path
+        assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:,"] and "http" not in page
         right = {"username": "ada", "password": "a password"}
         assert answer(place, right, Origin="https://evil.example")[0] == 403
         status, headers, _ = answer(place, right, Origin="https://lab.example.org")
         assert (status, headers["Location"]) == (302, "/lab/comp-sum")
         (cookie,) = [cookie for cookie in headers.get_all("Set-Cookie") if cookie.startswith("user=")]
         for word in ("HttpOnly", "SameSite=Lax", "Secure", "Path=/lab"):
-            assert word in cookie
+            assert word in cookie, (word, cookie)
         assert all("Secure" in cookie for cookie in headers.get_all("Set-Cookie"))
         known = {"Cookie": cookie.split(";")[0]}
         assert answer("/lab/comp-sum", **known)[0] == 200

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import time
 import zipfile
 import zlib
 
@@ -207,3 +208,57 @@ def test_other_endings_are_refused(name):
     with pytest.raises(Refused):
         suffix_of(name, ["image", "volume", "table", "weights"])
 
+
+
+def test_tables_of_very_many_rows_are_refused_before_they_are_read(tmp_path):
+    rows = 60_000_000
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), ["x"])})
+    pyarrow.parquet.write_table(table, tmp_path / "long.parquet", compression="zstd")
+    assert (tmp_path / "long.parquet").stat().st_size < 2**20
+    (tmp_path / "long.csv").write_bytes(b"a\n" + b"1\n" * 6_000_000)
+    for name, count in (("long.parquet", "60,000,000"), ("long.csv", "6,000,000")):
+        began = time.monotonic()
+        words = refusal(tmp_path / name, ["table"])
+        assert f"it has {count} rows; at most 2,000,000 are read" in words
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4, x)}", b"\0" * 16)),
+     ("b.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': ('4', 4)}", b"\0" * 16)),
+     ("c.csv", b"\xff\xfe\xfd,\x80\n\x81,\x82\n"), ("d.parquet", b"PAR1" + b"\0" * 40 + b"PAR1"),
+     ("e.tif", b"II*\0" + b"\xff" * 40)],
+)  # fmt: skip
+def test_refusals_are_sentences_for_visitors(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    kinds = ["table"] if name.endswith(("csv", "parquet")) else ["image"]
+    words = refusal(tmp_path / name, kinds)
+    assert words
+    assert not any(part in words.lower() for part in ("codec", "malformed node", "an integer is required", "traceback", "0x"))
+
+
+def test_memory_of_all_visitors_is_bounded(monkeypatch):
+    from widgets import uploads
+
+    class Owner:
+        pass
+
+    held, (first, second) = uploads._Held(), (Owner(), Owner())
+    monkeypatch.setattr(uploads, "HELD_BYTES", 1000)
+    file = uploads.Uploaded("x.npy", "image", np.zeros(800, np.uint8))
+    held.keep(first, file)
+    held.keep(first, file)
+    with pytest.raises(Refused, match="files of other visitors take"):
+        held.keep(second, file)
+    held.keep(first, None)
+    held.keep(second, file)
+    del second
+    held.keep(first, file)
+
+
+def test_a_full_queue_refuses_in_words(monkeypatch):
+    from widgets import uploads
+
+    monkeypatch.setattr(uploads, "WAITING", 0)
+    assert "wait to be read" in uploads._Reader().ask({})["refused"]
