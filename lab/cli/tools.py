@@ -18,8 +18,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(kernels, name="kernels")
 
 
-def doctor() -> None:
+def doctor(
+    sbom: Annotated[
+        bool, typer.Option("--sbom", help="Write the bill of materials instead: every package and its licence, CycloneDX JSON.")
+    ] = False,
+) -> None:
     """Say what is installed, what is missing and the line that installs it."""
+    if sbom:
+        from lab.cli.bom import bill
+
+        typer.echo(bill())
+        return
     from rich.markup import escape
 
     from lab.cli import tables
