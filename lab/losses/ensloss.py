@@ -15,6 +15,8 @@ Ensembles for Preventing Overfitting in Classification', ICML 2025, Algorithm 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -72,14 +74,24 @@ class EnsLoss(nn.Module):
 def ens_loss(
     logits: torch.Tensor, target: torch.Tensor, seed: int | torch.Generator = 0, *, box_cox: float = 0.0, clip: float = 1.0,
     weight: torch.Tensor | None = None, ignore_index: int = -100, batches: int = 1, reduction: str = "mean",
+    derivatives: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """One draw of :class:`EnsLoss`, with its arguments; a generator as ``seed`` moves on from call to call.
+
+    ``derivatives`` takes margins and returns derivatives of the same shape, to be used in place of a draw: with those of a
+    fixed loss, the gradient is that of the fixed loss.
 
     Raises:
         ValueError, TypeError: scores of more than two classes, labels other than 0 and 1, shapes that differ, rows that do not
             split into ``batches`` equal parts.
     """
     generator = checks.generator(seed)
+
+    def drawn(margins):
+        if derivatives is not None:
+            return derivatives(margins)
+        return sample_calibrated_derivatives(margins, generator, box_cox=box_cox, clip=clip)
+
     scores, target = binary_scores(logits, target)
     pairs = torch.stack([torch.zeros_like(scores), scores], 1)
     rows = counted_rows(pairs, target, weight=weight, ignore_index=ignore_index, reduction=reduction)
@@ -91,11 +103,11 @@ def ens_loss(
     counted = s.detach()
     kept = target != ignore_index
     if bool(kept.all()):
-        g = sample_calibrated_derivatives(counted.reshape(batches, -1), generator, box_cox=box_cox, clip=clip).reshape(s.shape)
+        g = drawn(counted.reshape(batches, -1)).reshape(s.shape)
     else:
         g = torch.zeros_like(counted)
         for one, mask, place in zip(*(part.chunk(batches) for part in (counted, kept, g))):
-            place[mask] = sample_calibrated_derivatives(one[mask], generator, box_cox=box_cox, clip=clip)
+            place[mask] = drawn(one[mask])
     return rows.reduced(g.to(s) * s)
 
 

@@ -129,6 +129,14 @@ def bayes_error(n: int) -> float:
     return 0.5 * math.erfc(math.sqrt((n // 2) / n + (n - n // 2)) / math.sqrt(2))
 
 
+def error_bound(excess: float | torch.Tensor) -> torch.Tensor:
+    """Largest zero-one excess risk at an ``excess`` risk of the multiclass logistic loss: sqrt(2 excess), Theorem 3.3."""
+    excess = checks.tensor("excess", excess, empty=True).to(torch.float64)
+    if excess.numel() and float(excess.min()) < 0:
+        raise ValueError(f"excess must be at least 0, got {float(excess.min()):.6g}")
+    return (2 * excess).sqrt()
+
+
 @dataclass(frozen=True)
 class SampleNeed:
     """Smallest sample size that reaches ``target`` error, one per repeat (``inf`` where none of the grid does), and the curve."""

@@ -2,18 +2,44 @@
 
 import torch
 
-from lab.losses.claims import adversarial, ensloss
+from lab.losses.generative_classifier import mixture
+from lab.losses.studies import comp_sum, ensloss, generative_classifier, representations
+from lab.training.comparison import trials_of
 
 
-def test_attacks_only_take_accuracy_away_and_every_arm_is_tuned_alike(generator):
+def test_attacks_only_take_accuracy_away(generator):
     y = torch.arange(80) % 3
     x = torch.rand(3, 6, generator=generator)[y] + 0.1 * torch.rand(80, 6, generator=generator)
-    clean, robust, chosen = adversarial.study(x, y, (0,), epochs=2, steps=3, restarts=1, rates=(1e-2,), widest=1)
-    assert set(clean) == set(robust) == set(adversarial.ARMS)
+    settings = {name: (1.0, 1e-2) for name in comp_sum.OBJECTIVES}
+    clean, robust = comp_sum.attacked(x, y, (0,), settings, epochs=2, steps=3, restarts=1)
+    assert set(clean) == set(robust) == set(settings)
     assert all(robust[name][0] <= clean[name][0] for name in clean)
-    assert all(weight == adversarial.ARMS[name][1][-1] and rate == 1e-2 for name, ((weight, rate),) in chosen.items())
-    tried = {len(weights) for name, (_, weights) in adversarial.ARMS.items() if name != "cross-entropy"}
-    assert len(tried) == 1
+
+
+def test_recorded_tuning_has_as_many_trials_for_every_arm_on_seeds_of_its_own():
+    for method in ("comp_sum", "ensloss", "groco", "contrastive_temperature"):
+        counts = {}
+        for row in trials_of(method):
+            counts.setdefault(row["study"], {}).setdefault(row["arm"], []).append(row["seed"])
+        assert counts
+        for arms in counts.values():
+            assert len({len(seeds) for seeds in arms.values()}) == 1
+            assert all(seed >= 1000 for seeds in arms.values() for seed in seeds)
+
+
+def test_an_untrained_network_has_the_features_of_its_initial_weights_and_shuffled_labels_leave_chance():
+    untrained = representations.train("info-nce", 0.5, 3, 0)
+    assert untrained == representations.train("groco", 1.0, 3, 0)
+    assert untrained != representations.train("info-nce", 0.5, 3, 0, weights=4)
+    chance = representations.train("info-nce", 0.5, 3, 0, shuffled=True)
+    assert chance.probe < 0.2 and chance.neighbours < 0.2 < untrained.probe
+
+
+def test_errors_are_measured_on_the_rows_that_are_given():
+    x, y = mixture(20, 2, 1, samples=200)
+    errors = generative_classifier.curves(x.numpy(), y.numpy(), (20, 100), range(3))
+    assert float(errors["naive Bayes"][-1].mean()) < 0.05
+    assert errors["logistic"].shape == (2, 3)
 
 
 def test_pairs_trained_together_equal_pairs_trained_alone():

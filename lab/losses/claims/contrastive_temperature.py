@@ -4,104 +4,118 @@ from __future__ import annotations
 
 import torch
 
-from lab.claims import Measured, measures
-from lab.losses.claims.representations import raw_pixel_neighbours, stack, study
-from lab.losses.claims.studies import exact, sampled
-from lab.losses.comparison import mean_interval
-from lab.losses.contrastive_temperature import penalty_entropy, relative_penalty
+from lab.claims import Effects, measures
+from lab.losses.contrastive_temperature import info_nce, penalty_entropy, relative_penalty
+from lab.losses.studies.representations import EPOCHS, FIELDS, TEMPERATURES, best_setting, raw_pixel_neighbours, stack
+
+METHOD = "contrastive_temperature"
+APART = 0.01  # of the two most similar negatives: the limit of low temperature is about a single hardest one
 
 
-@measures("contrastive-temperature.hardness-aware")
-def hardness(data, seeds, budget):
-    generator = torch.Generator().manual_seed(seeds[0])
+@measures("contrastive_temperature.hardness-aware")
+def hardness(trial):
+    """Largest difference of the penalties from the ratio of the loss's own gradients.
+
+    A unit feature b_j moves by dL/ds_j times the part of the anchor across b_j, of length sqrt(1 - s_j^2). Control: the
+    penalties at temperature 1, whatever the loss's.
+    """
+    generator = torch.Generator().manual_seed(trial.seeds[0])
     worst = 0.0
-    for temperature in (0.05, 0.07, 0.3, 1.0):
-        for _ in range(50):
-            s = (2 * torch.rand(16, generator=generator, dtype=torch.float64) - 1).requires_grad_()
-            (g,) = torch.autograd.grad(torch.logsumexp(s / temperature, 0) - s[0] / temperature, s)
-            ratio = g[1:].abs() / g[0].abs()
-            worst = max(worst, float((ratio - relative_penalty(s.detach()[1:], temperature)).abs().max()))
-    return exact(worst, worst <= 1e-9)
+    for temperature in (0.05, 0.07, 0.3, 2.0):
+        for _ in range(trial.of(50, 200, 1000)):
+            a, b = (torch.randn(16, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+            b = torch.nn.functional.normalize(b, dim=1).requires_grad_()
+            (gradient,) = torch.autograd.grad(info_nce(a, b, temperature, reduction="none")[0], b)
+            s = (b @ torch.nn.functional.normalize(a[0], dim=0)).detach()
+            push = gradient.norm(dim=1) / (1 - s.square()).sqrt()
+            penalty = relative_penalty(s[1:], 1.0 if trial.control else temperature)
+            worst = max(worst, float((push[1:] / push[0] - penalty).abs().max()))
+    return Effects(worst)
 
 
-@measures("contrastive-temperature.entropy-grows")
-def entropy(data, seeds, budget):
-    generator = torch.Generator().manual_seed(seeds[0])
-    s = 2 * torch.rand(1000, 31, generator=generator, dtype=torch.float64) - 1
+@measures("contrastive_temperature.entropy-grows")
+def entropy(trial):
+    """Smallest step of the entropy of the penalties to the next temperature. Control: negatives that are all alike."""
+    generator = torch.Generator().manual_seed(trial.seeds[0])
+    s = 2 * torch.rand(trial.of(1000, 10000, 100000), 31, generator=generator, dtype=torch.float64) - 1
+    if trial.control:
+        s = s[:, :1].expand_as(s)
     temperatures = (0.05, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)
     entropies = torch.stack([penalty_entropy(s, t) for t in temperatures])
-    step = float(entropies.diff(dim=0).min())
-    return exact(step, step > 0, {"mean entropy": dict(zip(map(str, temperatures), entropies.mean(1).tolist()))})
+    return Effects(entropies.diff(dim=0).min(), {"mean entropy": dict(zip(map(str, temperatures), entropies.mean(1).tolist()))})
 
 
-@measures("contrastive-temperature.limits")
-def limits(data, seeds, budget):
-    """Share off the hardest negative at temperature 1e-3, and largest distance from equal penalties at 1e5."""
-    generator = torch.Generator().manual_seed(seeds[0])
+@measures("contrastive_temperature.limits")
+def limits(trial):
+    """Share off the hardest negative at temperature 1e-3, and largest distance from equal penalties at 1e5.
+
+    Control: temperature 1 for both.
+    """
+    generator = torch.Generator().manual_seed(trial.seeds[0])
+    low, high = (1.0, 1.0) if trial.control else (1e-3, 1e5)
     s = 2 * torch.rand(200, 15, generator=generator, dtype=torch.float64) - 1
     top = s.topk(2, dim=1).values
-    s = s[(top[:, 0] - top[:, 1]) > 0.01]  # the limit is about a single hardest negative
-    cold = float((1 - relative_penalty(s, 1e-3).gather(1, s.argmax(1, keepdim=True))).max())
-    hot = float((relative_penalty(s, 1e5) - 1 / 15).abs().max())
-    worst = max(cold, hot)
-    return exact(worst, worst <= 1e-3, {"off the hardest": cold, "from uniform": hot})
+    s = s[(top[:, 0] - top[:, 1]) > APART]
+    cold = float((1 - relative_penalty(s, low).gather(1, s.argmax(1, keepdim=True))).abs().max())
+    hot = float((relative_penalty(s, high) - 1 / s.shape[1]).abs().max())
+    return Effects(max(cold, hot), {"off the hardest": cold, "from uniform": hot})
 
 
-@measures("contrastive-temperature.uniformity-tolerance")
-def dilemma(data, seeds, budget):
-    """Smallest mean step of -uniformity downwards and of tolerance upwards over temperatures from 0.2 on, in its own spread."""
-    epochs, used, temperatures = study(budget, seeds)
-    warm = [t for t in temperatures if t >= 0.2]
-    uniform = stack("info-nce", warm, used, epochs, "uniformity")
-    tolerant = stack("info-nce", warm, used, epochs, "tolerance")
-    steps = [(uniform[k + 1] - uniform[k]) for k in range(len(warm) - 1)]
-    steps += [(tolerant[k + 1] - tolerant[k]) for k in range(len(warm) - 1)]
-    smallest = min(steps, key=lambda step: float(step.mean()))
-    details = {"temperatures": warm, "uniformity": uniform.mean(1).tolist(), "tolerance": tolerant.mean(1).tolist()}
-    return sampled(smallest, 0.0, details, seeds=used)
+@measures("contrastive_temperature.uniformity-tolerance")
+def dilemma(trial):
+    """Smallest step of -uniformity downwards and of tolerance upwards over temperatures from 0.2 on, one value a seed.
+
+    Control: the temperatures in falling order.
+    """
+    warm = sorted((t for t in TEMPERATURES[1:]), reverse=trial.control)
+    epochs = EPOCHS[trial.budget]
+    found = {field: stack("info-nce", warm, trial.seeds, epochs, field) for field in ("uniformity", "tolerance")}
+    steps = torch.cat([values.diff(dim=0) for values in found.values()])
+    return Effects(steps.min(0).values, {"temperatures": warm, **{name: v.mean(1).tolist() for name, v in found.items()}})
 
 
-def _interior(field, budget, seeds):
-    epochs, used, temperatures = study(budget, seeds)
-    quality = stack("info-nce", temperatures, used, epochs, field)
-    best = 1 + int(quality[1:-1].mean(1).argmax())
-    end = 0 if float(quality[0].mean()) > float(quality[-1].mean()) else -1
-    return quality[best] - quality[end], temperatures[best], quality.mean(1).tolist(), used, temperatures
+@measures("contrastive_temperature.interior-optimum")
+def interior(trial):
+    """Accuracy at the recorded best temperature above the better end of the grid, the smaller of probe and neighbours.
+
+    Control: the labels of the evaluation are shuffled.
+    """
+    gains, details = [], {"raw pixels, neighbours": raw_pixel_neighbours(trial.seeds[0])}
+    for field in FIELDS:
+        best = best_setting(METHOD, field, "info-nce")
+        values = (best, TEMPERATURES[0], TEMPERATURES[-1])
+        quality = stack("info-nce", values, trial.seeds, EPOCHS[trial.budget], field, shuffled=trial.control)
+        gains.append(quality[0] - quality[1:].amax(0))
+        details[field] = {"temperatures": values, "accuracy": quality.mean(1).tolist()}
+    return Effects(torch.stack(gains).amin(0), details)
 
 
-@measures("contrastive-temperature.interior-optimum")
-def interior(data, seeds, budget):
-    """Accuracy of the best interior temperature above the better end, the smaller of probe and nearest neighbours."""
-    found = {field: _interior(field, budget, seeds) for field in ("neighbours", "probe")}
-    weaker = min(found, key=lambda field: float(found[field][0].mean()))
-    difference, _, _, used, temperatures = found[weaker]
-    details = {"temperatures": temperatures, "raw pixels, neighbours": raw_pixel_neighbours(used[0])}
-    details |= {field: {"best temperature": row[1], "accuracy": row[2]} for field, row in found.items()}
-    return sampled(difference, 0.005, details, seeds=used)
+@measures("contrastive_temperature.uniformity-separates")
+def separates(trial):
+    """Probe accuracy that the recorded best temperature gains over the largest, negative where its features are less uniform.
+
+    Control: the labels of the evaluation are shuffled.
+    """
+    values = (best_setting(METHOD, "probe", "info-nce"), TEMPERATURES[-1])
+    epochs = EPOCHS[trial.budget]
+    probe = stack("info-nce", values, trial.seeds, epochs, "probe", shuffled=trial.control)
+    uniform = stack("info-nce", values, trial.seeds, epochs, "uniformity")
+    gain = probe[0] - probe[1]
+    effect = torch.where(uniform[0] < uniform[1], gain, -gain.abs())
+    return Effects(effect, {"temperatures": values, "probe": probe.mean(1).tolist(), "uniformity": uniform.mean(1).tolist()})
 
 
-@measures("contrastive-temperature.uniformity-separates")
-def separates(data, seeds, budget):
-    """From the largest temperature to the best one: gain in probe accuracy, while the features become more uniform."""
-    epochs, used, temperatures = study(budget, seeds)
-    probe = stack("info-nce", temperatures, used, epochs, "probe")
-    uniform = stack("info-nce", temperatures, used, epochs, "uniformity")
-    best = int(probe[:-1].mean(1).argmax())
-    more_uniform = float((uniform[best] - uniform[-1]).mean()) < 0
-    mean, low, high = mean_interval(probe[best] - probe[-1])
-    details = {"best temperature": temperatures[best], "uniformity there and at the end": [
-        float(uniform[best].mean()), float(uniform[-1].mean())]}  # fmt: skip
-    return Measured(mean, (low, high), low > 0 and more_uniform, details, seeds=used)
+@measures("contrastive_temperature.hard-negatives")
+def hard(trial):
+    """Neighbour accuracy that the loss over the hardest tenth loses at the largest temperature against the best of any.
 
-
-@measures("contrastive-temperature.hard-negatives")
-def hard(data, seeds, budget):
-    """Neighbour accuracy that the loss over the hardest tenth loses from its best to the largest temperature."""
-    epochs, used, temperatures = study(budget, seeds)
-    quality = stack("hard", temperatures, used, epochs, "neighbours")
-    plain = stack("info-nce", temperatures, used, epochs, "neighbours")
-    best = int(quality.mean(1).argmax())
-    lost = quality[best] - quality[-1]
-    details = {"temperatures": temperatures, "hard": quality.mean(1).tolist(), "plain": plain.mean(1).tolist(),
-               "probe of hard": stack("hard", temperatures, used, epochs, "probe").mean(1).tolist()}  # fmt: skip
-    return sampled(lost, 0.01, details, seeds=used, at_most=True)
+    The best is that of its own recorded temperature or of the whole loss at the one recorded for it. Control: the whole loss
+    at the largest temperature.
+    """
+    epochs = EPOCHS[trial.budget]
+    best = {name: best_setting(METHOD, "neighbours", name) for name in ("info-nce", "hard")}
+    reached = torch.cat([stack(name, [t], trial.seeds, epochs, "neighbours") for name, t in best.items()])
+    name = "info-nce" if trial.control else "hard"
+    last = stack(name, TEMPERATURES[-1:], trial.seeds, epochs, "neighbours")[0]
+    accuracy = {**dict(zip(best, reached.mean(1).tolist())), "at the largest temperature": float(last.mean())}
+    return Effects(reached.amax(0) - last, {"best temperatures": best, "accuracy": accuracy})

@@ -4,95 +4,134 @@ from __future__ import annotations
 
 import torch
 
-from lab.claims import measures
-from lab.losses.claims.representations import raw_pixel_neighbours, stack, study
-from lab.losses.claims.studies import exact, sampled
+from lab.claims import Effects, measures
 from lab.losses.groco import group_ordering_loss
 from lab.losses.sorting import NETWORKS, SIGMOIDS, soft_sort
+from lab.losses.studies.representations import EPOCHS, best_setting, raw_pixel_neighbours, stack
+
+STEEPNESS, LIMIT = 5.0, 1e10
+NEGATIVES, POSITIVES = 10, 3
 
 
 @measures("groco.doubly-stochastic")
-def doubly_stochastic(data, seeds, budget):
-    generator = torch.Generator().manual_seed(seeds[0])
+def doubly_stochastic(trial):
+    """Largest violation over networks and sigmoids: sums of rows and columns, signs, and the hard sort in the limit.
+
+    Control: a softmax over the distances to the sorted values, whose rows alone sum to one (S. Prillo, J. Eisenschlos, ICML
+    2020).
+    """
+    generator = torch.Generator().manual_seed(trial.seeds[0])
     worst = 0.0
     for network in NETWORKS:
         for sigmoid in SIGMOIDS:
             x = torch.randn(20, 13, generator=generator, dtype=torch.float64)
-            _, p = soft_sort(x, 5.0, network=network, sigmoid=sigmoid)
-            worst = max(worst, float((p.sum(1) - 1).abs().max()), float((p.sum(2) - 1).abs().max()), float(-p.min()))
-            _, steep = soft_sort(x, 1e10, network=network, sigmoid=sigmoid)
+
+            def matrix(steepness, x=x, network=network, sigmoid=sigmoid):
+                if trial.control:
+                    return torch.softmax(-steepness * (x[:, :, None] - x.sort(1).values[:, None]).abs(), 2)
+                return soft_sort(x, steepness, network=network, sigmoid=sigmoid)[1]
+
+            p = matrix(STEEPNESS)
             hard = torch.nn.functional.one_hot(x.argsort(1).argsort(1), 13).double()
-            worst = max(worst, float((steep - hard).abs().max()))
-    return exact(worst, worst <= 1e-5, {"networks": NETWORKS, "sigmoids": SIGMOIDS})
+            parts = (p.sum(1) - 1, p.sum(2) - 1, (-p).clamp_min(0), matrix(LIMIT) - hard)
+            worst = max(worst, *(float(part.abs().max()) for part in parts))
+    return Effects(worst, {"networks": NETWORKS, "sigmoids": SIGMOIDS})
 
 
 @measures("groco.loss-counts-misordered")
-def counts(data, seeds, budget):
-    """Smallest decrease of the loss when a misordered pair of neighbouring values is put right."""
-    generator = torch.Generator().manual_seed(seeds[0])
-    smallest = float("inf")
-    for _ in range(100):
+def counts(trial):
+    """Smallest decrease of the loss, over the distance of the two values, when a misordered pair of neighbours is put right.
+
+    Control: the groups are exchanged, so that the loss asks for the opposite order.
+    """
+    generator = torch.Generator().manual_seed(trial.seeds[0])
+    decreases = []
+    for _ in range(trial.of(100, 400, 2000)):
         values = torch.randn(12, generator=generator, dtype=torch.float64).sort().values
         positive = torch.zeros(12, dtype=torch.bool)
-        positive[torch.randperm(12, generator=generator)[:3]] = True
-        for k in range(11):
-            if positive[k] and not positive[k + 1]:  # a positive directly below a negative: swap their values
-                before = _loss(values, positive)
-                swapped = positive.clone()
-                swapped[k], swapped[k + 1] = False, True
-                smallest = min(smallest, before - _loss(values, swapped))
-    return exact(smallest, smallest > 0)
+        positive[torch.randperm(12, generator=generator)[:POSITIVES]] = True
+        for k in torch.nonzero(positive[:-1] & ~positive[1:])[:, 0].tolist():  # a positive directly below a negative
+            right = positive.clone()
+            right[k], right[k + 1] = False, True
+            before, after = (_loss(values, group, trial.control) for group in (positive, right))
+            decreases.append((before - after) / float(values[k + 1] - values[k]))
+    return Effects(min(decreases), {"pairs": len(decreases)})
 
 
-def _loss(values, positive):
-    return float(group_ordering_loss(torch.cat([values[~positive], values[positive]])[None], int(positive.sum()), 5.0))
+def _loss(values, positive, exchanged):
+    groups = (values[~positive], values[positive])
+    s = torch.cat(groups[::-1] if exchanged else groups)[None]
+    return float(group_ordering_loss(s, len(groups[0] if exchanged else groups[1]), STEEPNESS))
+
+
+@measures("groco.no-order-within-groups")
+def no_order_within(trial):
+    """Largest change of the loss of a steep sort when the similarities within each group change places.
+
+    Control: cross-entropy of the whole permutation matrix, which asks for one order.
+    """
+    generator = torch.Generator().manual_seed(trial.seeds[0])
+    size = NEGATIVES + POSITIVES
+    s = torch.rand(200, size, generator=generator).argsort(1).double() / size  # no two values near each other
+    negative, positive = (torch.rand(200, n, generator=generator).argsort(1) for n in (NEGATIVES, POSITIVES))
+    places = torch.cat([negative, NEGATIVES + positive], 1)
+
+    def loss(similarity):
+        if trial.control:
+            return -soft_sort(similarity, LIMIT)[1].diagonal(dim1=1, dim2=2).clamp_min(1e-7).log().mean(1)
+        return group_ordering_loss(similarity, POSITIVES, LIMIT)
+
+    first = loss(s)
+    change = (loss(s.gather(1, places)) - first).abs().max()
+    return Effects(change / first.std())  # not a number for a loss that is the same for every order
 
 
 @measures("groco.emphasis-on-strong")
-def emphasis(data, seeds, budget):
-    """Share of the gradient on the hardest negative and the weakest positive, above their share of the pairs.
+def emphasis(trial):
+    """Share of the gradient that lowers the hardest negative and raises the weakest positive, over their share of the pairs.
 
-    Ten negatives and three positives: two of thirteen pairs without emphasis.
+    Ten negatives and three positives: two of thirteen pairs. Control: a loss that pulls at every pair alike.
     """
-    generator = torch.Generator().manual_seed(seeds[0])
-    shares = []
-    for _ in range(200):
-        negatives = (0.6 * torch.rand(10, generator=generator, dtype=torch.float64) - 0.3).sort().values
-        positives = (0.6 * torch.rand(3, generator=generator, dtype=torch.float64)).sort().values
-        s = torch.cat([negatives, positives])[None].requires_grad_()
-        (g,) = torch.autograd.grad(group_ordering_loss(s, 3, 5.0).sum(), s)
-        g = g[0].abs()
-        shares.append(float((g[9] + g[10]) / g.sum()))
-    mean = sum(shares) / len(shares)
-    return exact(mean - 2 / 13, mean > 2 / 13, {"share": mean, "share without emphasis": 2 / 13})
+    generator = torch.Generator().manual_seed(trial.seeds[0])
+    count = trial.of(200, 2000, 20000)
+    negatives = 0.6 * torch.rand(count, NEGATIVES, generator=generator, dtype=torch.float64) - 0.3
+    positives = 0.6 * torch.rand(count, POSITIVES, generator=generator, dtype=torch.float64)
+    s = torch.cat([negatives.sort(1).values, positives.sort(1).values], 1).requires_grad_()
+    if trial.control:
+        loss = s[:, :NEGATIVES].sum() - s[:, NEGATIVES:].sum()
+    else:
+        loss = group_ordering_loss(s, POSITIVES, STEEPNESS).sum()
+    (g,) = torch.autograd.grad(loss, s)
+    share = (g[:, NEGATIVES - 1].clamp_min(0) + (-g[:, NEGATIVES]).clamp_min(0)) / g.abs().sum(1)
+    alike = 2 / (NEGATIVES + POSITIVES)
+    return Effects(share.mean() / alike, {"share": float(share.mean()), "share without emphasis": alike})
 
 
-def _against_contrast(field, budget, seeds):
-    """GroCo at its best steepness against InfoNCE at its best temperature; three settings tried for each.
-
-    The temperatures hold the one that is best in the study of the temperature (0.05).
-    """
-    epochs, used, _ = study(budget, seeds)
-    temperatures, steepness = (0.05, 0.2, 0.5), (1.0, 3.0, 10.0)
-    if budget == "smoke":
-        temperatures, steepness = (0.5,), (1.0,)
-    ordering = stack("groco", steepness, used, epochs, field)
-    contrast = stack("info-nce", temperatures, used, epochs, field)
-    best, other = int(ordering.mean(1).argmax()), int(contrast.mean(1).argmax())
-    details = {"ordering": dict(zip(map(str, steepness), ordering.mean(1).tolist())),
-               "contrast": dict(zip(map(str, temperatures), contrast.mean(1).tolist())),
-               "trials of each": len(steepness), "raw pixels, neighbours": raw_pixel_neighbours(used[0])}  # fmt: skip
-    return ordering[best] - contrast[other], used, details
+def _against_contrast(trial, field, instead):
+    """Quality of ordering less that of contrast at their recorded settings, one value a seed; ``instead`` makes the control."""
+    epochs = EPOCHS[trial.budget]
+    steepness, temperature = (best_setting("groco", field, name) for name in ("groco", "info-nce"))
+    contrast = stack("info-nce", [temperature], trial.seeds, epochs, field)[0]
+    ordering = instead(temperature, epochs) if trial.control else stack("groco", [steepness], trial.seeds, epochs, field)[0]
+    return ordering - contrast, {
+        "steepness": steepness, "temperature": temperature, "ordering": float(ordering.mean()),
+        "contrast": float(contrast.mean()), "raw pixels, neighbours": raw_pixel_neighbours(trial.seeds[0]),
+    }  # fmt: skip
 
 
 @measures("groco.nearest-neighbours")
-def neighbours(data, seeds, budget):
-    difference, used, details = _against_contrast("neighbours", budget, seeds)
-    return sampled(difference, 0.01, details, seeds=used)
+def neighbours(trial):
+    """Neighbour accuracy of ordering less that of contrast. Control: contrast with other initial weights in its place."""
+
+    def contrast_again(temperature, epochs):
+        found = [stack("info-nce", [temperature], [s], epochs, "neighbours", weights=s + 10**6) for s in trial.seeds]
+        return torch.cat(found, 1)[0]
+
+    return Effects(*_against_contrast(trial, "neighbours", contrast_again))
 
 
 @measures("groco.linear-probe")
-def probe(data, seeds, budget):
-    """Probe accuracy that ordering loses against contrast; competitive if the interval stays below the margin."""
-    difference, used, details = _against_contrast("probe", budget, seeds)
-    return sampled(-difference, 0.01, details, seeds=used, at_most=True)
+def probe(trial):
+    """Probe accuracy that ordering loses against contrast. Control: the network before training in its place."""
+    difference, details = _against_contrast(trial, "probe", lambda *_: stack("groco", [1.0], trial.seeds, 0, "probe")[0])
+    return Effects(-difference, details)

@@ -1,8 +1,8 @@
-"""Small self-supervised training on digits, shared by the measurements about contrastive and ordering losses."""
+"""Small self-supervised training on digits, shared by the studies of contrastive and ordering losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,10 +10,20 @@ import torch
 import torch.nn.functional as F
 
 from lab import datasets, training
+from lab.claims import tunes
 from lab.losses.contrastive_temperature import hard_info_nce, info_nce, tolerance, uniformity
 from lab.losses.groco import GroCoLoss
+from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
-TEMPERATURES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+SETTINGS = {
+    "info-nce": (0.05, 0.2, 0.3, 0.5, 1.0),  # temperatures
+    "hard": (0.05, 0.2, 0.3, 0.5, 1.0),
+    "groco": (0.3, 1.0, 3.0, 10.0, 30.0),  # steepness
+}
+TEMPERATURES = SETTINGS["info-nce"]
+EPOCHS = {"smoke": 2, "default": 20, "full": 60}
+ARMS = {"groco": ("groco", "info-nce"), "contrastive_temperature": ("info-nce", "hard")}  # what each method compares
+FIELDS = ("neighbours", "probe")
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,13 @@ def objective(name: str, value: float) -> Callable[[torch.Tensor, torch.Tensor],
     return lambda a, b: loss([a, b])
 
 
-@lru_cache(maxsize=256)
-def train(name: str, value: float, seed: int, epochs: int) -> Quality:
+@lru_cache(maxsize=512)
+def train(name: str, value: float, seed: int, epochs: int, *, weights: int | None = None, shuffled: bool = False) -> Quality:
     """Train a network 64-256-256-32 on two views of the digits and evaluate it on held-out digits.
 
     Adam 1e-3, batch 128. Neighbours: 20 nearest by cosine among the training digits. Probe: logistic regression on centred
-    features. Uniformity and tolerance are those of normalized held-out features.
+    features. Uniformity and tolerance are those of normalized held-out features. ``seed`` draws the split and, unless another
+    seed is given as ``weights``, the initial weights; ``shuffled``: the labels of the evaluation are shuffled.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -63,7 +74,9 @@ def train(name: str, value: float, seed: int, epochs: int) -> Quality:
     order = torch.randperm(len(digits.x), generator=generator)
     train_rows, test_rows = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
     x, y = digits.x, digits.label
-    model = training.mlp(64, 32, widths=(256, 256), seed=seed)
+    if shuffled:
+        y = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
+    model = training.mlp(64, 32, widths=(256, 256), seed=seed if weights is None else weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loss = objective(name, value)
     for _ in range(epochs):
@@ -87,19 +100,29 @@ def train(name: str, value: float, seed: int, epochs: int) -> Quality:
     )
 
 
-def study(budget: str, seeds) -> tuple[int, tuple[int, ...], tuple[float, ...]]:
-    """Epochs, seeds and temperatures of a budget."""
-    if budget == "smoke":
-        return 2, tuple(seeds)[:2], (0.05, 0.3, 1.0)
-    if budget == "default":
-        return 20, tuple(seeds), (0.05, 0.2, 0.3, 0.5, 1.0)
-    return 60, tuple(seeds), TEMPERATURES
-
-
-def stack(name: str, values, seeds, epochs, field: str) -> torch.Tensor:
-    """One field of the quality, (values, seeds)."""
-    found = [[getattr(train(name, value, seed, epochs), field) for seed in seeds] for value in values]
+def stack(name: str, values: Sequence[float], seeds: Sequence[int], epochs: int, field: str, **options) -> torch.Tensor:
+    """One field of the quality, (values, seeds); ``options`` of :func:`train`."""
+    found = [[getattr(train(name, value, seed, epochs, **options), field) for seed in seeds] for value in values]
     return torch.tensor(found, dtype=torch.float64)
+
+
+def best_setting(method: str, field: str, name: str) -> float:
+    """The recorded setting of the loss ``name`` that is best in ``field``, ``"neighbours"`` or ``"probe"``."""
+    return chosen(method, field, {arm: SETTINGS[arm] for arm in ARMS[method]})[name]
+
+
+@tunes(*ARMS)
+def tune_settings(progress=None) -> None:
+    """Score every temperature and steepness on the tuning seeds by both evaluations, and record the trials of both methods."""
+    for method, arms in ARMS.items():
+        record(method, *(
+            tune(
+                field, {arm: SETTINGS[arm] for arm in arms},
+                lambda name, settings, seeds, field=field: stack(name, settings, seeds, EPOCHS["default"], field),
+                seeds=TUNING_SEEDS[:2], progress=progress,
+            )
+            for field in FIELDS
+        ))  # fmt: skip
 
 
 def raw_pixel_neighbours(seed: int) -> float:
