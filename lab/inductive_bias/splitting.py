@@ -73,7 +73,7 @@ class Splitting:
 
 
 def _summary(logs, eps, state, meta):
-    from scipy.stats import t as student
+    from lab.claims import statistics
 
     runs = len(logs)
     spread = float(logs.std())
@@ -81,8 +81,8 @@ def _summary(logs, eps, state, meta):
     # lost its way the mean of P itself does not follow it
     mean_p = float(torch.logsumexp(logs, 0)) - math.log(runs)
     log_p = min(float(logs.mean()) + spread**2 / 2 if spread < 2.0 else mean_p, 0.0)
-    quantile = float(student.ppf(0.975, runs - 1))
-    half = math.hypot(quantile * spread / math.sqrt(runs), 1.96 * spread**2 / math.sqrt(2 * (runs - 1)))
+    mean = statistics.interval(logs.tolist())
+    half = math.hypot(mean.high - mean.value, 1.96 * spread**2 / math.sqrt(2 * (runs - 1)))
     # the spread of few runs may be small by chance; particles with twice the variance of independent ones set its floor
     floor = 1.96 * math.sqrt(2 * max(-log_p, 0.0) / (state.settings.particles * runs))
     half = max(half, floor)

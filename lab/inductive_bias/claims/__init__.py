@@ -1,5 +1,7 @@
-"""The measuring functions of this room: the estimate itself, and what it says about tasks and models."""
+"""The measuring functions of the room, one module an idea."""
 
-from lab.inductive_bias.claims import estimate, models, tasks
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["estimate", "models", "tasks"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

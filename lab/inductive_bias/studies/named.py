@@ -308,7 +308,7 @@ def benchmark_table():
 
     import pandas as pd
 
-    path = Path(__file__).parents[2] / "data" / "benchmarks" / "inductive_bias.csv"
+    path = Path(__file__).parents[3] / "data" / "benchmarks" / "inductive_bias.csv"
     if not path.exists():
         raise FileNotFoundError("data/benchmarks/inductive_bias.csv is missing; `make bench` writes it")
     return pd.read_csv(path)

@@ -1,14 +1,11 @@
-"""What the measuring functions share: the task of a run, and an interval over seeds."""
+"""The task that most experiments of the room measure on: handwritten digits, or the user's table."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from lab.inductive_bias.task import Task
 
-CHOSEN = "settings chosen after a look at the first seeds (0, 1, ...); judge the statement on others, such as 400 and on"
 SIZES = {"smoke": (100, 100), "default": (300, 300), "full": (1000, 500)}
 
 
@@ -39,15 +36,3 @@ def own_or_digits(data, seed: int, budget: str, *, shuffled: bool = False, sizes
         order = np.random.default_rng(seed).permutation(task.n_test)
         task = task.replaced(test_targets=task.test_targets[order])
     return task
-
-
-def interval(values, level: float = 0.95) -> tuple[float, tuple[float, float]]:
-    """Mean over seeds and its Student interval; a single value is its own interval."""
-    from scipy.stats import t
-
-    values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
-    if len(values) < 2 or not np.isfinite(values).all():
-        return mean, (mean, mean)
-    half = float(t.ppf(0.5 + level / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return mean, (mean - half, mean + half)
