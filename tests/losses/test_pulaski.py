@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from lab.losses.claims import raters
+from lab import source
 from lab.losses.pulaski import (
     Draw,
     TinyProbUNet,
@@ -14,6 +14,8 @@ from lab.losses.pulaski import (
     set_loss,
     sinkhorn_set_distance,
 )
+from lab.losses.studies import pulaski as raters
+from lab.training.comparison import TUNING_SEEDS
 
 
 def test_energy_distance_of_single_masks_is_their_distance(generator):
@@ -111,19 +113,21 @@ def test_dice_is_the_tversky_index_with_equal_weights(generator):
     torch.testing.assert_close(focal_tversky_loss(p, t, alpha=0.5, gamma=1.0), (1 - dice).mean())
 
 
-def test_every_loss_gets_as_many_trials_and_the_best_of_them(monkeypatch):
+def test_every_loss_gets_as_many_trials_and_the_best_of_them(monkeypatch, tmp_path):
     tried = []
 
     def evaluate(loss, setting, runs):
-        assert {seed for seed, _ in runs} == set(raters.TUNING)
-        assert len(set(runs)) == len(runs) == len(raters.TUNING) * len({trial for _, trial in runs})
-        tried.extend((loss, trial) for _, trial in runs)
+        assert {seed for seed, _ in runs} == set(TUNING_SEEDS)
+        assert len(set(runs)) == len(runs) == len(TUNING_SEEDS) * len({trial for _, trial in runs})
+        tried.extend((loss, setting.radius, trial) for _, trial in runs)
         return [(torch.tensor([abs(trial[0] - 3e-2)]), 0.0) for _, trial in runs]
 
+    monkeypatch.setattr(source, "project_root", lambda: tmp_path)
     monkeypatch.setattr(raters, "evaluate", evaluate)
-    chosen = {loss: raters.tuned(loss, raters.Setting()) for loss in (raters.METHOD, *raters.BASELINES)}
-    assert all(rate == 3e-2 for rate, _ in chosen.values())
-    assert {len({trial for one, trial in tried if one == loss}) for loss in chosen} == {len(raters.TRIALS)}
+    raters.tune_trials()
+    for radius, (_, losses) in raters.STUDIES.items():
+        assert all(raters.tuned(loss, radius)[0] == 3e-2 for loss in losses)
+        assert {len({trial for one, r, trial in tried if (one, r) == (loss, radius)}) for loss in losses} == {len(raters.TRIALS)}
 
 
 @pytest.mark.parametrize("loss", ["energy", "dice", raters.DETERMINISTIC])
@@ -156,4 +160,4 @@ def test_slices_of_volumes_are_drawn_with_one_latent_and_with_many():
     setting = raters.Setting(images=4, size=6, radius=1.0, dimension=3, steps=1)
     rows = raters.slice_by_slice((0, 1), setting, (1e-2, 1e-2), count=3)
     assert len(rows) == 2
-    assert all(len(row) == 2 and 0 <= min(row) and max(row) <= 2 for row in rows)
+    assert rows.shape == (2, 2) and 0 <= rows.min() and rows.max() <= 2

@@ -3,8 +3,8 @@
 import panel as pn
 import torch
 
-from lab.losses.claims.raters import raters_set
 from lab.losses.pulaski import energy_set_distance, generalized_energy_distance, sinkhorn_set_distance
+from lab.losses.studies.pulaski import raters_set
 from widgets import pages
 from widgets.figures import losses as figures
 

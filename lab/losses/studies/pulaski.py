@@ -1,4 +1,4 @@
-"""Networks trained on synthetic images with several raters, all models of a study at once; shared by its measurements."""
+"""Networks trained on synthetic images with several raters, all models of a study at once."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from functools import lru_cache
 import torch
 
 from lab import training
+from lab.claims import tunes
 from lab.losses.pulaski import Draw, TinyProbUNet, generalized_energy_distance, pass_loss, samples_drawn
+from lab.training.comparison import chosen, record, tune
 
 METHOD, DETERMINISTIC = "energy", "cross-entropy, deterministic"
 BASELINES = ("cross-entropy", "focal-tversky", "dice", DETERMINISTIC)
 TRIALS = ((3e-3, 1e-2), (1e-2, 1e-2), (3e-2, 1e-2), (1e-2, 1e-1))  # learning rate, weight of the latent divergence
-TUNING = (1000, 1001, 1002)  # seeds that only choose among the trials
 
 Trial = tuple[float, float]
 Run = tuple[int, Trial]  # a seed and its trial
@@ -50,6 +51,18 @@ class Setting:
     radius: float = 2.0
     dimension: int = 2
     steps: int = 100
+
+    @classmethod
+    def of(cls, budget: str) -> Setting:
+        """The images of a budget; the learning rates are tuned at the default number of steps."""
+        return cls(images=40, steps=4) if budget == "smoke" else cls(steps=100 if budget == "default" else 600)
+
+    @classmethod
+    def of_volumes(cls, budget: str) -> Setting:
+        """Volumes of a budget, with half as many steps again as for images."""
+        if budget == "smoke":
+            return cls(images=10, size=8, dimension=3, steps=2)
+        return cls(images=60, size=10, dimension=3, steps=cls.of(budget).steps * 3 // 2)
 
     def draw(self, seed: int, count: int):
         return raters_set(count, seed, size=self.size, radius=self.radius, dimension=self.dimension)
@@ -119,19 +132,61 @@ def evaluate(loss: str, setting: Setting, runs: tuple[Run, ...], count: int = 60
     return found
 
 
-def tuned(loss: str, setting: Setting, trials: tuple[Trial, ...] = TRIALS) -> Trial:
-    """The trial of least generalized energy distance on tuning seeds; the same number of trials for every loss."""
-    if loss == DETERMINISTIC:  # has no latent weight: four learning rates instead
-        trials = tuple((rate, 0.0) for rate in (1e-3, 3e-3, 1e-2, 3e-2))[-len(trials) :]
-    runs = tuple((seed, trial) for trial in trials for seed in TUNING)
-    distances = [float(found.mean()) for found, _ in evaluate(loss, setting, runs)]
-    total = {trial: sum(d for d, (_, one) in zip(distances, runs) if one == trial) for trial in trials}
-    return min(total, key=total.get)
+def trials_of(loss: str) -> tuple[Trial, ...]:
+    """The trials of a loss, four for each: the deterministic network has no latent weight and gets four learning rates."""
+    return tuple((rate, 0.0) for rate in (1e-3, 3e-3, 1e-2, 3e-2)) if loss == DETERMINISTIC else TRIALS
+
+
+STUDIES = {2.0: ("radius 2", (METHOD, *BASELINES)), 1.0: ("radius 1", (METHOD, "cross-entropy"))}  # by the blobs' radius
+
+
+@tunes("pulaski")
+def tune_trials(progress=None) -> None:
+    """Tune every loss by generalized energy distance at 100 steps and write the record."""
+    record("pulaski", *(_tune(radius, progress) for radius in STUDIES))
+
+
+def _tune(radius, progress):
+    study, losses = STUDIES[radius]
+    setting = Setting(radius=radius)
+
+    def score(loss, settings, seeds):
+        runs = tuple((seed, trial) for trial in settings for seed in seeds)
+        distances = [float(found.mean()) for found, _ in evaluate(loss, setting, runs)]
+        return -torch.tensor(distances).reshape(len(settings), len(seeds)).numpy()
+
+    return tune(study, {loss: trials_of(loss) for loss in losses}, score, progress=progress)
+
+
+def tuned(loss: str, radius: float = 2.0) -> Trial:
+    """The recorded trial of least generalized energy distance on tuning seeds, for blobs of ``radius``."""
+    return tuple(chosen("pulaski", STUDIES[radius][0], {loss: trials_of(loss)})[loss])
+
+
+def distances(loss: str, seeds, setting: Setting) -> torch.Tensor:
+    """Mean generalized energy distance on the test images of each seed at the tuned trial, (seeds,)."""
+    runs = tuple((seed, tuned(loss, setting.radius)) for seed in seeds)
+    return torch.tensor([float(found.mean()) for found, _ in evaluate(loss, setting, runs)], dtype=torch.float64)
+
+
+def frequency_gap(loss: str, seeds, setting: Setting) -> float:
+    """Mean gap of the faint blob's frequency in samples from that among raters, one half."""
+    found = evaluate(loss, setting, tuple((seed, tuned(loss, setting.radius)) for seed in seeds))
+    return sum(gap for _, gap in found) / len(found)
+
+
+def drawn(loss: str, seeds, image: int, setting: Setting, count: int = 10):
+    """A test image (H, W) of the first seed, its raters' masks (R, H, W) and ``count`` samples (count, H, W) of its network."""
+    x, y, _ = setting.draw(2 * seeds[0] + 1, 60)
+    model = fitted(loss, setting, tuple((seed, tuned(loss, setting.radius)) for seed in seeds))[0]
+    with torch.no_grad():
+        samples = model.sample(x[image : image + 1], count, seed=seeds[0])[0]
+    return x[image, 0], y[image], samples
 
 
 @lru_cache(maxsize=8)
-def slice_by_slice(seeds: tuple[int, ...], setting: Setting, trial: Trial, count: int = 60) -> list[list[float]]:
-    """GED of volumes segmented slice by slice by 2-D networks, one row a seed: a latent for each slice, and one for all slices."""
+def slice_by_slice(seeds: tuple[int, ...], setting: Setting, trial: Trial, count: int = 60) -> torch.Tensor:
+    """GED of volumes segmented slice by slice by 2-D networks, (seeds, 2): a latent for each slice, and one for all slices."""
     side, runs = setting.size, tuple((seed, trial) for seed in seeds)
     x, raters = (torch.stack([_slices(setting.draw(2 * seed, setting.images)[k]) for seed in seeds]) for k in range(2))
     found = []
@@ -148,7 +203,7 @@ def slice_by_slice(seeds: tuple[int, ...], setting: Setting, trial: Trial, count
                 samples = torch.sigmoid(model.decode(flat, z)).reshape(count, side, 16, side, side).transpose(1, 2)
                 row.append(float(generalized_energy_distance(samples, y).mean()))
         found.append(row)
-    return found
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _slices(volumes):
