@@ -1,11 +1,15 @@
 import math
+from types import SimpleNamespace
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from lab.losses import ALDRKLLoss, LDRKLLoss, ldr_kl_loss
 from lab.losses.ldr import adaptive_temperature, margin_scores, normalize_scores
+from lab.losses.studies import ldr as study
 
 
 @pytest.fixture
@@ -141,3 +145,17 @@ def test_gradient_through_the_adaptive_temperature_is_the_whole_derivative(batch
         step[:, k] = 1e-5
         slope = (loss(z.detach() + step, y) - loss(z.detach() - step, y)) / 2e-5
         assert slope.item() == pytest.approx(ours[:, k].sum().item(), abs=1e-6)
+
+
+def test_ranks_are_those_of_scipy_with_ties_shared_and_averaged_over_noises(monkeypatch, generator):
+    names, tables = ("a", "b", "c", "d"), {}
+
+    def under_noise(losses, kind, level, seeds, budget, data):
+        tables[kind, level] = torch.randint(3, (len(losses), len(seeds)), generator=generator) / 10
+        return SimpleNamespace(accuracy=dict(zip(losses, tables[kind, level])))
+
+    monkeypatch.setattr(study, "under_noise", under_noise)
+    found = study.mean_ranks((0, 1, 2), "default", losses=names)
+    expected = np.mean([rankdata(-table.numpy(), axis=0) for table in tables.values()], axis=0)
+    assert len(tables) == len(study.SETTINGS)
+    np.testing.assert_allclose(torch.stack([found[name] for name in names]), expected)
