@@ -33,8 +33,8 @@ def limits(trial):
     log_k, factor = math.log(z.shape[1]), 2.0 if trial.control else 1.0
     scores = margin_scores(z, y, 0.1)
 
-    def loss(temperature, margin=0.0):
-        return ldr_kl_loss(z, y, factor * temperature, margin=margin, reduction="none")
+    def loss(temperature, c=0.0):
+        return ldr_kl_loss(z, y, factor * temperature, margin=c, reduction="none")
 
     def cross_entropy(temperature):
         return temperature * (F.cross_entropy(z / temperature, y, reduction="none") - log_k)
@@ -75,7 +75,7 @@ def _rank_errors(scores, p):
 @measures("ldr.top-k-consistent")
 def top_k(trial):
     """Pairs misordered by minimizing scores, found by descent for random class probabilities. Control: those of another class."""
-    rows = trial.of(20, 200, 2000)
+    rows = trial.of(10, 200, 2000)
     generator = torch.Generator().manual_seed(trial.seeds[0])
     p = torch.softmax(1.5 * torch.randn(rows, 6, generator=generator, dtype=torch.float64), 1)
     seen, y, wrong = p.roll(1, 1) if trial.control else p, torch.arange(6).repeat(rows), 0

@@ -144,7 +144,8 @@ def matches(trial):
     """
     x, y = study.binary(trial.data)
     settings = study.tuned("optimizers") | ({"sso": (1.0, 1)} if trial.control else {})
-    reached = {arm: study.final(arm, x, y, trial.seeds, study.CALLS, value) for arm, value in settings.items()}
+    calls = trial.of(5, study.CALLS, study.CALLS)
+    reached = {arm: study.final(arm, x, y, trial.seeds, calls, value) for arm, value in settings.items()}
     best = min((arm for arm in reached if arm != "sso"), key=lambda arm: float(reached[arm].mean()))
     details = {"loss": {arm: float(v.mean()) for arm, v in reached.items()}, "settings": settings, "best": best}
     return Effects(1 - reached["sso"] / reached[best], details)
@@ -156,7 +157,7 @@ def imitation(trial):
 
     Control: one inner step for both.
     """
-    rounds, tuned = trial.of(4, study.ROUNDS, study.ROUNDS), study.tuned("imitation")
+    rounds, tuned = trial.of(2, study.ROUNDS, study.ROUNDS), study.tuned("imitation")
     losses = {
         inner: torch.tensor([study.imitate(tuned[arm], inner, seed, rounds) for seed in trial.seeds], dtype=torch.float64)
         for inner, arm in ((1, "1 inner step"), (20, "20 inner steps"))
