@@ -3,7 +3,7 @@
 In a notebook::
 
     lab.report.record("dice", 0.93)                          # a metric of this run
-    lab.report.claim("betti.topology-improves", seeds=5)     # measures, records and shows a claim
+    lab.report.claim("betti_matching.topology-improves")         # measures, records and shows a claim
 
 From Python, a dashboard or the command line::
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -58,10 +59,15 @@ def _centred(measure):
     return type(measure)(measure.points - shift, measure.weights, measure.index)
 
 
+@lru_cache(maxsize=32)
 def embed(
-    parameters: int = 2, *, weight: float = 0.01, steps: int = 300, batch: int = 200, seed: int = 0, widths=(512, 512)
+    parameters: int = 2, *, weight: float = 0.01, steps: int = 300, batch: int = 200, seed: int = 0, lines: int = 8,
+    widths: tuple[int, ...] = (512, 512),
 ) -> Embedding:
-    """Train an autoencoder of the digits to the plane; ``parameters`` 0 leaves the regularizer out."""
+    """Train an autoencoder of the digits to the plane; ``parameters`` 0 leaves the regularizer out.
+
+    ``lines`` are those of the sliced distance between the shapes. Remembered for the process.
+    """
     from sklearn.manifold import trustworthiness
 
     checks.choice("parameters", parameters, (0, 1, 2))
@@ -83,7 +89,7 @@ def embed(
         if parameters:
             inner = time.process_time()
             leaf = z.detach().requires_grad_()
-            distance = sliced_wasserstein(wanted, shape(leaf, parameters), lines=8, seed=step)
+            distance = sliced_wasserstein(wanted, shape(leaf, parameters), lines=lines, seed=step)
             (push,) = torch.autograd.grad(weight * distance, leaf)
             extra += time.process_time() - inner
             # the gradient of the regularizer enters through the latent points

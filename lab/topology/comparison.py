@@ -111,15 +111,16 @@ class Placement:
         return self.wasserstein_apart / max(1, self.wasserstein)
 
 
-def placement(prediction, label) -> Placement:
+def placement(prediction, label, *, partners_of=None) -> Placement:
     """Count the pairs of both matchings whose two features have no voxel in common.
 
     A component is its voxels just before it dies, a hole is its outline and what it encloses; the label is binarized.
+    ``partners_of`` maps the induced matching to the one that is counted in its place.
     """
     prediction, label = images.image("prediction", prediction, ndim=2), images.image("label", label)
     checks.same_shape("prediction", prediction, "label", label)
     wanted = (label > 0).to(torch.float64)
-    found = match(prediction, wanted)
+    found = match(prediction, wanted) if partners_of is None else partners_of(match(prediction, wanted))
     ours, theirs = barcode(prediction), barcode(wanted)
     counts = [0, 0, 0, 0]
     for d in found.dimensions:

@@ -24,14 +24,18 @@ REAL = ("microaneurysms", "coins", "horse", "cell", "retina")
 
 
 def labels_of(data: ImageSet | None, seeds, budget: str) -> list[tuple[str, Tensor]]:
-    """Named binary labels: of ``data``, or smooth fields (smoke) and real images (default, full)."""
+    """A named binary label for each seed: of ``data`` in turn, else real images first (two, all in full, none at smoke) and then
+    smooth fields."""
     if data is not None:
-        return [(item.name or f"image {k}", item.label > 0) for k, item in enumerate(data)]
-    fields = [(f"field {seed}", smooth_field((128, 128), seed=seed).label > 0) for seed in seeds]
-    if budget == "smoke":
-        return fields[:2]
-    named = REAL[:2] if budget == "default" else REAL
-    return [(name, load(name).label > 0) for name in named] + fields
+        items = [(item.name or f"image {k}", item.label > 0) for k, item in enumerate(data)]
+        return [items[seed % len(items)] for seed in seeds]
+    real = REAL[: {"smoke": 0, "default": 2, "full": len(REAL)}[budget]]
+    return [(real[seed], load(real[seed]).label > 0) if seed < len(real) else field(seed) for seed in seeds]
+
+
+def field(seed: int) -> tuple[str, Tensor]:
+    """The name and the label of a smooth field."""
+    return f"field {seed}", smooth_field((128, 128), seed=seed).label > 0
 
 
 def equal_dice_table(label, *, dice: float = 0.9, seed: int = 0, predictions=None) -> pd.DataFrame:
@@ -90,13 +94,14 @@ def equal_counts(label, *, moves: int = 3, seed: int = 0) -> EqualCounts | None:
     return EqualCounts(torch.from_numpy(mask), found["boundary"], soft, done)
 
 
-def union_shares(prediction, label) -> tuple[int, int]:
+def union_shares(prediction, label, *, partners_of=None) -> tuple[int, int]:
     """``(pairs, together)``: matched features of two masks, and how many lie in one feature of their union.
 
-    Matched components lie in one component of the union, matched loops go around one hole of it.
+    Matched components lie in one component of the union, matched loops go around one hole of it. ``partners_of`` maps the
+    induced matching to the one that is counted in its place.
     """
     prediction, label = (checks.tensor(name, x, ndim=2) > 0 for name, x in (("prediction", prediction), ("label", label)))
-    found = match(prediction, label)
+    found = match(prediction, label) if partners_of is None else partners_of(match(prediction, label))
     union, holes = (prediction | label).numpy(), ~(prediction | label).numpy()
     parts = ndimage.label(union)[0].ravel()
     holes = ndimage.label(holes, structure=np.ones((3, 3)))[0].ravel()
@@ -147,8 +152,11 @@ def orientation(*, pairs: int = 10, size: int = 24, seed: int = 0) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def growth(sizes, *, seed: int = 0, rounds: int = 3) -> pd.DataFrame:
-    """Process CPU time of one matching against the number of pixels: the least of ``rounds`` each."""
+def growth(sizes, *, seed: int = 0, rounds: int = 3, matcher=match) -> pd.DataFrame:
+    """Process CPU time of one matching against the number of pixels: the least of ``rounds`` each.
+
+    ``matcher`` is timed, for example the definition by boundary matrices instead of :func:`match`.
+    """
     import pandas as pd
 
     rows = []
@@ -157,11 +165,11 @@ def growth(sizes, *, seed: int = 0, rounds: int = 3) -> pd.DataFrame:
         field, detail = (ndimage.gaussian_filter(draw.standard_normal((size, size)), width) for width in (6, 2))
         prediction = torch.from_numpy(3 * field / field.std() + detail / detail.std()).float().sigmoid().double()
         label = torch.from_numpy(field > 0.3 * field.std())
-        match(prediction, label)
+        matcher(prediction, label)
         times = []
         for _ in range(rounds):
             began = time.process_time()
-            match(prediction, label)
+            matcher(prediction, label)
             times.append(time.process_time() - began)
         rows.append({"pixels": size * size, "seconds": min(times), "nanoseconds_per_pixel": 1e9 * min(times) / size**2})
     return pd.DataFrame(rows)

@@ -25,22 +25,23 @@ class Checked:
     filled_controls: int
 
 
-def check_drawings(x, bars: Barcode) -> Checked:
+def check_drawings(x, bars: Barcode, *, dealt: bool = False) -> Checked:
     """Draw every bar of a small superlevel volume ``x`` and check what is drawn.
 
     A curve is a closed path of neighbours that runs along the loop's first edge and is no sum of boundaries of squares
     before the loop's last one. A component holds its first voxel and lies in its cycle. A cavity holds its last voxel and
-    touches no side of the volume.
+    touches no side of the volume. ``dealt`` checks each drawing as that of the next bar of its dimension.
     """
     failed = drawn = filled = 0
-    for bar in bars[1]:
-        edges = edges_of(curve(x, bar).voxels.numpy(), x.shape)
+    shown = {d: list(bars[d])[1:] + list(bars[d])[:1] if dealt else list(bars[d]) for d in range(3)}
+    for bar, other in zip(bars[1], shown[1]):
+        edges = edges_of(curve(x, other).voxels.numpy(), x.shape)
         squares = boundaries_before(-x, bar.death_cell)
         drawn += 1
         failed += edges is None or bar.birth_cell not in edges or bounds(edges, squares)
         filled += bounds(squares[0] ^ squares[-1], squares)
-    for bar in (*bars[0], *bars[2]):
-        voxels = surface(x, bar).voxels.numpy()
+    for bar, other in zip((*bars[0], *bars[2]), (*shown[0], *shown[2])):
+        voxels = surface(x, other).voxels.numpy()
         drawn += 1
         if bar.dimension == 0:
             failed += bar.birth_voxel not in voxels

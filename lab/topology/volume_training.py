@@ -7,8 +7,8 @@ for every seed; from its weights every arm goes on for the same number of steps 
 - ``betti``: Dice and Betti matching in dimensions 0, 1 and 2.
 
 Gradients are clipped to norm one: without, some networks of either arm end with empty predictions, from which no
-gradient of Dice leads back. Both arms had as many trials of their settings (:mod:`lab.topology.volume_tuning`) on volumes
-of other seeds; measurements draw theirs from a stream that begins at ``FRESH``.
+gradient of Dice leads back. Both arms have the learning rate that was tuned on the Dice arm, and the weight of the second term
+had as many trials (:mod:`lab.topology.studies.tuning`), on volumes of other seeds.
 
 Source: N. Stucki, V. Buergin, J. C. Paetzold, U. Bauer, 'Efficient Betti Matching Enables Topology-Aware 3D
 Segmentation via Persistent Homology', 2024.
@@ -30,16 +30,16 @@ from lab.datasets import ImageSet, tube_network
 from lab.topology.comparison import dice
 from lab.topology.loss import BettiMatchingLoss
 from lab.topology.metric import matching_error
-from lab.topology.segmentation_training import dice_loss
+from lab.topology.segmentation_training import dice_loss, stream
 from lab.training import unet
+from lab.training.comparison import chosen
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ARMS = ("dice", "betti")
-SETTINGS = {"dice": (0.007, 0.0), "betti": (0.005, 0.005)}
-"""(learning rate, weight of the second term) by arm: the outcome of the trials."""
-FRESH, TUNING = 20_100, 10_000  # where the streams of volumes for testing and for tuning begin
+GRIDS = {"dice": (1e-3, 3e-3, 5e-3, 7e-3, 1e-2), "betti": (0.002, 0.005, 0.01, 0.02, 0.04)}
+"""The values that are tuned over: the learning rate, which both arms share, and the weight of the second term."""
 TABLE = Path(__file__).parents[2] / "data" / "benchmarks" / "volume_training.csv"
 SIZE = 24
 _SIZES = {"smoke": (4, 4, 16, 5), "default": (12, 24, 16, 10), "full": (48, 64, 60, 60)}
@@ -59,7 +59,17 @@ def results() -> pd.DataFrame:
     return pd.read_csv(TABLE)
 
 
-def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, settings=None,
+def settings() -> dict[str, tuple[float, float]]:
+    """The tuned (learning rate, weight) of each arm.
+
+    Raises:
+        NotTuned: the recorded trials have another grid than ``GRIDS``.
+    """
+    found = chosen("betti_volumes", "tubes", GRIDS)
+    return {"dice": (found["dice"], 0.0), "betti": (found["dice"], found["betti"])}
+
+
+def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, weights=None,
           progress=None) -> pd.DataFrame:
     """Train every arm for every seed and measure it on volumes not trained on.
 
@@ -68,7 +78,7 @@ def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None 
         arms: which of ``ARMS``.
         budget: ``"smoke"``, ``"default"`` or ``"full"``: volumes for training and for testing, epochs before and after.
         data: volumes with labels instead of tubes; cut into blocks of ``SIZE`` voxels, half of them for testing.
-        settings: ``(learning rate, weight)`` by arm, instead of ``SETTINGS``. A weight 0 switches the method off.
+        weights: of the second term by arm, instead of the tuned one. A weight 0 switches the method off.
         progress: called with the finished share of the work.
 
     Returns:
@@ -84,15 +94,15 @@ def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None 
     arms = [checks.choice("arms", arm, ARMS) for arm in arms]
     sizes = _SIZES[checks.choice("budget", budget, _SIZES)]
     seeds = range(checks.integer("seeds", seeds, low=1)) if isinstance(seeds, int) else seeds
-    settings = SETTINGS | (settings or {})
+    numbers = settings() | {arm: (settings()[arm][0], float(weight)) for arm, weight in (weights or {}).items()}
     blocks = None if data is None else _blocks(data)
     rows = []
     for place, seed in enumerate(seeds):
         for k, arm in enumerate(arms):
             if blocks is None:
-                row = remembered(FRESH + seed, arm, tuple(settings[arm]), sizes)
+                row = remembered(stream(seed), arm, numbers[arm], sizes)
             else:
-                row = _trained(_start(_split(blocks, seed), sizes, seed), arm, settings[arm], sizes, seed)
+                row = _trained(_start(_split(blocks, seed), sizes, seed), arm, numbers[arm], sizes, seed)
             rows.append({"seed": seed, "arm": arm} | row)
             if progress is not None:
                 progress((place + (k + 1) / len(arms)) / len(seeds))

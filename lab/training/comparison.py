@@ -120,7 +120,10 @@ def is_edge(settings: Sequence[Any], index: int) -> bool:
 
 
 def record(method: str, *trials: Trials) -> Path:
-    """Write all trials of a method to ``data/benchmarks/tuning/<method>.csv``, one row a trial, and return the path."""
+    """Write all trials of a method to ``data/benchmarks/tuning/<method>.csv``, one row a trial, and return the path.
+
+    Records from before this format kept means over seeds only: there ``seed`` is a range such as ``1000-1003``, one row for all.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -178,7 +181,8 @@ def _rows(path, time):
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     for row in found:
-        row.update(seed=int(row["seed"]), score=float(row["score"]), chosen=row["chosen"] == "1", edge=row["edge"] == "1")
+        row["seed"] = int(row["seed"]) if row["seed"].isdigit() else row["seed"]
+        row.update(score=float(row["score"]), chosen=row["chosen"] == "1", edge=row["edge"] == "1")
     return found
 
 

@@ -1,73 +1,28 @@
-"""Every claim holds at smoke, and fails where the method is switched off or labels are shuffled."""
-
-from dataclasses import replace
+"""The studies behind the claims about images: training, tuning, and what switches the method off."""
 
 import pandas as pd
 import pytest
 import torch
 
 from lab import claims
+from lab.claims.measure import concluded
 from lab.datasets import ImageSet, smooth_field
 from lab.topology import (
     comparison,
+    matching,
     matching_error,
     segmentation_data,
     segmentation_studies,
     segmentation_training,
-    segmentation_tuning,
 )
-from lab.topology.claims import training
-
-QUICK = [
-    "betti.wasserstein-misplaces", "betti.zero-for-equal-images", "betti.induced-by-inclusions", "betti.induced-in-place",
-    "betti.matched-features-share-a-place", "betti.error-counts-features", "betti.bounds-betti-number-error",
-    "betti.more-sensitive", "betti.differentiable", "betti.depends-on-orientation", "betti.overlap-is-blind",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("claim", QUICK)
-def test_claim_holds_at_smoke(claim):
-    found = claims.measure(claim, budget="smoke")
-    assert found.holds, found
-    assert found.interval[0] <= found.value <= found.interval[1] or found.interval[0] == found.interval[1]
+from lab.topology.studies import betti_matching as study
+from lab.topology.studies import tuning
+from lab.training import comparison as comparison_of_arms
 
 
 def test_every_row_has_a_function_or_a_reason():
-    (method,) = (method for method in claims.methods("topology") if method.id == "betti")
-    for claim in method.claims:
-        assert bool(claim.untestable) != (claims.measuring_function(claim.id) is not None), claim.id
-
-
-@pytest.mark.parametrize("claim", ["betti.induced-in-place", "betti.wasserstein-misplaces"])
-def test_claims_about_places_fail_when_partners_are_shuffled(claim, monkeypatch):
-    plain = comparison.match
-
-    def shuffled(prediction, label):
-        found = plain(prediction, label)
-        pairs = [
-            replace(pair, label=pair.label.select(torch.arange(len(pair)).roll(1 + len(pair) // 2))) for pair in found.matched
-        ]
-        return replace(found, matched=tuple(pairs))
-
-    monkeypatch.setattr(comparison, "match", shuffled)
-    assert not claims.measure(claim, budget="smoke").holds
-
-
-def test_overlap_claim_fails_on_predictions_that_differ_on_outlines_only(monkeypatch):
-    plain = segmentation_studies.equal_dice_predictions
-    only = lambda label, **options: {"boundary": plain(label, **{**options, "variants": ("boundary",)})["boundary"]}  # noqa: E731
-    monkeypatch.setattr(segmentation_studies, "equal_dice_predictions", only)
-    assert not claims.measure("betti.overlap-is-blind", budget="smoke").holds
-
-
-@pytest.mark.parametrize(("kind", "claim"), [("vessels", "betti.topology-improves"), ("cells", "betti.cells-topology-improves")])
-def test_topology_claim_does_not_hold_without_the_betti_term(kind, claim, monkeypatch):
-    monkeypatch.setitem(segmentation_training.SETTINGS[kind], "betti", 0.0)
-    monkeypatch.setitem(segmentation_training._SIZES, "smoke", (8, 4, 2, 1))
-    found = claims.measure(claim, seeds=2, budget="smoke")
-    assert found.details["images"] == kind
-    assert found.value == 0
-    assert not found.holds
+    for claim in claims.method("betti_matching").claims:
+        assert claim.untestable or claims.measuring_function(claim.id), claim.id
 
 
 def test_training_arms_start_from_the_same_weights_and_are_repeatable():
@@ -84,14 +39,26 @@ def test_training_arms_start_from_the_same_weights_and_are_repeatable():
 def test_more_sensitive_claim_takes_own_images():
     field = smooth_field((96, 96), seed=4)
     data = ImageSet(image=field.image, label=field.label, name="own")
-    found = claims.measure("betti.more-sensitive", data=data, budget="smoke")
+    found = claims.measure("betti_matching.more-sensitive", data=data, budget="smoke")
+    assert found.own == "data"
     assert list(found.details["labels"]) == ["own"]
 
 
-def test_interval_of_student():
-    low, high = training.interval([1.0, 2.0, 3.0])
-    assert low == pytest.approx(2 - 4.302653 / 3**0.5)
-    assert high == pytest.approx(2 + 4.302653 / 3**0.5)
+def test_label_without_room_is_refused():
+    label = torch.zeros(32, 32)
+    label[8:24, 8:24] = 1
+    with pytest.raises(ValueError, match="no room"):
+        study.with_room("one square", label, 0, own=True)
+
+
+def test_exchanged_partners_are_the_same_bars_in_other_pairs():
+    one, two = next(iter(study.noise_masks(0, 1)))
+    plain = matching.match(one, two)
+    other = study.shuffled(plain)
+    for pairs, again in zip(plain.matched, other.matched):
+        assert torch.equal(pairs.prediction.birth_voxel, again.prediction.birth_voxel)
+        assert sorted(pairs.label.birth_voxel.tolist()) == sorted(again.label.birth_voxel.tolist())
+        assert pairs.label.birth_voxel.tolist() != again.label.birth_voxel.tolist()
 
 
 def test_displaced_label_keeps_counts_and_dice():
@@ -114,39 +81,62 @@ def test_neighbourhood_decides_about_diagonal_lines():
     assert segmentation_studies.inversions([1, 2, 3], [1, 3, 2]) == (1, 3)
 
 
-def test_settings_of_the_study_are_what_the_rule_makes_of_the_committed_trials():
-    trials = segmentation_tuning.table()
-    for kind, settings in segmentation_training.SETTINGS.items():
-        assert segmentation_tuning.chosen(trials[trials.images == kind]) == settings
-    counts = trials.groupby(["images", "arm"]).size()
-    assert counts.min() == counts.max() == 5
-    assert set(trials.arm) == set(segmentation_training.ARMS)
+def test_recorded_choice_is_what_the_rule_makes_of_the_recorded_scores():
+    trials = pd.DataFrame(comparison_of_arms.trials_of("betti_matching"))
+    assert set(trials.study) == set(segmentation_data.KINDS)
+    for kind, part in trials.groupby("study"):
+        means = part.groupby(["arm", "setting"], sort=False).score.mean()
+        numbers = segmentation_training.settings(kind)
+        assert set(numbers) == set(segmentation_training.ARMS)
+        assert {arm: float(means[arm].idxmax()) for arm in numbers} == numbers
+    assert trials.groupby(["study", "arm"]).setting.nunique().unique().tolist() == [5]
 
 
-def test_committed_run_has_every_arm_on_every_seed_and_the_claims_say_what_it_says():
+def test_committed_run_has_every_arm_on_every_seed_and_the_rows_say_what_it_says():
     frame = segmentation_training.results()
     assert frame.groupby(["images", "arm"]).seed.nunique().unique().tolist() == [20]
     assert set(frame.arm) == set(segmentation_training.ARMS)
-    for kind, part in frame.groupby("images"):
+    for kind, prefix in (("vessels", ""), ("cells", "cells-")):
+        part = frame[frame.images == kind]
         pair = part[part.arm.isin(["dice", "betti"])]
-        fallen, kept = training.error_falls(pair, {}), training.overlap_stays(pair, {})
         swapped = pair.assign(arm=pair.arm.map({"dice": "betti", "betti": "dice"}))
-        assert fallen.holds and kept.holds, kind
-        assert not training.error_falls(swapped, {}).holds
+        verdicts = [
+            concluded(
+                claims.by_id(f"betti_matching.{prefix}topology-improves"),
+                claims.Effects(-segmentation_training.gains(each, "matching_error")), range(20),
+            ).verdict
+            for each in (pair, swapped)
+        ]  # fmt: skip
+        assert verdicts == ["holds", "refuted"], kind
+        overlap = claims.Effects(100 * segmentation_training.gains(pair, "dice"))
+        assert concluded(claims.by_id(f"betti_matching.{prefix}overlap-preserved"), overlap, range(20)).verdict == "holds"
 
 
 def test_rule_of_tuning_prefers_few_errors_among_values_of_enough_overlap():
-    rows = [("dice", 1, 0.90, 5.0), ("dice", 2, 0.899, 4.0), ("dice", 3, 0.85, 1.0),
-            ("betti", 1, 0.8975, 2.0), ("betti", 2, 0.896, 1.0), ("control", 1, 0.7, 1.0), ("control", 2, 0.8, 9.0)]
-    frame = pd.DataFrame(rows, columns=["arm", "value", "dice", "matching_error"])
-    assert segmentation_tuning.chosen(frame) == {"dice": 2.0, "betti": 1.0, "control": 2.0}
+    grids = {"dice": (1, 2, 3), "betti": (1, 2, 4), "control": (1, 2, 5)}
+    found = {("dice", 1): (0.90, 5.0), ("dice", 2): (0.899, 4.0), ("dice", 3): (0.85, 1.0),
+             ("betti", 1): (0.8975, 2.0), ("betti", 2): (0.896, 1.0), ("betti", 4): (0.5, 0.0),
+             ("control", 1): (0.7, 1.0), ("control", 2): (0.8, 9.0), ("control", 5): (0.6, 0.0)}  # fmt: skip
+    rates = set()
+
+    def run(arm, rate, number, seed):
+        rates.add(rate if arm != "dice" else None)
+        dice, error = found[arm, rate if arm == "dice" else number]
+        return {"dice": dice, "matching_error": error}
+
+    assert tuning.trials("study", grids, run, seeds=(1000, 1001)).chosen == {"dice": 2, "betti": 1, "control": 2}
+    assert rates == {None, 2}, "all arms share the rate of the Dice arm"
+
+
+def test_arms_that_end_alike_say_nothing_about_overlap():
+    rows = [{"seed": s, "arm": arm, "dice": 0.8, "matching_error": 2.0} for s in range(3) for arm in ("dice", "betti")]
+    with pytest.raises(ValueError, match="the same networks"):
+        segmentation_training.check_trained_apart(pd.DataFrame(rows))
 
 
 def test_tuning_and_the_study_never_share_an_image():
-    one, _ = segmentation_data.draw("vessels", 4, seed=segmentation_training.TUNING)
-    two, _ = segmentation_data.draw("vessels", 4, seed=segmentation_training.FRESH)
-    assert not torch.equal(one, two)
-    assert segmentation_training.FRESH - segmentation_training.TUNING > 1000
+    measured = {segmentation_training.stream(seed) for seed in range(1000)}
+    assert not measured & {segmentation_training.stream(seed) for seed in comparison_of_arms.TUNING_SEEDS}
 
 
 @pytest.mark.parametrize("kind", segmentation_data.KINDS)
@@ -158,15 +148,3 @@ def test_drawn_images_follow_their_seed_and_hold_features(kind):
     assert set(y.unique().tolist()) == {0.0, 1.0}
     features = [sum(matching_error(mask[0], torch.zeros_like(mask[0])).betti_prediction) for mask in y]
     assert min(features) >= 2 if kind == "cells" else sum(features) > 12
-
-
-def test_equivalence_is_two_sided(monkeypatch):
-    def trained(*, seeds, **_):
-        rows = [{"seed": s, "arm": arm, "dice": 0.8 + 0.01 * (arm == "betti") + 1e-4 * s, "cldice": 0.9,
-                 "betti_number_error": 1.0, "matching_error": 2.0 - 1e-3 * s * (arm == "betti")}
-                for s in seeds for arm in ("dice", "betti")]
-        return pd.DataFrame(rows)
-
-    monkeypatch.setattr(segmentation_training, "train", trained)
-    for claim in ("betti.overlap-preserved", "betti.cells-overlap-preserved"):
-        assert not claims.measure(claim, seeds=5, budget="smoke").holds  # better by a point is no equivalence

@@ -1,70 +1,43 @@
-"""The statements of the method: every row has its function, and what holds stops holding when the effect is switched off."""
+"""The studies behind the statements of the method."""
 
 import numpy as np
 import pytest
+import torch
 
 import lab
 from lab.topology import cloud_studies, graph_studies
-from lab.topology.claims import multipers
-
-ROWS = [claim for claim in lab.claims.ledger("topology") if claim.method == "multipers"]
+from lab.topology.filtrations import Image, Rips
+from lab.topology.studies import persistence as study
 
 
 def test_every_statement_of_the_abstract_has_a_row_and_a_function_or_a_reason():
-    assert len(ROWS) >= 14
-    for claim in ROWS:
+    rows = lab.claims.method("persistence").claims
+    assert len(rows) >= 18
+    for claim in rows:
         assert claim.untestable or lab.claims.measuring_function(claim.id)
 
 
-@pytest.mark.parametrize(
-    "id",
-    [
-        "multipers.barcode-is-differentiable-almost-everywhere",
-        "multipers.framework-covers-signed-barcodes",
-        "multipers.framework-covers-the-landscape",
-        "multipers.no-unique-descriptor",
-        "multipers.several-parameters-converge",
-        "multipers.coarse-grids-bend-gradients",
-    ],
-)
-def test_statement_holds_at_the_smallest_budget(id):
-    found = lab.claims.measure(id, seeds=2, budget="smoke")
-    assert found.holds, found.details
-    assert found.interval[0] <= found.value <= found.interval[1]
+def test_rank_by_definition_counts_the_loops_that_survive():
+    square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    filtration = Rips(square)
+    assert study.rank_by_definition(filtration, 0, [0.5], [0.9]) == 4
+    assert study.rank_by_definition(filtration, 0, [0.5], [1.1]) == 1
+    assert study.rank_by_definition(filtration, 1, [1.1], [1.3]) == 1
+    assert study.rank_by_definition(filtration, 1, [1.1], [1.5]) == 0
 
 
-def test_gradient_statement_fails_for_a_gradient_that_is_wrong(monkeypatch):
-    right = multipers.one_parameter_functions
-
-    def wrong(seed):
-        return {name: (lambda x, f=f: 0.9 * f(x) + 0.1 * f(x).detach(), at) for name, (f, at) in right(seed).items()}
-
-    monkeypatch.setattr(multipers, "one_parameter_functions", wrong)
-    assert not lab.claims.measure(
-        "multipers.barcode-is-differentiable-almost-everywhere", seeds=1, budget="smoke"
-    ).holds
+def test_rank_by_definition_of_a_ring_of_pixels():
+    ring = torch.ones(2, 3, 3, dtype=torch.float64)
+    ring[:, 1, 1] = 5.0
+    filtration = Image(ring, parameters=2)
+    assert study.rank_by_definition(filtration, 1, [1, 1], [4, 4]) == 1
+    assert study.rank_by_definition(filtration, 1, [1, 1], [4, 6]) == 1
+    assert study.rank_by_definition(filtration, 1, [1, 1], [6, 6]) == 0
 
 
-def test_convergence_statement_fails_when_both_rules_are_the_same(monkeypatch):
-    right = multipers.one_parameter_descent
-    monkeypatch.setattr(
-        multipers, "one_parameter_descent", lambda seed, rule, steps: right(seed, multipers.StepRule(0.3, 0.9), steps)
-    )
-    assert not lab.claims.measure("multipers.subgradient-descent-converges", seeds=2, budget="smoke").holds
-
-
-def test_descriptor_statement_fails_for_equal_filtrations(monkeypatch):
-    star = multipers.star
-    monkeypatch.setattr(multipers, "star", lambda late: star((2.0, 3.0)))
-    assert not lab.claims.measure("multipers.no-unique-descriptor").holds
-
-
-def test_placement_statement_flips_when_the_second_parameter_is_switched_off():
-    on = multipers.two_parameters_place_loops(None, (0,), "smoke")
-    off = multipers.two_parameters_place_loops(None, (0,), "smoke", both=1)
-    assert on.value > 0.1
-    assert off.value == 0.0
-    assert not off.holds
+def test_graphs_of_different_hilbert_functions_are_no_witnesses():
+    with pytest.raises(ValueError, match="the same Hilbert function"):
+        study.rank_difference(study.star((2.0, 3.0)), study.star((2.0, 4.0)))
 
 
 def test_cloud_settles_with_densities_and_not_when_they_are_dealt_to_the_wrong_points():
@@ -87,7 +60,7 @@ def test_graph_classifier_learns_and_shuffled_labels_teach_nothing():
 
 
 def test_race_counts_steps_to_the_target():
-    found = cloud_studies.transform_race({"subgradient": multipers.transforms()["subgradient"]}, count=24, steps=30)
+    found = cloud_studies.transform_race({"subgradient": study.transforms()["subgradient"]}, count=24, steps=30)
     assert found.steps[0] is not None
     assert found.curves[0][found.steps[0]] >= found.target
 

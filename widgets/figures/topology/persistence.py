@@ -312,12 +312,12 @@ def scores(found: DescriptorScore, *, theme: str = "light") -> go.Figure:
 
 def arms(values: Mapping[str, Sequence[float]], *, y: str, theme: str = "light") -> go.Figure:
     """Two or more arms over seeds: dots for seeds, a bar for the 95 % interval of the mean."""
-    from lab.topology.claims.multipers import interval
+    from lab.claims.statistics import interval
 
     c = colours(theme)
     traces, words = [], []
     for k, (name, found) in enumerate(values.items()):
-        mean, (low, high) = interval(found)
+        mean, low, high = interval(found)
         words.append(f"{name} {mean:.3g}")
         colour = c.series[k % 7]
         spots = {"size": 7, "color": colour, "opacity": 0.4}
