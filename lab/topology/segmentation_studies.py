@@ -152,10 +152,10 @@ def orientation(*, pairs: int = 10, size: int = 24, seed: int = 0) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def growth(sizes, *, seed: int = 0, rounds: int = 3, matcher=match) -> pd.DataFrame:
+def growth(sizes, *, seed: int = 0, rounds: int = 3, noise: bool = False, matcher=match) -> pd.DataFrame:
     """Process CPU time of one matching against the number of pixels: the least of ``rounds`` each.
 
-    ``matcher`` is timed, for example the definition by boundary matrices instead of :func:`match`.
+    A smooth prediction and a mask are matched, or two images of ``noise``, which have the most bars. ``matcher`` is timed.
     """
     import pandas as pd
 
@@ -165,6 +165,8 @@ def growth(sizes, *, seed: int = 0, rounds: int = 3, matcher=match) -> pd.DataFr
         field, detail = (ndimage.gaussian_filter(draw.standard_normal((size, size)), width) for width in (6, 2))
         prediction = torch.from_numpy(3 * field / field.std() + detail / detail.std()).float().sigmoid().double()
         label = torch.from_numpy(field > 0.3 * field.std())
+        if noise:
+            prediction, label = torch.from_numpy(draw.random((2, size, size)))
         matcher(prediction, label)
         times = []
         for _ in range(rounds):

@@ -7,7 +7,6 @@ import torch
 
 from lab.claims import Effects, measures, tunes
 from lab.datasets import equal_dice_predictions
-from lab.kernels.cubical import reference
 from lab.topology import segmentation_studies as studies
 from lab.topology import segmentation_training as training
 from lab.topology.comparison import placement
@@ -90,12 +89,13 @@ def zero_for_equal(trial):
 
 @measures("betti_matching.efficient")
 def efficient(trial):
-    """Exponent of CPU time against pixels. Control: the definition by boundary matrices."""
+    """Exponent of CPU time against pixels, of noise images. Control: the optimal pairing of barcodes by values."""
     if trial.control:
-        frames = [studies.growth((6, 9, 12), seed=seed, rounds=1, matcher=reference.match) for seed in trial.seeds]
+        slow = {"rounds": 1, "matcher": study.pair_by_values}
+        frames = [studies.growth((32, 48, 64), seed=seed, noise=True, **slow) for seed in trial.seeds]
     else:
-        sizes = trial.of((128, 256, 512), (128, 256, 512, 1024), (128, 256, 512, 1024, 2048, 4096))
-        frames = [studies.growth(sizes, seed=seed) for seed in trial.seeds]
+        sizes = trial.of((64, 128, 256), (128, 256, 512, 1024), (128, 256, 512, 1024, 2048, 4096))
+        frames = [studies.growth(sizes, seed=seed, noise=True) for seed in trial.seeds]
     each = zip(frames[0].pixels, frames[0].nanoseconds_per_pixel)
     details = {"nanoseconds per pixel": {int(p): round(float(v), 1) for p, v in each}}
     return Effects([study.exponent(frame) for frame in frames], details)

@@ -96,11 +96,11 @@ def landscape_is_differentiable(trial):
 
 @measures("persistence.several-parameters-converge")
 def several_parameters_converge(trial):
-    """Movement of the loss of a Hilbert measure at the end of a descent. Control: a constant step."""
+    """Movement of the loss of a Hilbert measure at the end of a descent. Control: a loss without a minimum."""
     count, steps = trial.of((20, 80), (40, 250), (200, 1500))
-    rule = study.CONSTANT if trial.control else study.FALLING
-    moved = [study.last_movement(study.two_parameter_descent(seed, rule, count=count, steps=steps)) for seed in trial.seeds]
-    return Effects(moved, {"points": count, "steps": steps, "rule": str(rule)})
+    pull = 0.0 if trial.control else 0.5
+    runs = [study.two_parameter_descent(seed, study.FALLING, count=count, steps=steps, pull=pull) for seed in trial.seeds]
+    return Effects([study.last_movement(losses) for losses in runs], {"points": count, "steps": steps})
 
 
 @measures("persistence.several-parameters-descend")
@@ -116,10 +116,11 @@ def several_parameters_descend(trial):
 
 @measures("persistence.two-parameters-keep-the-cloud-together")
 def two_parameters_keep_together(trial):
-    """Drift with one parameter less that with two. Control: the codensities are dealt to the wrong points."""
+    """Drift with one parameter less that with two. Control: one parameter in both arms."""
     count, steps = trial.of((60, 60), (120, 300), (400, 600))
     one = [enlarge_loops(1, count=count, steps=steps, seed=seed).drift for seed in trial.seeds]
-    two = [enlarge_loops(2, count=count, steps=steps, seed=seed, shuffle=trial.control).drift for seed in trial.seeds]
+    second = 1 if trial.control else 2
+    two = [enlarge_loops(second, count=count, steps=steps, seed=seed).drift for seed in trial.seeds]
     details = {"one parameter": one, "two parameters": two, "points": count, "steps": steps}
     return Effects(np.subtract(one, two), details)
 

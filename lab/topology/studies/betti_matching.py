@@ -12,9 +12,11 @@ from torch import Tensor
 
 from lab.datasets import equal_dice_predictions
 from lab.kernels.cubical import reference
+from lab.topology.barcodes import barcode
 from lab.topology.loss import BettiMatchingLoss
 from lab.topology.matching import Matching, match
 from lab.topology.metric import matching_error
+from lab.topology.pairing import wasserstein_pairs
 from lab.topology.segmentation_studies import EqualCounts, equal_counts, field, flip_changes
 
 
@@ -54,6 +56,13 @@ def wrong_pairs(count: int, seed: int, *, shift: int = 0) -> tuple[int, int]:
             pairs += len(exact)
             wrong += abs(len(mine) - len(exact)) + sum(one != two for one, two in zip(mine, exact))
     return wrong, pairs
+
+
+def pair_by_values(prediction, label) -> None:
+    """The optimal pairing of the two barcodes by their values, the baseline of :func:`match`."""
+    one, two = barcode(prediction), barcode(label)
+    for first, second in zip(one.bars, two.bars):
+        wasserstein_pairs(first, second)
 
 
 def exponent(frame: pd.DataFrame, size: str = "pixels") -> float:

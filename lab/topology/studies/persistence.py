@@ -306,13 +306,16 @@ def one_parameter_descent(seed: int, rule: StepRule, steps: int):
     return minimize(loss, x, steps=steps, optimizer="sgd", learning_rate=rule)
 
 
-def two_parameter_descent(seed: int, rule: StepRule, *, count: int, steps: int, sign: int = 1) -> list[float]:
-    """Losses of descent on minus the 1-norms of a Hilbert measure plus a pull to the start; ``sign`` -1 climbs."""
+def two_parameter_descent(seed: int, rule: StepRule, *, count: int, steps: int, sign: int = 1, pull: float = 0.5) -> list[float]:
+    """Losses of descent on minus the 1-norms of a Hilbert measure plus a pull to the start; ``sign`` -1 climbs.
+
+    Without ``pull`` the loss has no minimum.
+    """
     x = noisy_circle(count, seed)
 
     def loss(y):
         measure = hilbert(FunctionRips(y, codensity(y, 0.3)), 0)
-        return -integral(measure, lambda p: p.sum(1)) / len(x) + 0.5 * (y - x).square().sum()
+        return -integral(measure, lambda p: p.sum(1)) / len(x) + pull * (y - x).square().sum()
 
     found = minimize(lambda y: sign * loss(y), x, steps=steps, optimizer="sgd", learning_rate=rule)
     return [sign * value for value in found.losses]

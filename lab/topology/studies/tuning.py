@@ -6,8 +6,8 @@ not lose overlap: the least matching error among values whose Dice is at most a 
 there is none the highest Dice. The reference is the best Dice of the Dice arm's own trials and, for the other arms, the Dice
 of the value chosen for it.
 
-Where only the mean of a trial over the four seeds was kept, the record holds that. ``lab claim betti_matching --tune`` and ``lab claim betti_volumes --tune`` repeat it; all trials stand in
-``data/benchmarks/tuning``.
+Where only the mean of a trial over its four seeds was kept, the record holds that. ``lab claim betti_matching --tune`` and
+``lab claim betti_volumes --tune`` repeat it; all trials stand in ``data/benchmarks/tuning``.
 """
 
 from __future__ import annotations
