@@ -9,6 +9,7 @@ from lab.claims import Effects, measures, tunes
 from lab.datasets import equal_dice_predictions
 from lab.topology import segmentation_studies as studies
 from lab.topology import segmentation_training as training
+from lab.topology.barcodes import barcode
 from lab.topology.comparison import placement
 from lab.topology.matching import match
 from lab.topology.metric import matching_error
@@ -76,13 +77,14 @@ def induced_by_inclusions(trial):
 
 @measures("betti_matching.zero-for-equal-images")
 def zero_for_equal(trial):
-    """Loss and unmatched bars of an image with itself, over the loss of two different images. Control: different images."""
+    """Loss of an image with itself and its bars without a partner, over the loss of different images. Control: those."""
     ratios = []
     for seed in trial.seeds:
         draw = torch.Generator().manual_seed(seed)
         x, other = torch.rand(2, 40, 40, generator=draw, dtype=torch.float64)
         found, apart = match(x, other if trial.control else x), float(match(x, other).loss())
-        lone = sum(len(found.unmatched_prediction[d]) + len(found.unmatched_label[d]) for d in found.dimensions)
+        bars = barcode(x)
+        lone = sum(abs(len(bars[d]) - len(found.matched[d])) for d in found.dimensions)
         ratios.append((float(found.loss()) + lone) / apart if apart else float("nan"))
     return Effects(ratios)
 
