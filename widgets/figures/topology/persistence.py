@@ -322,6 +322,7 @@ def arms(values: Mapping[str, Sequence[float]], *, y: str, theme: str = "light")
         colour = c.series[k % 7]
         spots = {"size": 7, "color": colour, "opacity": 0.4}
         traces.append(go.Scatter(x=[name] * len(found), y=list(found), mode="markers", marker=spots, showlegend=False))
+        low, high = (low, high) if np.isfinite(high - low) else (mean, mean)  # one seed has no interval
         ends = {"array": [high - mean], "arrayminus": [mean - low], "thickness": 3, "width": 10, "color": colour}
         spot = {"size": 13, "symbol": "diamond", "color": colour}
         traces.append(go.Scatter(x=[name], y=[mean], mode="markers", error_y=ends, marker=spot, showlegend=False))
