@@ -37,11 +37,11 @@ def family(trial):
     y = torch.randint(5, (2000,), generator=generator)
     p = torch.softmax(z, 1).gather(1, y[:, None])[:, 0]
     named = {0.0: 1 / p - 1, 1.0: -p.log(), 1.7: (1 - p**0.7) / 0.7, 2.0: 1 - p}
-    worst = 0.0
+    differences = []
     for tau, exact in named.items():
         value = comp_sum_loss(z, y, tau + 0.1 * trial.control, reduction="none")
-        worst = max(worst, float(((value - exact).abs() / exact.abs().clamp_min(1e-3)).max()))
-    return Effects(worst, {"taus": list(named)})
+        differences.append(((value - exact).abs() / exact.abs().clamp_min(1e-3)).max())
+    return Effects(torch.stack(differences).max(), {"taus": list(named)})
 
 
 @measures("comp_sum.consistency-bound")
@@ -61,7 +61,7 @@ def consistency_bound(trial):
             excess = (_risk(p, z, tau) - conditional_risk(p, tau)).clamp_min(0)
             bound = gamma_tau(excess, tau, classes) / (2 if trial.control else 1)
             tightest[f"tau {tau}, {classes} classes"] = float((bound - zero_one).min())
-    return Effects(min(tightest.values()), {"smallest slack": tightest, "distributions": 3 * rows})
+    return Effects(torch.tensor(list(tightest.values())).min(), {"smallest slack": tightest, "distributions": 3 * rows})
 
 
 @measures("comp_sum.bound-is-tight")
@@ -99,7 +99,7 @@ def gaps(trial):
     generator = torch.Generator().manual_seed(trial.seeds[0])
     w = torch.randn(2, 2, generator=generator, dtype=torch.float64)
     exclusive = torch.tensor([[0.95, 0.05], [0.1, 0.9], [0.2, 0.8], [0.9, 0.1]], dtype=torch.float64)
-    violation, shown = 0.0, {}
+    violations, found = [], {}
     for tau in (0.5, 1.0, 1.5):
         easy = torch.softmax(corners @ w * (2 - tau), 1)  # the optimal scores are log p / (2 - tau)
         realizable = _linear_gap(corners, exclusive if trial.control else easy, tau)
@@ -109,9 +109,9 @@ def gaps(trial):
         difference = (exclusive[:, 0] / exclusive[:, 1]).log() / (2 - tau)
         best = torch.stack([difference.clamp(-2 * bound, 2 * bound), torch.zeros(4, dtype=torch.float64)], 1)
         gap = error - float((_risk(exclusive, best, tau) - conditional_risk(exclusive, tau)).mean())
-        violation = max(violation, abs(realizable), -free, -gap, gap - error)
-        shown[f"tau {tau}"] = {"realizable": realizable, "hard": free, "hard, bounded": gap, "its approximation error": error}
-    return Effects(violation, {"gaps": shown})
+        violations += [abs(realizable), -free, -gap, gap - error]
+        found[f"tau {tau}"] = {"realizable": realizable, "hard": free, "hard, bounded": gap, "its approximation error": error}
+    return Effects(torch.tensor(violations).max(), {"gaps": found})
 
 
 def _linear_gap(x, p, tau, bound=None):
@@ -159,7 +159,8 @@ def classes_above_one(trial):
         tau: float((gamma_tau(value, tau, 1000).log() - gamma_tau(value, tau, 2).log()).abs().max())
         for tau in (0.0, 0.5, 1.0, 1.01, 1.5)
     }
-    return Effects(max(change[tau] for tau in (0.0, 0.5, 1.01 if trial.control else 1.0)), {"change of the log": change})
+    wanted = [change[tau] for tau in (0.0, 0.5, 1.01 if trial.control else 1.0)]
+    return Effects(torch.tensor(wanted).max(), {"change of the log": change})
 
 
 @measures("comp_sum.cross-entropy-beats-both-ends", stacked=True)
@@ -204,7 +205,7 @@ def adversarial_bound(trial):
                 tie = comp_sum_loss(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.long), tau)
                 value = objective(lambda inputs, w=w: inputs @ w, x, y, seed=generator)
                 slack.append(float(value / tie) - losses[-1])
-    return Effects(min(slack), {"rows": len(losses), "mean adversarial margin loss": sum(losses) / len(losses)})
+    return Effects(torch.tensor(slack).min(), {"rows": len(losses), "mean adversarial margin loss": sum(losses) / len(losses)})
 
 
 @measures("comp_sum.adversarial-robustness")

@@ -20,7 +20,7 @@ def hardness(trial):
     penalties at temperature 1, whatever the loss's.
     """
     generator = torch.Generator().manual_seed(trial.seeds[0])
-    worst = 0.0
+    differences = []
     for temperature in (0.05, 0.07, 0.3, 2.0):
         for _ in range(trial.of(50, 200, 1000)):
             a, b = (torch.randn(16, 6, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -29,8 +29,8 @@ def hardness(trial):
             s = (b @ torch.nn.functional.normalize(a[0], dim=0)).detach()
             push = gradient.norm(dim=1) / (1 - s.square()).sqrt()
             penalty = relative_penalty(s[1:], 1.0 if trial.control else temperature)
-            worst = max(worst, float((push[1:] / push[0] - penalty).abs().max()))
-    return Effects(worst)
+            differences.append((push[1:] / push[0] - penalty).abs().max())
+    return Effects(torch.stack(differences).max())
 
 
 @measures("contrastive_temperature.entropy-grows")
@@ -56,9 +56,9 @@ def limits(trial):
     s = 2 * torch.rand(200, 15, generator=generator, dtype=torch.float64) - 1
     top = s.topk(2, dim=1).values
     s = s[(top[:, 0] - top[:, 1]) > APART]
-    cold = float((1 - relative_penalty(s, low).gather(1, s.argmax(1, keepdim=True))).abs().max())
-    hot = float((relative_penalty(s, high) - 1 / s.shape[1]).abs().max())
-    return Effects(max(cold, hot), {"off the hardest": cold, "from uniform": hot})
+    cold = (1 - relative_penalty(s, low).gather(1, s.argmax(1, keepdim=True))).abs().max()
+    hot = (relative_penalty(s, high) - 1 / s.shape[1]).abs().max()
+    return Effects(torch.maximum(cold, hot), {"off the hardest": float(cold), "from uniform": float(hot)})
 
 
 @measures("contrastive_temperature.uniformity-tolerance")

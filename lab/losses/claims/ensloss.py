@@ -41,7 +41,7 @@ def convex_and_calibrated(trial):
             g = g[torch.randperm(len(g), generator=generator)]
         ordered = g[s.argsort(stable=True)]
         lowest = -1 - 2e-6
-        bad += int((ordered.diff() < 0).any() or (g >= 0).any() or (g < lowest).any())
+        bad += not bool((ordered.diff() >= 0).all() and (g < 0).all() and (g >= lowest).all())
     return Effects(bad, {"draws": draws, "batch": 128})
 
 
