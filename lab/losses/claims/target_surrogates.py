@@ -96,7 +96,7 @@ def projected(trial):
     with torch.no_grad():
         z_t = model(x)
     _, gradient = loss_oracle(logistic, y)(z_t.clone())
-    SSO(model, 2.0, 1 if trial.control else 20000).step(x, loss_oracle(logistic, y))
+    SSO(model, 2.0, 1 if trial.control else 500).step(x, loss_oracle(logistic, y))
     design = torch.cat([x, torch.ones(60, 1, dtype=torch.float64)], 1)
     target = design @ torch.linalg.lstsq(design, z_t - 2.0 * gradient).solution
     with torch.no_grad():
