@@ -24,7 +24,7 @@ def bars(figure, name):
 
 def test_page_follows_the_contract():
     found = pages.find("explanations")
-    assert (found.route, found.method) == ("explanations", "explain")
+    assert (found.route, found.method) == ("explanations", "explanations")
     with pytest.raises(ValueError, match="setting"):
         found.build({"wdith": 1.0})
 
