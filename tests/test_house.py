@@ -1,10 +1,12 @@
 """The house: what may import what, what an import costs, and that the project's files agree."""
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,44 @@ def test_lock_satisfies_pyproject():
         version = locked.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} is missing from requirements.lock"
         assert requirement.specifier.contains(version), f"{requirement.name} {version} is outside {requirement.specifier}"
+
+
+def test_lock_with_hashes_has_every_pin_and_a_hash_for_each():
+    text = (ROOT / "requirements.sha256.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, version = line.split()[0].split("==")
+            assert re.findall(r"--hash=sha256:[0-9a-f]{64}\b", line), name
+            found[canonicalize_name(name)] = version
+    assert found == pins("requirements.lock")
+
+
+def test_changed_wheel_is_refused_by_its_hash(tmp_path):
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+
+    def write(source):
+        with zipfile.ZipFile(wheel, "w") as file:
+            file.writestr("tiny.py", source)
+            file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+            file.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            file.writestr("tiny-1.0.dist-info/RECORD", "")
+
+    def install():
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--find-links", str(tmp_path), "--no-deps"]
+        command += ["--require-hashes", "--target", str(tmp_path / "there"), "-r", str(tmp_path / "lock")]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    write("VALUE = 1\n")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "lock").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+    assert install().returncode == 0
+    assert (tmp_path / "there" / "tiny.py").exists()
+    write("VALUE = 2\n")
+    refused = install()
+    assert refused.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert "--require-hashes" in (ROOT / ".ci" / "env").read_text()
 
 
 def test_locks_name_no_local_build_and_no_host():
