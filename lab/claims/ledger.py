@@ -195,31 +195,25 @@ def _read(path):
 
 def _method(room, row):
     place = f"{room}/catalog.toml, method {row.get('id', '?')!r}"
-    _check_keys(place, row, Method, ("id", "title", "sentence", "source"), leave=("claim",))
-    rows = [(place, claim, False) for claim in row.pop("claim", [])]
+    _check_keys(place, row, Method, ("id", "title", "sentence", "source"))
     path = LAB / room / "claims" / f"{row['id']}.toml"
-    if path.exists():
-        place = f"{room}/claims/{path.name}"
-        rows += [(place, claim, True) for claim in _read(path).get("claim", [])]
-    claims = tuple(_claim(place, claim, row, room, strict) for place, claim, strict in rows)
+    rows = _read(path).get("claim", []) if path.exists() else []
+    claims = tuple(_claim(f"{room}/claims/{path.name}", claim, row, room) for claim in rows)
     entry = row.get("entry", ())
     many = {"entry": (entry,) if isinstance(entry, str) else tuple(entry), "aliases": tuple(row.get("aliases", ()))}
     return Method(**{**row, **many, "room": room, "claims": claims})
 
 
-def _claim(place, row, method, room, strict):
+def _claim(place, row, method, room):
     place = f"{place}, claim {row.get('id', '?')!r}"
-    _check_keys(place, row, Claim, ("id", "text", "kind", "setting"), leave=() if strict else ("seeds",))
+    _check_keys(place, row, Claim, ("id", "text", "kind", "setting"))
     checks.choice(f"{place}: kind", row["kind"], KINDS)
     checks.choice(f"{place}: setting", row["setting"], SETTINGS)
-    if not strict:
-        row["replicates"] = row.pop("seeds", 1)
     row.setdefault("source", method.get("source", ""))
     for key in ("sentences", "requires", "aliases"):
         row[key] = tuple(row.get(key, ()))
     claim = Claim(**{**row, "room": room, "method": method["id"]})
-    if strict:
-        _check_rule(place, claim)
+    _check_rule(place, claim)
     return claim
 
 
@@ -249,8 +243,8 @@ def _check_rule(place, claim):
         raise ValueError(f"{place}: a margin of 0 needs why_zero: why an effect of any size counts")
 
 
-def _check_keys(place, row, kind, required, leave=()):
-    known = {field.name for field in fields(kind)} - {"room", "method", "claims"} | set(leave)
+def _check_keys(place, row, kind, required):
+    known = {field.name for field in fields(kind)} - {"room", "method", "claims"}
     for key in row:
         if key not in known:
             raise ValueError(f"{place}: unknown key {key!r}{checks.did_you_mean(key, known)}")

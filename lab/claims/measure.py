@@ -90,8 +90,6 @@ class Measured:
     own: str = ""
 
     def __post_init__(self):
-        if not isinstance(self.verdict, str):  # the functions that still judge for themselves
-            object.__setattr__(self, "verdict", "holds" if self.verdict else "refuted")
         low, high = (float(end) for end in self.interval)
         object.__setattr__(self, "value", float(self.value))
         object.__setattr__(self, "interval", (low, high))
@@ -236,15 +234,10 @@ def measure(
         data = datasets.load(data)
     own = "data" if data is not None else ""
     began = time.perf_counter()
-    if _judges_itself(function):
-        arguments = {"id": id} if len(function.claim_ids) > 1 else {}
-        found = function(data, seeds, budget, **arguments)
-        found = replace(found, seeds=found.seeds or seeds, id=claim.id, setting=claim.setting, budget=budget, own=own)
-    else:
-        effects = function(Trial(claim, seeds, budget, data, control))
-        if not isinstance(effects, Effects):
-            raise TypeError(f"the measuring function of {claim.id!r} must return Effects, got {type(effects).__name__}")
-        found = replace(concluded(claim, effects, seeds, budget=budget), control=control, own=own)
+    effects = function(Trial(claim, seeds, budget, data, control))
+    if not isinstance(effects, Effects):
+        raise TypeError(f"the measuring function of {claim.id!r} must return Effects, got {type(effects).__name__}")
+    found = replace(concluded(claim, effects, seeds, budget=budget), control=control, own=own)
     return replace(found, seconds=time.perf_counter() - began)
 
 
@@ -303,12 +296,8 @@ def _recorded(claim):
 
 
 def _load(room):
-    if (LAB / room / "claims.py").exists() or (LAB / room / "claims").is_dir():
+    if (LAB / room / "claims").is_dir():
         importlib.import_module(f"lab.{room}.claims")
-
-
-def _judges_itself(function):
-    return function.__code__.co_varnames[:1] == ("data",)
 
 
 def _default(claim, budget):

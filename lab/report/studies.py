@@ -139,7 +139,7 @@ def _page(folder, name):
 
 
 def _claims_measured(folder, method):
-    files = [folder / "claims.py", *sorted((folder / "claims").glob("*.py"))]
+    files = sorted((folder / "claims").glob("*.py"))
     text = "\n".join(path.read_text(encoding="utf-8") for path in files if path.is_file())
     wanted = [(claim.id, *claim.aliases) for claim in method.claims if not claim.untestable]
     return bool(method.claims) and all(any(f'"{name}"' in text for name in names) for names in wanted)
