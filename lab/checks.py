@@ -84,7 +84,9 @@ def _from_numpy(name: str, value) -> torch.Tensor:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     array = array if array.ndim == 0 else np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    # an axis of one entry may keep a negative stride and count as contiguous all the same
+    usable = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if usable else array.copy())
 
 
 def _cast(name: str, result: torch.Tensor) -> torch.Tensor:
@@ -106,7 +108,7 @@ def _cast(name: str, result: torch.Tensor) -> torch.Tensor:
             raise ValueError(f"{name} holds integers beyond 2^53, which floating point cannot tell apart; rescale or number them")
     elif result.is_floating_point() and result.element_size() == 1:
         result = result.to(torch.float32)
-    if result.dtype == torch.int64 and result.numel():
+    if result.dtype == torch.int64 and result.numel() and not torch.compiler.is_compiling():  # a traced tensor has no values
         low, high = (int(each) for each in torch.aminmax(result))
         if max(-low, high) > 2**53:
             raise ValueError(

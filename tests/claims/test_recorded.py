@@ -147,3 +147,19 @@ def test_a_measurement_shows_the_recorded_verdict_beside_its_own(project):
     assert "Recorded" not in measure(EXTREME)._repr_html_()
     recorded.append("kernels", a_line(verdict="refuted", date="2026-12-01"))
     assert "Recorded 2026-12-01: refuted" in measure(EXTREME)._repr_html_()
+
+
+def test_no_recorded_claim_holds_beside_a_control_that_holds():
+    lines = recorded.latest()
+    assert all(line["control"] is not None for line in lines.values())
+    both = [id for id, line in lines.items() if line["verdict"] == "holds" and line["control"]["holds"]]
+    assert not both
+    assert sum(line["control"]["holds"] for line in lines.values()) <= 0.05 * len(lines)
+
+
+def test_recorded_lines_are_the_verdicts_of_their_own_values():
+    for id, line in recorded.latest().items():
+        claim = by_id(id)
+        if line["rule_hash"] == claim.rule_hash() and line["values"]:
+            again = recording.concluded(claim, Effects(line["values"]), range(line["replicates"]), budget=line["budget"])
+            assert again.verdict == line["verdict"], id
