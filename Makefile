@@ -79,6 +79,7 @@ gate: env ## compile the Triton kernels for several GPUs without one, and run th
 
 lint: env ## ruff and mypy
 	@$(PYTHON) -m ruff check lab widgets tests
+	@$(PYTHON) -m ruff format --check -q lab widgets tests
 	@$(PYTHON) -m mypy
 
 clean: ## remove environments, runs, reports and caches

@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     import torch
 
 
-def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: Sequence[int | None] | None = None,
-           empty: bool = False, finite: bool = True, floating: bool = False) -> torch.Tensor:
+def tensor(
+    name: str,
+    value,
+    *,
+    ndim: int | Sequence[int] | None = None,
+    shape: Sequence[int | None] | None = None,
+    empty: bool = False,
+    finite: bool = True,
+    floating: bool = False,
+) -> torch.Tensor:
     """``value`` as a real, dense, contiguous tensor on its own device, or a refusal.
 
     Numpy arrays of any layout and byte order, frames of numbers and nested sequences are accepted; the tensor shares their
@@ -31,7 +39,12 @@ def tensor(name: str, value, *, ndim: int | Sequence[int] | None = None, shape: 
     import torch
 
     result = _cast(name, value if isinstance(value, torch.Tensor) else _from_numpy(name, value))
-    if floating and not isinstance(value, torch.Tensor) and not result.is_floating_point() and result.dtype != torch.bool:
+    if (
+        floating
+        and not isinstance(value, torch.Tensor)
+        and not result.is_floating_point()
+        and result.dtype != torch.bool
+    ):
         result = result.double()
     if floating and not result.is_floating_point():
         raise TypeError(f"{name} must hold floating-point values, got {result.dtype}; call .float() first")
@@ -66,7 +79,9 @@ def _from_numpy(name: str, value) -> torch.Tensor:
     import torch
 
     if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
-        raise ValueError(f"{name} has {int(np.ma.count_masked(value))} masked values; fill them, .filled(value), or leave them out")
+        raise ValueError(
+            f"{name} has {int(np.ma.count_masked(value))} masked values; fill them, .filled(value), or leave them out"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -75,7 +90,11 @@ def _from_numpy(name: str, value) -> torch.Tensor:
         words = f"dtype {array.dtype}"
         if hasattr(value, "select_dtypes"):
             others = list(value.select_dtypes(exclude=["number", "bool"]).columns)
-            words += f" of a frame, whose columns {', '.join(map(repr, others[:5]))} hold no numbers" if others else " of a frame"
+            words += (
+                f" of a frame, whose columns {', '.join(map(repr, others[:5]))} hold no numbers"
+                if others
+                else " of a frame"
+            )
         raise TypeError(f"{name} must be an array or tensor of numbers, got {words}")
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must be real, got {array.dtype}; pass its magnitude or its real part")
@@ -105,10 +124,14 @@ def _cast(name: str, result: torch.Tensor) -> torch.Tensor:
     elif result.dtype == torch.uint64:
         result = result.view(torch.int64)  # beyond 2^63 the sign bit is set
         if result.numel() and int(result.min()) < 0:
-            raise ValueError(f"{name} holds integers beyond 2^53, which floating point cannot tell apart; rescale or number them")
+            raise ValueError(
+                f"{name} holds integers beyond 2^53, which floating point cannot tell apart; rescale or number them"
+            )
     elif result.is_floating_point() and result.element_size() == 1:
         result = result.to(torch.float32)
-    if result.dtype == torch.int64 and result.numel() and not torch.compiler.is_compiling():  # a traced tensor has no values
+    if (
+        result.dtype == torch.int64 and result.numel() and not torch.compiler.is_compiling()
+    ):  # a traced tensor has no values
         low, high = (int(each) for each in torch.aminmax(result))
         if max(-low, high) > 2**53:
             raise ValueError(

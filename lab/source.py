@@ -97,7 +97,9 @@ def _tree_hash(path, size, time):
     except (SyntaxError, ValueError):
         return hashlib.sha256(source).hexdigest()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, False):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, False
+        ):
             node.body = node.body[1:]
     return hashlib.sha256(_dump(tree).encode()).hexdigest()
 

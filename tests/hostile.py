@@ -22,7 +22,7 @@ HTML = [
     "<svg><use href='data:image/svg+xml;base64," + _CODED + "#x'/></svg>",
     "<img src=x onerror=alarm()>",
     "<img/src='x'/onerror='alarm()'>",
-    "<img src=\"x\"onerror=\"alarm()\">",
+    '<img src="x"onerror="alarm()">',
     "<img src='data:image/png;base64,AA\" onerror=\"alarm()'>",
     "<image href=x onerror=alarm()>",
     "<details open ontoggle=alarm()><summary>x</summary></details>",
@@ -65,10 +65,10 @@ HTML = [
 MARKDOWN = [
     "[x](javascript:alarm())",
     "[x](java&#115;cript:alarm())",
-    "<a title=\"$x onfocus=alarm() autofocus tabindex=0 y$\">x</a>",
+    '<a title="$x onfocus=alarm() autofocus tabindex=0 y$">x</a>',
     "$\\text{<img src=x onerror=alarm()>}$",
     "$\\text{</mtext></math><img src=x onerror=alarm()>}$ $\\href{javascript:alarm()}{x}$",
-    "![\"onerror=\"alarm()](x \"y\\\" onerror=alarm()\")",
+    '!["onerror="alarm()](x "y\\" onerror=alarm()")',
     "![x](data:image/svg+xml;base64," + _CODED + ")",
     "![x](attachment:a.png)",
     "## <img src=x onerror=alarm()> Diff",
@@ -94,12 +94,15 @@ MIME = [
 
 def notebook(path: Path) -> Path:
     """A notebook at ``path`` whose title, question, prose, outputs and names are all hostile."""
+
     def cell(kind, source, **more):
         return {"cell_type": kind, "id": str(len(cells)), "metadata": {}, "source": source, **more}
 
     cells: list[dict] = []
     image = "<img src=x onerror=alarm()>"
-    cells.append(cell("markdown", f"# A {image}<svg/onload=alarm()> title\n\nDoes <details open ontoggle=alarm()> it hold?"))
+    cells.append(
+        cell("markdown", f"# A {image}<svg/onload=alarm()> title\n\nDoes <details open ontoggle=alarm()> it hold?")
+    )
     parameters = f"n: int = 1  # [{image}] {image}\nname: str = '{image}'"
     cells.append(cell("code", parameters, outputs=[], execution_count=None) | {"metadata": {"tags": ["parameters"]}})
     for text in MARKDOWN:
@@ -110,5 +113,7 @@ def notebook(path: Path) -> Path:
     source = f"import lab\nlab.report.record('{image}', '{image}', unit='<svg/onload=alarm()>')"
     cells.append(cell("code", source, outputs=[], execution_count=None))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    path.write_text(json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
     return path

@@ -62,7 +62,17 @@ def test_pip_step_of_conda_ends_in_a_laboratory_that_works(tmp_path):
     scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     (folder / "condaenv.requirements.txt").write_text("\n".join(part) + "\n", encoding="utf-8")
     for command in (
-        (scripts / "python", "-m", "pip", "install", "-q", "-U", "-r", "condaenv.requirements.txt", "--exists-action=b"),
+        (
+            scripts / "python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "-U",
+            "-r",
+            "condaenv.requirements.txt",
+            "--exists-action=b",
+        ),
         (scripts / "python", "-m", "pip", "check"),
         (scripts / "lab", "list"),
     ):

@@ -15,7 +15,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FLOOR_ONE = {"kernels", "training", "datasets", "claims", "report", "checks"}
-ROOMS = set("topology explain inductive_bias losses generalization search compression generative physics online".split())
+ROOMS = set(
+    "topology explain inductive_bias losses generalization search compression generative physics online".split()
+)
 PEERS = set("topolosses multipers cripser captum shap lime shapiq oineus gx2 pykeops torch_topological monai".split())
 DRAWING = {"plotly", "matplotlib", "panel", "bokeh", "ipywidgets", "holoviews"}
 HEAVY = {"numba", "pandas", "plotly", "panel", "papermill", "triton"}
@@ -50,7 +52,9 @@ def test_lab_module_imports_only_its_floor_and_below(path):
     relative = path.relative_to(ROOT / "lab").parts
     own = relative[0].removesuffix(".py")
     imported = modules_imported_by(path)
-    above = ("tests", "notebooks") if own == "cli" else ("widgets", "tests", "notebooks")  # the command is the top floor
+    above = (
+        ("tests", "notebooks") if own == "cli" else ("widgets", "tests", "notebooks")
+    )  # the command is the top floor
     assert not {name for name in imported if name.split(".")[0] in above}
     parts = {part for part in map(lab_part, imported) if part}
     if own in FLOOR_ONE:
@@ -62,11 +66,14 @@ def test_lab_module_imports_only_its_floor_and_below(path):
 
 
 def test_every_compiled_kernel_stands_in_lab_kernels():
-    decorated = re.compile(r"^\s*@(numba\.)?(n?jit|vectorize|guvectorize|cfunc)\b|from numba import|^\s*import numba", re.M)
+    decorated = re.compile(
+        r"^\s*@(numba\.)?(n?jit|vectorize|guvectorize|cfunc)\b|from numba import|^\s*import numba", re.M
+    )
     outside = [
         str(path.relative_to(ROOT))
         for path in [*sources("lab"), *sources("widgets")]
-        if "kernels" not in path.relative_to(ROOT).parts[:2] and decorated.search(path.read_text(encoding="utf-8"))
+        if "kernels" not in path.relative_to(ROOT).parts[:2]
+        and decorated.search(path.read_text(encoding="utf-8"))
         and path.name not in ("cli.py", "doctor.py")
     ]
     assert not outside, outside
@@ -127,7 +134,9 @@ class Blocker:
             raise ModuleNotFoundError(f'blocked: {name}', name=name)
 sys.meta_path.insert(0, Blocker())
 """
-    subprocess.run([sys.executable, "-c", f"{blocker}\nimport {module}"], cwd=ROOT, check=True, capture_output=True, text=True)
+    subprocess.run(
+        [sys.executable, "-c", f"{blocker}\nimport {module}"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
 
 
 def project() -> dict:
@@ -152,7 +161,9 @@ def test_lock_satisfies_pyproject():
     for requirement in map(Requirement, wanted):
         version = locked.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} is missing from requirements.lock"
-        assert requirement.specifier.contains(version), f"{requirement.name} {version} is outside {requirement.specifier}"
+        assert requirement.specifier.contains(version), (
+            f"{requirement.name} {version} is outside {requirement.specifier}"
+        )
 
 
 def test_lock_with_hashes_has_every_pin_and_a_hash_for_each():
@@ -177,7 +188,17 @@ def test_changed_wheel_is_refused_by_its_hash(tmp_path):
             file.writestr("tiny-1.0.dist-info/RECORD", "")
 
     def install():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--find-links", str(tmp_path), "--no-deps"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--find-links",
+            str(tmp_path),
+            "--no-deps",
+        ]
         command += ["--require-hashes", "--target", str(tmp_path / "there"), "-r", str(tmp_path / "lock")]
         return subprocess.run(command, capture_output=True, text=True)
 
@@ -196,7 +217,11 @@ def test_changed_wheel_is_refused_by_its_hash(tmp_path):
 def test_locks_name_no_local_build_and_no_host():
     for name in ("requirements.lock", "requirements-peers.lock", "environment.yml", "pyproject.toml"):
         text = (ROOT / name).read_text(encoding="utf-8")
-        assert "+cpu" not in text and "file://" not in text and not re.search(r"https?://(?!github\.com|www\.apache)", text), name
+        assert (
+            "+cpu" not in text
+            and "file://" not in text
+            and not re.search(r"https?://(?!github\.com|www\.apache)", text)
+        ), name
 
 
 def test_environment_yml_agrees_with_pyproject_and_lock():
@@ -220,7 +245,9 @@ def test_environment_yml_agrees_with_pyproject_and_lock():
 
 
 def test_no_machine_path_in_committed_text():
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     words = re.compile("/wo" + "rk/(main|shared)|/ro" + "ot/|/opt/py" + "pi")
     for name in filter(None, files):
         path = ROOT / name

@@ -22,7 +22,11 @@ def numbers(found) -> torch.Tensor:
         found = found.to_frame().select_dtypes("number").to_numpy()
     if isinstance(found, (tuple, list)):
         return torch.cat([numbers(each) for each in found]) if found else torch.zeros(0, dtype=torch.float64)
-    return torch.as_tensor(np.array(found, dtype=float) if not isinstance(found, torch.Tensor) else found).double().reshape(-1)
+    return (
+        torch.as_tensor(np.array(found, dtype=float) if not isinstance(found, torch.Tensor) else found)
+        .double()
+        .reshape(-1)
+    )
 
 
 def model(x):
@@ -61,7 +65,9 @@ TABLES = {
     "topology.codensity": lambda x: topology.codensity(x, 5.0),
     "topology.distance_to_measure": lambda x: topology.distance_to_measure(x, 3),
     "training.accuracy": lambda x: training.accuracy(x, torch.arange(12) % 4, logits=True),
-    "training.negative_log_likelihood": lambda x: training.negative_log_likelihood(x, torch.arange(12) % 4, logits=True),
+    "training.negative_log_likelihood": lambda x: training.negative_log_likelihood(
+        x, torch.arange(12) % 4, logits=True
+    ),
 }
 CASES = [
     *((name, call, LEVELS) for name, call in IMAGES.items()),
@@ -70,7 +76,13 @@ CASES = [
     ("topology.match, volume", lambda x: topology.match(x, BOX[::-1].copy()), BOX),
     ("topology.barcode, volume", topology.barcode, BOX),
 ]
-GRADIENTS = ("topology.Rips", "topology.Image", "topology.density", "topology.codensity", "topology.distance_to_measure")
+GRADIENTS = (
+    "topology.Rips",
+    "topology.Image",
+    "topology.density",
+    "topology.codensity",
+    "topology.distance_to_measure",
+)
 # with arrays f is called on arrays, which carry no gradient
 NOISE = ("explain.gradients", "explain.gradient_x_input", "explain.smoothgrad", "explain.integrated_gradients")
 DTYPES = [
@@ -108,7 +120,9 @@ LAYOUTS = {
     "read-only": frozen,
     "masked array without a mask": lambda x: np.ma.array(x),
     "tensor": torch.from_numpy,
-    "transposed tensor": lambda x: torch.from_numpy(np.ascontiguousarray(x.T)).T if x.ndim == 2 else torch.from_numpy(x),
+    "transposed tensor": lambda x: (
+        torch.from_numpy(np.ascontiguousarray(x.T)).T if x.ndim == 2 else torch.from_numpy(x)
+    ),
     "strided tensor": lambda x: torch.from_numpy(padded(x)),
 }
 
@@ -119,12 +133,16 @@ def test_every_dtype_and_layout_gives_the_same_answer(name, call, values):
     assert len(wanted)
     for dtype in DTYPES if name not in NOISE else ():
         given = values.astype(dtype)
-        np.testing.assert_allclose(numbers(call(given)), wanted, rtol=2e-3, atol=1e-3, err_msg=f"{name}, {np.dtype(dtype)}")
+        np.testing.assert_allclose(
+            numbers(call(given)), wanted, rtol=2e-3, atol=1e-3, err_msg=f"{name}, {np.dtype(dtype)}"
+        )
         assert np.array_equal(given.astype(float), values), f"{name} changed its argument"
     for layout, made in LAYOUTS.items():
         if name in NOISE and not isinstance(made(values), torch.Tensor):
             continue
-        np.testing.assert_allclose(numbers(call(made(values))), wanted, rtol=1e-9, atol=1e-12, err_msg=f"{name}, {layout}")
+        np.testing.assert_allclose(
+            numbers(call(made(values))), wanted, rtol=1e-9, atol=1e-12, err_msg=f"{name}, {layout}"
+        )
     if name in NOISE:
         return
     if name in GRADIENTS:

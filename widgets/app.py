@@ -58,7 +58,9 @@ def _limited(max_sessions, build):
     def document():
         _frame.use_own_files()
         if _sessions() >= max_sessions:
-            return _frame.frame(_words("Full", "This server is full at the moment. Load the page again in a minute."), "Full")
+            return _frame.frame(
+                _words("Full", "This server is full at the moment. Load the page again in a minute."), "Full"
+            )
         return build()
 
     return document
@@ -115,9 +117,7 @@ def _page_view(page: pages.Page, state: dict) -> pn.viewable.Viewable:
     banner = html(f'<div class="lab-banner">From run <b>{escape(run.id)}</b>: {_runs.run_facts(run)}</div>', "lab-run")
     measured = claims_pane(page.method, _studies.rows_of_run(run, page.method)) if run.claims else None
     title = html("<h2>Measured in this run</h2>") if measured else None
-    return pn.Column(
-        banner, page.build(state), *filter(None, [title, measured]), sizing_mode="stretch_width", margin=0
-    )
+    return pn.Column(banner, page.build(state), *filter(None, [title, measured]), sizing_mode="stretch_width", margin=0)
 
 
 def _sessions() -> int:

@@ -84,7 +84,11 @@ class Process:
         while True:
             code = await self._process.wait()
             self.port = 0
-            print(f"Server process {self.number} ended with status {code} and is started again", file=sys.stderr, flush=True)
+            print(
+                f"Server process {self.number} ended with status {code} and is started again",
+                file=sys.stderr,
+                flush=True,
+            )
             await asyncio.sleep(_RESTART_SECONDS)
             try:
                 await self.start()
@@ -216,7 +220,13 @@ class Switch:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
             try:
-                lines = f"GET {self._options.root}/health HTTP/1.1", f"Host: {self._allowed[0]}", "Connection: close", "", ""
+                lines = (
+                    f"GET {self._options.root}/health HTTP/1.1",
+                    f"Host: {self._allowed[0]}",
+                    "Connection: close",
+                    "",
+                    "",
+                )
                 writer.write("\r\n".join(lines).encode())
                 answer = await asyncio.wait_for(reader.read(), _HEAD_SECONDS)
             finally:
@@ -232,7 +242,11 @@ class Head:
     def __init__(self, raw: bytes):
         first, *lines = raw[:-4].decode("latin-1").split("\r\n")
         words = first.split(" ")
-        if len(words) != 3 or not words[2].startswith("HTTP/1.") or any(letter in "".join([first, *lines]) for letter in "\n\r\0"):
+        if (
+            len(words) != 3
+            or not words[2].startswith("HTTP/1.")
+            or any(letter in "".join([first, *lines]) for letter in "\n\r\0")
+        ):
             raise Refusal
         self.first = first
         self.headers: list[tuple[str, str]] = []
@@ -290,7 +304,10 @@ class Head:
         kept = [(name, value) for name, value in self.headers if name not in _OURS]
         if not trust:
             kept = [(name, value) for name, value in kept if name not in ("x-scheme", "x-forwarded-proto")]
-        own = [("X-Real-Ip", known if trust and known else peer), ("Connection", "Upgrade" if self.upgrades else "close")]
+        own = [
+            ("X-Real-Ip", known if trust and known else peer),
+            ("Connection", "Upgrade" if self.upgrades else "close"),
+        ]
         if not self.upgrades:
             own.append(("Bokeh-Session-Id", f"{secrets.token_hex(22)}-{number}"))
         lines = [self.first, *(f"{name}: {value}" for name, value in [*kept, *own])]
@@ -330,7 +347,13 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     port = free("127.0.0.1", 0)
-    run_server(Options(**request["options"]), port, "127.0.0.1", request["allowed"], lambda: print(port, file=answers, flush=True))
+    run_server(
+        Options(**request["options"]),
+        port,
+        "127.0.0.1",
+        request["allowed"],
+        lambda: print(port, file=answers, flush=True),
+    )
     return 0
 
 

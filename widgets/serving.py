@@ -136,7 +136,9 @@ def checked(options: Options) -> Options:
         raise ValueError("basic_auth and oauth_provider exclude each other; give one of them")
     if (options.basic_auth or options.oauth_provider) and not options.cookie_secret:
         raise ValueError("authentication needs cookie_secret: any long random text that stays the same between starts")
-    if not (options.has_login or options.open_to_anyone or options.address == "localhost" or _is_loopback(options.address)):
+    if not (
+        options.has_login or options.open_to_anyone or options.address == "localhost" or _is_loopback(options.address)
+    ):
         raise ValueError(
             f"address {options.address!r} is reached from elsewhere, and nobody would have to log in: give --basic-auth or "
             "--oauth-provider, or --open-to-anyone to let everyone see the pages (without jobs, unless --jobs is given)"

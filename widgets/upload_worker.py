@@ -42,8 +42,12 @@ _TENSOR_BYTES = {
 }  # fmt: skip
 _HEADER_BYTES = 8 * 2**20
 _COLUMNS, _TENSORS, _ROWS = 10_000, 10_000, 2_000_000
-_OWN = tuple(str(Path(module.__file__).parent) for module in (lab, sys.modules[__name__]))  # whose errors are sentences already
-_INTERNAL = re.compile(r"malformed node|integer is required|invalid literal|has no attribute|requires a buffer|\b0x[0-9a-f]{6}")
+_OWN = tuple(
+    str(Path(module.__file__).parent) for module in (lab, sys.modules[__name__])
+)  # whose errors are sentences already
+_INTERNAL = re.compile(
+    r"malformed node|integer is required|invalid literal|has no attribute|requires a buffer|\b0x[0-9a-f]{6}"
+)
 _TOO_LONG = "reading it takes longer than allowed"
 _IMPORTED = (nibabel, pandas, PIL.Image, pyarrow.parquet, tifffile)  # before the limits, and before a file is open
 
@@ -129,7 +133,9 @@ def read(request: dict, path: Path, out: Path) -> dict:
     wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
     if not wanted:
         allowed = " or ".join(f"{AXES[kind]} ({kind})" for kind in request["kinds"] if kind in AXES)
-        raise ValueError(f"it has {array.ndim} axes, size {' x '.join(map(str, array.shape))}; wanted are {allowed} axes")
+        raise ValueError(
+            f"it has {array.ndim} axes, size {' x '.join(map(str, array.shape))}; wanted are {allowed} axes"
+        )
     np.save(out / "array.npy", array, allow_pickle=False)
     lengths = [float(length) for length in spacing] if len(spacing) == array.ndim else [1.0] * array.ndim
     affine = None if affine is None else np.asarray(affine).tolist()
@@ -229,7 +235,9 @@ def _state_dict(path: Path, decoded_bytes: int) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        found = re.search(r"(?:GLOBAL|Unsupported global|Unsupported operand|Unsupported class)[: ]+([\w.]{1,80})", str(error))
+        found = re.search(
+            r"(?:GLOBAL|Unsupported global|Unsupported operand|Unsupported class)[: ]+([\w.]{1,80})", str(error)
+        )
         named = f" ({found[1]})" if found and not found[1].isdigit() else ""
         raise ValueError(f"it is damaged or holds more than tensors{named}; nothing of it was executed") from None
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -254,7 +262,9 @@ def _refuse_many(count: int) -> None:
 
 def _refuse_large(total: int, limit: int) -> None:
     if total > limit:
-        raise ValueError(f"it would take {total / 2**20:,.0f} MB decoded, more than the limit of {limit / 2**20:,.0f} MB")
+        raise ValueError(
+            f"it would take {total / 2**20:,.0f} MB decoded, more than the limit of {limit / 2**20:,.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -254,7 +254,9 @@ class Upload(pn.viewable.Viewer):
         self.label, self.kinds, self.limits = label, tuple(kinds), limits
         self.token = secrets.token_urlsafe(24)
         self._status = pn.pane.HTML("", sizing_mode="stretch_width", margin=0, css_classes=["lab-upload-status"])
-        clear = pn.widgets.Button(label=f"Remove {label.lower()}", visible=False, margin=(4, 0), sizing_mode="stretch_width")
+        clear = pn.widgets.Button(
+            label=f"Remove {label.lower()}", visible=False, margin=(4, 0), sizing_mode="stretch_width"
+        )
         clear.on_click(lambda _: self.clear())
         self._clear = clear
         self._poll = None
@@ -295,7 +297,9 @@ class Upload(pn.viewable.Viewer):
     def _say(self, text: str, *, refused: bool = False) -> None:
         self.message = text
         role = "alert" if refused else "status"
-        self._status.object = f'<div role="{role}" class="{"refused" if refused else ""}">{escape(text)}</div>' if text else ""
+        self._status.object = (
+            f'<div role="{role}" class="{"refused" if refused else ""}">{escape(text)}</div>' if text else ""
+        )
         self._clear.visible = self.value is not None
 
     async def _look(self):

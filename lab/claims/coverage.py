@@ -45,7 +45,9 @@ def sentences(id: str) -> tuple[Sentence, ...]:
     rows = _file().get(found.id, [])
     for claim in found.claims:
         if rows and not set(claim.sentences) <= set(range(1, len(rows) + 1)):
-            raise ValueError(f"claim {claim.id!r} covers sentences {list(claim.sentences)}, the abstract has {len(rows)}")
+            raise ValueError(
+                f"claim {claim.id!r} covers sentences {list(claim.sentences)}, the abstract has {len(rows)}"
+            )
     return tuple(
         Sentence(found.id, k, row["text"], tuple(c.id for c in found.claims if k in c.sentences), row.get("reason", ""))
         for k, row in enumerate(rows, 1)
@@ -66,5 +68,7 @@ def _file():
 def _numbered(path):
     rows = tomllib.loads(path.read_text(encoding="utf-8")).get("sentence", [])
     if [row.get("number") for row in rows] != list(range(1, len(rows) + 1)):
-        raise ValueError(f"{path.name} must number its sentences 1, 2, ... in order, got {[row.get('number') for row in rows]}")
+        raise ValueError(
+            f"{path.name} must number its sentences 1, 2, ... in order, got {[row.get('number') for row in rows]}"
+        )
     return rows

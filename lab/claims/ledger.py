@@ -228,7 +228,9 @@ def _check_rule(place, claim):
     if claim.untestable:
         return
     if not claim.control:
-        raise ValueError(f"{place}: control is missing; name what is switched off, shuffled or turned so that it must fail")
+        raise ValueError(
+            f"{place}: control is missing; name what is switched off, shuffled or turned so that it must fail"
+        )
     if claim.rule == "within" and claim.margin <= 0:
         raise ValueError(f"{place}: the rule 'within' needs a margin above 0, got {claim.margin:g}")
     if claim.statistic == "exact":

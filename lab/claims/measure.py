@@ -227,7 +227,9 @@ def measure(
         raise ValueError(f"claim {claim.id!r} names no negative control")
     if data is not None and not claim.data:
         raise ValueError(f"claim {claim.id!r} is about its own construction and takes no data")
-    seeds = _seeds(_default(claim, budget) if seeds is None and replicates is None else replicates if seeds is None else seeds)
+    seeds = _seeds(
+        _default(claim, budget) if seeds is None and replicates is None else replicates if seeds is None else seeds
+    )
     if isinstance(data, (str, Path)):
         from lab import datasets
 
@@ -241,7 +243,9 @@ def measure(
     return replace(found, seconds=time.perf_counter() - began)
 
 
-def concluded(claim: Claim, effects: Effects, seeds: Sequence[int], *, budget: str = "default", risk: float = RISK) -> Measured:
+def concluded(
+    claim: Claim, effects: Effects, seeds: Sequence[int], *, budget: str = "default", risk: float = RISK
+) -> Measured:
     """The verdict of the row's rule on measured effects.
 
     Exact effects take the worst of their values. Sampled ones take the interval of the row's statistic at level 1 - ``risk``
@@ -326,7 +330,9 @@ def _check_shape(claim, values, count, against):
     levels = claim.rule == "ordered"
     if claim.statistic == "exact":
         if values.size == 0 or values.ndim > 1 + levels:
-            raise ValueError(f"an exact effect of {claim.id!r} must be one number or one a replicate, got shape {values.shape}")
+            raise ValueError(
+                f"an exact effect of {claim.id!r} must be one number or one a replicate, got shape {values.shape}"
+            )
         return
     if values.ndim != 1 + levels:
         wanted = "(replicates, levels)" if levels else "(replicates,)"
@@ -353,7 +359,11 @@ def _is_tested(claim):
 
 
 def _flipped(claim, values):
-    return statistics.sign_flip(-values, -claim.margin) if claim.rule == "at most" else statistics.sign_flip(values, claim.margin)
+    return (
+        statistics.sign_flip(-values, -claim.margin)
+        if claim.rule == "at most"
+        else statistics.sign_flip(values, claim.margin)
+    )
 
 
 def _permuted(claim, values, against):

@@ -30,7 +30,9 @@ def line(measured: Measured, control: Measured | None, *, context: Mapping[str, 
     """
     claim = by_id(measured.id)
     if measured.budget == "smoke" or measured.own or measured.replicates < claim.replicates:
-        raise ValueError(f"a measurement of {claim.id!r} with status {measured.status!r} is not the paper's and is not recorded")
+        raise ValueError(
+            f"a measurement of {claim.id!r} with status {measured.status!r} is not the paper's and is not recorded"
+        )
     found = {
         "id": claim.id,
         "verdict": measured.verdict,

@@ -130,7 +130,9 @@ def _replace_methods(target, how, undo):
     if not names:
         names = [name for name, value in vars(target).items() if not name.startswith("_") and _is_method(value)]
     if not names:
-        raise ValueError(f"entry {target.__module__}:{target.__qualname__} is a class without methods that give results")
+        raise ValueError(
+            f"entry {target.__module__}:{target.__qualname__} is a class without methods that give results"
+        )
     for name in names:
         found = vars(target)[name]
         if isinstance(found, property):
@@ -147,7 +149,9 @@ def _replace_methods(target, how, undo):
 
 
 def _is_method(value):
-    return inspect.isfunction(value) or isinstance(value, (property, staticmethod, classmethod, functools.cached_property))
+    return inspect.isfunction(value) or isinstance(
+        value, (property, staticmethod, classmethod, functools.cached_property)
+    )
 
 
 def _scaled(result, factor):
@@ -163,7 +167,11 @@ def _scaled(result, factor):
     if hasattr(result, "detach"):
         return (result & False if factor == 0 else ~result) if "bool" in str(result.dtype) else result * int(factor)
     if isinstance(result, np.ndarray) and result.dtype.kind in "biufc":
-        return (result & False if factor == 0 else ~result) if result.dtype.kind == "b" else result * result.dtype.type(factor)
+        return (
+            (result & False if factor == 0 else ~result)
+            if result.dtype.kind == "b"
+            else result * result.dtype.type(factor)
+        )
     if dataclasses.is_dataclass(result) and not isinstance(result, type):
         return _scaled_dataclass(result, factor)
     if isinstance(result, dict):
@@ -175,7 +183,11 @@ def _scaled(result, factor):
         return [_scaled(item, factor) for item in result]
     if type(result).__module__.split(".")[0] == "pandas":
         numeric = result.select_dtypes("number").columns if hasattr(result, "select_dtypes") else None
-        return result.assign(**{name: result[name] * factor for name in numeric}) if numeric is not None else result * factor
+        return (
+            result.assign(**{name: result[name] * factor for name in numeric})
+            if numeric is not None
+            else result * factor
+        )
     return _scaled_object(result, factor)
 
 

@@ -37,6 +37,8 @@ def licence(stated) -> str:
     if stated.get("License-Expression"):
         return stated["License-Expression"]
     classifiers = stated.get_all("Classifier") or []
-    named = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License ::") and line.count("::") > 1]
+    named = [
+        line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License ::") and line.count("::") > 1
+    ]
     field = (stated.get("License") or "").strip().splitlines()
     return " AND ".join(named) or (field[0][:120] if field else "not stated")

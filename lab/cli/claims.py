@@ -56,7 +56,9 @@ def claims(
         typer.Option(help="holds, 'holds at small scale', refuted, undecided, 'not testable here' or 'not run'."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="One method only.")] = None,
-    stale: Annotated[bool, typer.Option("--stale", help="Recorded claims whose rule, tuning or code changed, and why.")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Recorded claims whose rule, tuning or code changed, and why.")
+    ] = False,
     coverage: Annotated[
         bool, typer.Option("--coverage", help="The sentences of each abstract and the claims that cover them.")
     ] = False,
@@ -128,7 +130,9 @@ def _print_coverage(methods):
     for method in sorted(methods):
         typer.secho(method, bold=True)
         for sentence in coverage.sentences(method):
-            covered = ", ".join(sentence.claims) or (f"no claim: {sentence.reason}" if sentence.reason else "NOT COVERED")
+            covered = ", ".join(sentence.claims) or (
+                f"no claim: {sentence.reason}" if sentence.reason else "NOT COVERED"
+            )
             open_ones += sentence.is_open
             typer.echo(f"  {sentence.number}. {sentence.text}\n     {covered}")
         if not coverage.sentences(method):
@@ -160,15 +164,21 @@ def _export(found, kind):
 
 
 def claim(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of statements; `lab claims` lists them.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of statements; `lab claims` lists them.")
+    ] = None,
     room: Annotated[str | None, typer.Option(help="All statements of a room.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All statements.")] = False,
-    replicates: Annotated[int | None, typer.Option("--replicates", "--seeds", min=1, help="How many [default: the row's].")] = None,
+    replicates: Annotated[
+        int | None, typer.Option("--replicates", "--seeds", min=1, help="How many [default: the row's].")
+    ] = None,
     control: Annotated[bool, typer.Option("--control", help="Measure the negative control beside it.")] = False,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Double the replicates, at most twice, until the verdict is clear.")
     ] = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Tune the compared arms again first, and record all trials.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune the compared arms again first, and record all trials.")
+    ] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Measure claims and controls that are missing or stale, and record them.")
     ] = False,
@@ -179,7 +189,9 @@ def claim(
     ] = "default",
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes [default: one a core].")] = None,
     executor: Annotated[str, typer.Option(help="With --record: local or dask.")] = "local",
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a statement.")] = False,
 ) -> None:
     """Measure statements on this machine, with the built-in data or your own; the row's rule gives the verdict."""
@@ -187,7 +199,11 @@ def claim(
     from lab import claims as ledger
     from lab.report import recording
 
-    rows = recording.rows_of(ids or (), room=room, every=every) if ids is None or not _is_method(ids) else _rows_of_methods(ids)
+    rows = (
+        recording.rows_of(ids or (), room=room, every=every)
+        if ids is None or not _is_method(ids)
+        else _rows_of_methods(ids)
+    )
     checks.choice("executor", executor, ("local", "dask"))
     for flag, given in (("--data", data is not None), ("--until-decided", until_decided)):
         if record and given:
@@ -216,7 +232,9 @@ def claim(
         else:
             measured = ledger.measure(row.id, data=data, replicates=replicates, budget=budget)
         verdicts.append(measured.verdict)
-        beside = ledger.measure(row.id, data=data, replicates=replicates, budget=budget, control=True) if control else None
+        beside = (
+            ledger.measure(row.id, data=data, replicates=replicates, budget=budget, control=True) if control else None
+        )
         _print_measured(row, measured, beside, as_json)
     raise typer.Exit(1 if "refuted" in verdicts else 4 if "undecided" in verdicts and budget != "smoke" else 0)
 

@@ -81,7 +81,11 @@ def _gpu():
 
 def _kernels():
     reason = obstacle(kernel_environment({}, provenance.threads()))
-    text = f"every run starts a fresh one: {reason}" if reason else "sweeps fork them from a process that has only imported"
+    text = (
+        f"every run starts a fresh one: {reason}"
+        if reason
+        else "sweeps fork them from a process that has only imported"
+    )
     return Check("ok", "kernels", text)
 
 

@@ -25,6 +25,4 @@ def new(
         raise ValueError(f"a room and a method in lower case are wanted, for example losses/focal_loss, got {place!r}")
     for path in create(room, method, title or method.replace("_", " ").capitalize()):
         typer.echo(path)
-    typer.echo(
-        f"Next: write lab/{room}/{method}.py, then `lab claim {method}.first-statement` and `lab run {method}`"
-    )
+    typer.echo(f"Next: write lab/{room}/{method}.py, then `lab claim {method}.first-statement` and `lab run {method}`")

@@ -188,7 +188,9 @@ def jupyter(
         f"--ServerApp.root_dir={root}",
     ]
     if target.exists():
-        command.append(f"--LabApp.default_url=/lab/tree/{quote(target.resolve().relative_to(root.resolve()).as_posix())}")
+        command.append(
+            f"--LabApp.default_url=/lab/tree/{quote(target.resolve().relative_to(root.resolve()).as_posix())}"
+        )
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -17,7 +17,9 @@ def serve(
     show: Annotated[bool, typer.Option("--show", help="Open a browser.")] = False,
     jobs: Annotated[
         bool | None,
-        typer.Option("--jobs/--no-jobs", help="Visitors may run notebooks; by default on this machine alone, or after a login."),
+        typer.Option(
+            "--jobs/--no-jobs", help="Visitors may run notebooks; by default on this machine alone, or after a login."
+        ),
     ] = None,
     notebooks: Annotated[
         str, typer.Option(metavar="DIR", help="Notebooks that may be run, instead of the project's own.")
@@ -31,7 +33,9 @@ def serve(
     ] = None,
     open_to_anyone: Annotated[
         bool,
-        typer.Option("--open-to-anyone", help="Serve beyond this machine although nobody has to log in.", rich_help_panel=_REACH),
+        typer.Option(
+            "--open-to-anyone", help="Serve beyond this machine although nobody has to log in.", rich_help_panel=_REACH
+        ),
     ] = False,
     prefix: Annotated[
         str, typer.Option(help="Path under which a reverse proxy hands requests on.", rich_help_panel=_REACH)
@@ -47,14 +51,17 @@ def serve(
     basic_auth: Annotated[
         str,
         typer.Option(
-            metavar="PASSWORD|FILE", envvar="LAB_BASIC_AUTH", rich_help_panel=_LOGIN,
+            metavar="PASSWORD|FILE",
+            envvar="LAB_BASIC_AUTH",
+            rich_help_panel=_LOGIN,
             help="A password, or a JSON file of users and passwords.",
         ),
     ] = "",
     cookie_secret: Annotated[
         str,
         typer.Option(
-            envvar="LAB_COOKIE_SECRET", rich_help_panel=_LOGIN,
+            envvar="LAB_COOKIE_SECRET",
+            rich_help_panel=_LOGIN,
             help="Signs cookies, needed for a login: any long random text that stays the same.",
         ),
     ] = "",

@@ -151,7 +151,9 @@ def one_method(method, store, *, as_json: bool = False) -> None:
     newest = next((run for run in store.all() if run.notebook == method.notebook), None)
     stands = Counter(row.status for row in rows(method.room, store=store) if row.claim.method == method.id)
     if as_json:
-        print(json.dumps({"method": method.id, "places": found, "claims": stands, "run": newest.id if newest else None}))
+        print(
+            json.dumps({"method": method.id, "places": found, "claims": stands, "run": newest.id if newest else None})
+        )
         return
     out = console()
     out.print(f"[b]{escape(method.title)}[/]  ({method.id})\n{escape(method.sentence)}\n{escape(method.source)}")

@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     sbom: Annotated[
-        bool, typer.Option("--sbom", help="Write the bill of materials instead: every package and its licence, CycloneDX JSON.")
+        bool,
+        typer.Option(
+            "--sbom", help="Write the bill of materials instead: every package and its licence, CycloneDX JSON."
+        ),
     ] = False,
 ) -> None:
     """Say what is installed, what is missing and the line that installs it."""

@@ -64,7 +64,9 @@ def planned(frame, target, told: str | None = None, max_categories: int = 32) ->
     found, why = target_type(frame[target])
     said = told or found
     notes.append(f"target {target!r} is {said}: {'as told' if told else why}")
-    return Plan(kinds, said, double, tuple([*notes, *_missing(frame, [*(n for n, kind in kinds.items() if kind), target])]))
+    return Plan(
+        kinds, said, double, tuple([*notes, *_missing(frame, [*(n for n, kind in kinds.items() if kind), target])])
+    )
 
 
 def encoded(frame, plan: Plan, missing: str, what: str):
@@ -187,7 +189,10 @@ def _words(there, name, most) -> tuple[str, str]:
             "out"
         )
     if len(levels) > max(len(there) / 2, 2):
-        return "", f"column {name!r} left out: {len(levels)} different words in {len(there)} rows, names rather than kinds"
+        return (
+            "",
+            f"column {name!r} left out: {len(levels)} different words in {len(there)} rows, names rather than kinds",
+        )
     if len(levels) > most:
         raise ValueError(
             f"column {name!r} has {len(levels)} different words; at most {most} become indicators. Drop it or raise max_categories"

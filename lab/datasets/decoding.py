@@ -43,7 +43,9 @@ class Decoded:
 def ending(path: Path) -> str:
     """The file's ending in lower case; ``.nii.gz`` and ``.csv.gz`` are one ending."""
     name = path.name.lower()
-    return next((each for each in (".nii.gz", ".csv.gz", ".tsv.gz", ".txt.gz") if name.endswith(each)), path.suffix.lower())
+    return next(
+        (each for each in (".nii.gz", ".csv.gz", ".tsv.gz", ".txt.gz") if name.endswith(each)), path.suffix.lower()
+    )
 
 
 def decode(path: Path, max_bytes: int) -> Decoded:
@@ -79,7 +81,9 @@ def _picture(path, max_bytes):
                 width, height = image.size
                 limit(path, width * height * 4 * len(image.getbands()), max_bytes, f" ({height} x {width} pixels)")
                 if getattr(image, "n_frames", 1) > 1:
-                    raise ValueError(f"{path.name} holds {image.n_frames} frames; one image is wanted (save one of them)")
+                    raise ValueError(
+                        f"{path.name} holds {image.n_frames} frames; one image is wanted (save one of them)"
+                    )
                 image.load()
                 lossy, notes = image.format == "JPEG", []
                 turned = ImageOps.exif_transpose(image)

@@ -38,8 +38,9 @@ from lab.datasets.values import check_options, rounding
 TEXTS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 
 
-def read(path: str | os.PathLike, max_bytes: int = 2**30, *, scale: float | None = None,
-         activation: str | None = None) -> ImageSet | Points:
+def read(
+    path: str | os.PathLike, max_bytes: int = 2**30, *, scale: float | None = None, activation: str | None = None
+) -> ImageSet | Points:
     """One file of an image, volume or points as the data set that its ending and content say."""
     path = _file(path)
     kind = ending(path)
@@ -52,15 +53,27 @@ def read(path: str | os.PathLike, max_bytes: int = 2**30, *, scale: float | None
     return image_set({"image": image}, path.stem)
 
 
-def read_array(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30, scale: float | None = None,
-               activation: str | None = None) -> torch.Tensor:
+def read_array(
+    path: str | os.PathLike,
+    *,
+    role: str = "image",
+    max_bytes: int = 2**30,
+    scale: float | None = None,
+    activation: str | None = None,
+) -> torch.Tensor:
     """One file as a tensor by its role: "image" (float32 in [0, 1]), "label" (ids) or "prediction" (float32 probabilities);
     "labels" and "predictions" may have one channel a class in front."""
     return read_placed(path, role=role, max_bytes=max_bytes, scale=scale, activation=activation).values
 
 
-def read_placed(path: str | os.PathLike, *, role: str = "image", max_bytes: int = 2**30, scale: float | None = None,
-                activation: str | None = None) -> Placed:
+def read_placed(
+    path: str | os.PathLike,
+    *,
+    role: str = "image",
+    max_bytes: int = 2**30,
+    scale: float | None = None,
+    activation: str | None = None,
+) -> Placed:
     """One file by its role, with its spacing (empty where the file is silent), affine (or ``None``) and what was done to it."""
     path = _file(path)
     checks.choice("role", role, tuple(READ))
@@ -77,8 +90,9 @@ def read_placed(path: str | os.PathLike, *, role: str = "image", max_bytes: int 
     return READ[role](path.name, decoded, scale, activation)
 
 
-def pair(prediction, label, *, image=None, max_bytes: int = 2**30, scale: float | None = None,
-         activation: str | None = None) -> ImageSet:
+def pair(
+    prediction, label, *, image=None, max_bytes: int = 2**30, scale: float | None = None, activation: str | None = None
+) -> ImageSet:
     """A user's own prediction and label (paths, arrays or tensors) as one ``ImageSet``; without ``image`` the prediction is shown.
 
     Files whose axes run in other directions are turned to the prediction's; spacing and affine are those of the first file that
@@ -154,7 +168,9 @@ def from_npz(path: Path, arrays: dict[str, np.ndarray], scale: float | None = No
     spacing = tuple(arrays["spacing"].ravel().tolist()) if "spacing" in arrays else ()
     told = {"image": (scale,), "label": (), "prediction": (scale, activation)}
     found = {
-        role: ROLES[role](f"{path.name}:{role}", Decoded(arrays[role], spacing=spacing, affine=arrays.get("affine")), *told[role])
+        role: ROLES[role](
+            f"{path.name}:{role}", Decoded(arrays[role], spacing=spacing, affine=arrays.get("affine")), *told[role]
+        )
         for role in ROLES
         if role in arrays
     }
@@ -191,7 +207,9 @@ def _parquet(path, max_bytes, dialect):
     import pyarrow.parquet
 
     if dialect != Dialect():
-        raise ValueError(f"separator, decimal, thousands, encoding, na_values and header are for text tables, got {path.name}")
+        raise ValueError(
+            f"separator, decimal, thousands, encoding, na_values and header are for text tables, got {path.name}"
+        )
     try:
         facts = pyarrow.parquet.ParquetFile(path).metadata
         stored = sum(facts.row_group(index).total_byte_size for index in range(facts.num_row_groups))

@@ -27,7 +27,9 @@ class Placed:
     notes: tuple[str, ...] = ()
 
 
-def aligned(found: dict[str, Placed], name: str = "", *, turn: bool = True) -> tuple[dict[str, Placed], tuple[str, ...]]:
+def aligned(
+    found: dict[str, Placed], name: str = "", *, turn: bool = True
+) -> tuple[dict[str, Placed], tuple[str, ...]]:
     """The same arrays by role on the grid of the first that states one, and what was turned; ``turn=False`` refuses instead.
 
     Raises:
@@ -57,7 +59,9 @@ def aligned(found: dict[str, Placed], name: str = "", *, turn: bool = True) -> t
     for role in stated[1:]:
         a, b = result[stated[0]].spacing, result[role].spacing
         if role not in spatial and not np.allclose(a, b, rtol=1e-3):
-            raise ValueError(f"{before}{stated[0]} and {role} must have the same spacing, got {_listed(a)} and {_listed(b)}")
+            raise ValueError(
+                f"{before}{stated[0]} and {role} must have the same spacing, got {_listed(a)} and {_listed(b)}"
+            )
     return result, tuple(notes)
 
 

@@ -117,7 +117,9 @@ def _retold(found, told):
     """A loaded set with another target; what is told about tables or their files is refused elsewhere."""
     others = set(told) if not isinstance(found, Table) else set(told) - {"target", "target_type"}
     if others:
-        raise ValueError(f"{', '.join(sorted(others))} is for files of tables, got {found.name if found else 'other data'}")
+        raise ValueError(
+            f"{', '.join(sorted(others))} is for files of tables, got {found.name if found else 'other data'}"
+        )
     return replace(found, **told) if told else found
 
 

@@ -341,7 +341,9 @@ def _notes_of(items) -> tuple[str, ...]:
         for note in item.notes:
             about.setdefault(note, []).append(item.name)
     return tuple(
-        note if len(names) == len(items) else f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {note}"
+        note
+        if len(names) == len(items)
+        else f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: {note}"
         for note, names in about.items()
     )
 

@@ -80,7 +80,13 @@ def read_rows(path: Path, dialect: Dialect, max_bytes: int):
     options = {"sep": r"\s+"} if separator == "whitespace" else {"sep": separator, "skipinitialspace": True}
     try:
         frame = pd.read_csv(
-            io.StringIO(body), header=None, names=range(max(widths)), dtype=str, na_filter=False, index_col=False, **options
+            io.StringIO(body),
+            header=None,
+            names=range(max(widths)),
+            dtype=str,
+            na_filter=False,
+            index_col=False,
+            **options,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path.name} is no readable table: {error}") from error
@@ -121,7 +127,9 @@ def _text(path, encoding, max_bytes):
 def _body(lines, separator):
     """Lines from the table's first on, a separator that a first line ``sep=;`` states, and the comment lines before it."""
     comments, told, start = [], separator, 0
-    while start < len(lines) and (not lines[start].strip() or lines[start].startswith("#") or lines[start][:4] == "sep="):
+    while start < len(lines) and (
+        not lines[start].strip() or lines[start].startswith("#") or lines[start][:4] == "sep="
+    ):
         if lines[start].startswith("#"):
             comments.append(lines[start].lstrip("#").strip())
         elif lines[start][:4] == "sep=":
@@ -181,7 +189,11 @@ def _named(path, frame, widths, header, comments, separator):
             frame, rows, notes = frame.drop(columns=first), rows.drop(columns=first), ["an empty last column left out: rows end "
                                                                                        "in a separator"]  # fmt: skip
         else:
-            top, first, notes = ["row names", *top[:first]], first + 1, ["the first column has no name: taken as row names"]
+            top, first, notes = (
+                ["row names", *top[:first]],
+                first + 1,
+                ["the first column has no name: taken as row names"],
+            )
     elif rest - {first}:
         line = next(k for k, width in enumerate(widths) if width != first)
         raise ValueError(
@@ -190,7 +202,11 @@ def _named(path, frame, widths, header, comments, separator):
         )
     if not has:
         names = _fields(comments[-1], separator) if comments else []
-        said = "names taken from the comment above the table" if len(names) == first else "no header; columns numbered from 1"
+        said = (
+            "names taken from the comment above the table"
+            if len(names) == first
+            else "no header; columns numbered from 1"
+        )
         notes.append(said)
         return frame, names if len(names) == first else [f"column {k + 1}" for k in range(first)], notes
     names = [name or f"Unnamed: {k}" for k, name in enumerate(top[:first])]
@@ -208,7 +224,9 @@ def _named(path, frame, widths, header, comments, separator):
 
 def _looks_named(top, rows) -> bool:
     """Whether the first row names columns: some column of numbers begins with a word, or no column holds numbers."""
-    numbers = [k for k in range(len(top)) if len(rows) and rows[k].str.strip().str.fullmatch(_LOOSE.pattern).mean() > 0.5]
+    numbers = [
+        k for k in range(len(top)) if len(rows) and rows[k].str.strip().str.fullmatch(_LOOSE.pattern).mean() > 0.5
+    ]
     if not numbers:
         return True
     return any(not _LOOSE.fullmatch(top[k]) for k in numbers)

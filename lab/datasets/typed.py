@@ -135,12 +135,16 @@ def _signs(columns, separator, dialect):
         for level, core in cores.items():
             if re.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+,\d+|0,\d+|\d+,(\d{1,2}|\d{4,})|\d{4,},\d+)", core):
                 comma = comma or level
-            elif re.fullmatch(r"[+-]?(\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,}|0?\.\d+|\d+\.(\d{1,2}|\d{4,})|\d{4,}\.\d+)", core):
+            elif re.fullmatch(
+                r"[+-]?(\d{1,3}(,\d{3})+\.\d+|\d{1,3}(,\d{3}){2,}|0?\.\d+|\d+\.(\d{1,2}|\d{4,})|\d{4,}\.\d+)", core
+            ):
                 point = point or level
             elif re.fullmatch(r"[+-]?\d{1,3},\d{3}", core):
                 either = either or level
     if comma and point:
-        raise ValueError(f"numbers are written with a decimal comma ({comma!r}) and a decimal point ({point!r}); say decimal=")
+        raise ValueError(
+            f"numbers are written with a decimal comma ({comma!r}) and a decimal point ({point!r}); say decimal="
+        )
     if comma:
         return ",", ".", [f"decimal comma (as in {comma!r})"]
     if either and not point and separator != ",":
@@ -160,7 +164,9 @@ def _dates(levels):
     if form is None:
         return None
     try:
-        found = pd.to_datetime(levels, format=form, utc=any(level[-6:-5] in ("+", "-") or level.endswith("Z") for level in levels))
+        found = pd.to_datetime(
+            levels, format=form, utc=any(level[-6:-5] in ("+", "-") or level.endswith("Z") for level in levels)
+        )
     except ValueError:
         return None
     return list(found.tz_localize(None) if found.tz is not None else found)

@@ -90,7 +90,9 @@ def outside(name: str, low: float, high: float, *, whole: bool = False) -> str:
     span = f"{name} must hold probabilities in [0, 1], got {'whole numbers' if whole else 'values'} from {low:.4g} to {high:.4g}"
     if low < 0:
         return f"{span}; apply the sigmoid to logits first, or say activation='sigmoid' (activation='clip' cuts at 0 and 1)"
-    likely = "scale=100 for percentages" if high <= 100 else "scale=255 for grey values" if high <= 255 else "scale=65535"
+    likely = (
+        "scale=100 for percentages" if high <= 100 else "scale=255 for grey values" if high <= 255 else "scale=65535"
+    )
     ids = "; of class ids pass one class, values == id" if whole else "; of logits say activation='sigmoid'"
     return f"{span}; say what divides them, {likely}{ids}"
 
@@ -124,7 +126,9 @@ def grey(name: str, values: np.ndarray, *, scale: float | None = None) -> tuple[
     low, high = bounds(name, values)
     if scale is not None:
         if low < 0 or high > scale:
-            raise ValueError(f"{name} must hold values from 0 to scale = {scale:g}, got values from {low:.6g} to {high:.6g}")
+            raise ValueError(
+                f"{name} must hold values from 0 to scale = {scale:g}, got values from {low:.6g} to {high:.6g}"
+            )
         return (values / np.float64(scale)).astype(np.float32), (f"values divided by {scale:g}",)
     if values.dtype.kind == "b" or (low >= 0 and high <= 1):
         single = values.astype(np.float32)

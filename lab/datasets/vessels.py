@@ -48,8 +48,9 @@ def vessel_tree(
     return labelled("vessel_tree", image, mask, generator)
 
 
-def grown(shape: tuple[int, ...], draws: np.random.Generator, *, radius: float, generations: int, loops: int,
-          noise: float) -> tuple[np.ndarray, np.ndarray]:
+def grown(
+    shape: tuple[int, ...], draws: np.random.Generator, *, radius: float, generations: int, loops: int, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask of :func:`vessel_tree` alone, for studies that draw many."""
     size = np.array(shape, dtype=float)
     start = size * 0.5

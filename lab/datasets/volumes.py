@@ -39,7 +39,12 @@ def mni_intensity() -> ImageSet:
     prediction = np.where(brain, weighted[0] / sum(weighted), 0.0)
     tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in (image, grey > 0.5, prediction.astype(np.float32))]
     return ImageSet(
-        tensors[0], tensors[1], tensors[2], spacing=(2.0, 2.0, 2.0), name="mni_intensity", affine=affine,
+        tensors[0],
+        tensors[1],
+        tensors[2],
+        spacing=(2.0, 2.0, 2.0),
+        name="mni_intensity",
+        affine=affine,
     )
 
 

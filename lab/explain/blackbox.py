@@ -217,7 +217,9 @@ class BlackBox:
         other.rows = 0
         return other
 
-    def _batches(self, design, donor, operator: str, gradient: bool = False) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    def _batches(
+        self, design, donor, operator: str, gradient: bool = False
+    ) -> Iterator[tuple[slice, slice, torch.Tensor]]:
         """``(instances, draws, inputs (n, m, E))`` of every call; the draws are spread to elements once where shared."""
         p = self.players
         dtype = p.x.dtype if p.x.is_floating_point() else torch.float32

@@ -25,7 +25,13 @@ import torch
 def applies(drawn, psi: torch.Tensor) -> bool:
     """Whether ``drawn`` are shared antithetic pairs in strata, some of them sampled, nothing else drawn, and ``psi`` masks."""
     design, group = drawn.design, drawn.group
-    if drawn.donor is not None or design.ndim != 2 or psi.shape != design.shape or int(group.max()) < 1 or len(design) % 2:
+    if (
+        drawn.donor is not None
+        or design.ndim != 2
+        or psi.shape != design.shape
+        or int(group.max()) < 1
+        or len(design) % 2
+    ):
         return False
     return not bool((design[0::2] + design[1::2] != 1).any()) and torch.equal(group[0::2], group[1::2])
 
@@ -42,7 +48,9 @@ def shares(drawn) -> torch.Tensor:
         count = int(mine.sum())
         left = (1 - log_proposal[mine][0].exp()).clamp_min(0)
         centre = member[mine].sum(0) / count  # the part of the stratum's mean that a group takes off
-        spread = count - float(member[mine].sum(0).square().sum()) / count  # of centred sums of groups, in variances of u
+        spread = (
+            count - float(member[mine].sum(0).square().sum()) / count
+        )  # of centred sums of groups, in variances of u
         factor = (left * count / spread).sqrt() if count > 1 else left.sqrt()
         share[:, mine] = factor * (member[mine].T - (centre[:, None] if count > 1 else 0.0))
     return share * (groups / max(groups - 1, 1)) ** 0.5

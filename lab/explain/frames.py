@@ -125,8 +125,11 @@ class Codec:
                     level = np.empty(len(self.levels[column]) + 1, dtype=object)
                     level[:-1], level[-1] = self.levels[column], self.missing[column]
                     taken = pd.Series(level[code])
-                    columns[column] = taken if taken.isna().any() and dtype.kind in "biu" and isinstance(dtype, np.dtype) \
+                    columns[column] = (
+                        taken
+                        if taken.isna().any() and dtype.kind in "biu" and isinstance(dtype, np.dtype)
                         else taken.astype(dtype)
+                    )
             else:
                 columns[column] = _numbers(values, dtype)
         return pd.DataFrame(columns)
@@ -198,13 +201,18 @@ def _as_frame(baseline, x):
     for column in x.columns:
         known = x[column].cat.categories if hasattr(x[column], "cat") else None
         if known is not None and not pd.isna(baseline[column]) and baseline[column] not in known:
-            raise ValueError(f"baseline: {baseline[column]!r} is not among the categories {list(known)} of column {column!r}")
+            raise ValueError(
+                f"baseline: {baseline[column]!r} is not among the categories {list(known)} of column {column!r}"
+            )
     row = {}
     for column in x.columns:
         value, dtype = baseline[column], x[column].dtype
         number = _is_number(x[column]) and not _beyond_float64(x[column]) and not isinstance(value, str)
-        row[column] = _numbers(np.array([np.nan if pd.isna(value) else value], dtype=float), dtype) if number \
+        row[column] = (
+            _numbers(np.array([np.nan if pd.isna(value) else value], dtype=float), dtype)
+            if number
             else pd.Series([value]).astype(dtype)
+        )
     return pd.DataFrame(row)
 
 

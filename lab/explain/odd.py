@@ -154,7 +154,9 @@ def _remembered(key: _Key) -> tuple[tuple[Operator, ...], float]:
         change = (without - plain[-1]).float().flatten(0, 1)
         spread = None
         if share is not None:
-            missed = inverse[:pairs] / torch.diagonal(inverse)[:pairs, None]  # leave-one-out errors, read as KernelSHAP would
+            missed = (
+                inverse[:pairs] / torch.diagonal(inverse)[:pairs, None]
+            )  # leave-one-out errors, read as KernelSHAP would
             spread = torch.cat([(readers[-1][:, :pairs] * mine) @ missed for mine in share]).float()
         found.append(Operator(judge, plain[-1].clone(), change, spread))
     return tuple(found), condition

@@ -96,7 +96,14 @@ def condition_by_adam(
 
 
 def train_in_turn(
-    network, task: Task, *, networks: int, epochs: int = 10, batch_size: int = 32, learning_rate: float = 1e-3, seed: int = 0
+    network,
+    task: Task,
+    *,
+    networks: int,
+    epochs: int = 10,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
 ) -> torch.Tensor:
     """Test losses ``(networks,)`` as the published route draws them: one network after the other, data from loaders.
 

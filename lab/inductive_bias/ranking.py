@@ -20,7 +20,10 @@ from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw
 from lab.inductive_bias.task import Task
 
-EASY, TELLING = 1.0, 10.0  # bits: below the first a threshold asks for nothing, from the second on it tells spaces apart
+EASY, TELLING = (
+    1.0,
+    10.0,
+)  # bits: below the first a threshold asks for nothing, from the second on it tells spaces apart
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,11 @@ def check(configuration: Configuration, target: int) -> Row:
         raise ValueError(f"{configuration.name}: neither a type nor a value for {', '.join(missing)}")
     constants = {(names.index(name),): value for name, value in configuration.blocks.items() if name in names}
     # Launched kernels see pointers and sizes that are multiples of 16; without that hint no load is wide.
-    hints = {(k,): [["tt.divisibility", 16]] for k, name in enumerate(names)
-             if signature[name].startswith("*") or signature[name] == "i32"}
+    hints = {
+        (k,): [["tt.divisibility", 16]]
+        for k, name in enumerate(names)
+        if signature[name].startswith("*") or signature[name] == "i32"
+    }
     source = ASTSource(configuration.kernel, signature, constants, hints)
     compiled = triton.compile(source, target=GPUTarget("cuda", target, 32), options={"num_warps": configuration.warps})
     usage, code = _machine_code(compiled.asm["cubin"])
@@ -119,14 +122,24 @@ def check(configuration: Configuration, target: int) -> Row:
         failures.append(f"{local} bytes of local memory")
     if usage["REG"] > configuration.registers:
         failures.append(f"{usage['REG']} registers, ceiling {configuration.registers}")
-    for wanted, count, what in ((configuration.wide, "wide_loads", "no 128-bit load"),
-                                (configuration.dot, "tensor_cores", "no tensor-core instruction"),
-                                (configuration.special, "special", "no special-function instruction")):
+    for wanted, count, what in (
+        (configuration.wide, "wide_loads", "no 128-bit load"),
+        (configuration.dot, "tensor_cores", "no tensor-core instruction"),
+        (configuration.special, "special", "no special-function instruction"),
+    ):
         if wanted and not counts[count]:
             failures.append(what)
-    return Row(configuration.name, f"sm_{target}", triton.__version__, usage["REG"], local,
-               int(compiled.metadata.shared), **counts, seconds=time.perf_counter() - began,
-               failures="; ".join(failures))
+    return Row(
+        configuration.name,
+        f"sm_{target}",
+        triton.__version__,
+        usage["REG"],
+        local,
+        int(compiled.metadata.shared),
+        **counts,
+        seconds=time.perf_counter() - began,
+        failures="; ".join(failures),
+    )
 
 
 def _machine_code(cubin: bytes) -> tuple[dict[str, int], str]:
@@ -136,15 +149,17 @@ def _machine_code(cubin: bytes) -> tuple[dict[str, int], str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
-        said = subprocess.run([tools / "cuobjdump", "--dump-resource-usage", file], capture_output=True, text=True,
-                              check=True).stdout
+        said = subprocess.run(
+            [tools / "cuobjdump", "--dump-resource-usage", file], capture_output=True, text=True, check=True
+        ).stdout
         code = subprocess.run([tools / "nvdisasm", file], capture_output=True, text=True, check=True).stdout
     usage = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL|SHARED):(\d+)", said)}
     return usage, code
 
 
-def run(targets: Sequence[int] = TARGETS, *, chosen: Sequence[Configuration] | None = None, keep: bool = True,
-        progress=None) -> list[Row]:
+def run(
+    targets: Sequence[int] = TARGETS, *, chosen: Sequence[Configuration] | None = None, keep: bool = True, progress=None
+) -> list[Row]:
     """Check all configurations (or ``chosen``) for all targets; kept results are used where no source has changed."""
     store = _store() if keep and chosen is None else None
     known = json.loads(store.read_text(encoding="utf-8")) if store is not None and store.exists() else {}
@@ -176,16 +191,23 @@ def _store() -> Path:
 def line(row: Row) -> str:
     """One row as text."""
     verdict = row.failures or "passes"
-    return (f"{row.configuration:40} {row.target:7} triton {row.triton:7} {row.registers:4} registers "
-            f"{row.local_bytes:4} B local {row.shared_bytes:7} B shared {row.wide_loads:4} wide {row.tensor_cores:4} "
-            f"tensor {row.special:5} special  {row.seconds:5.1f} s  {verdict}")
+    return (
+        f"{row.configuration:40} {row.target:7} triton {row.triton:7} {row.registers:4} registers "
+        f"{row.local_bytes:4} B local {row.shared_bytes:7} B shared {row.wide_loads:4} wide {row.tensor_cores:4} "
+        f"tensor {row.special:5} special  {row.seconds:5.1f} s  {verdict}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lab.kernels.aot", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--also", action="append", default=[], metavar="FOLDER",
-                        help="a folder of packages with another Triton version; may be given several times")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder of packages with another Triton version; may be given several times",
+    )
     parser.add_argument("--csv", metavar="FILE", help="write the table")
     parser.add_argument("--fresh", action="store_true", help="do not use kept results")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
@@ -202,8 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in options.also:
         path = os.pathsep.join([folder, str(HERE.parents[1])])
         flags = ["--json", *(["--fresh"] if options.fresh else [])]
-        done = subprocess.run([sys.executable, "-m", "lab.kernels.aot", *flags], capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": path})
+        done = subprocess.run(
+            [sys.executable, "-m", "lab.kernels.aot", *flags],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             return 2
@@ -214,8 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(rows, Path(options.csv))
     failed = [row for row in rows if row.failures]
     versions = sorted({row.triton for row in rows})
-    print(f"{'FAIL' if failed else 'PASS'} {len(rows) - len(failed)}/{len(rows)} "
-          f"(Triton {', '.join(versions)}; {', '.join(sorted({row.target for row in rows}))})")
+    print(
+        f"{'FAIL' if failed else 'PASS'} {len(rows) - len(failed)}/{len(rows)} "
+        f"(Triton {', '.join(versions)}; {', '.join(sorted({row.target for row in rows}))})"
+    )
     return 1 if failed else 0
 
 

@@ -110,8 +110,17 @@ def clock(function: Callable[[], object], device: str, *, least: float = 0.2, ro
     return max(statistics.median(times), 1e-9)
 
 
-def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: Ceilings, *, compiled: bool = True,
-            reference: bool = True, peer: Peer | None = None) -> Row:
+def measure(
+    name: str,
+    shape_name: str,
+    dtype: torch.dtype,
+    device: str,
+    tops: Ceilings,
+    *,
+    compiled: bool = True,
+    reference: bool = True,
+    peer: Peer | None = None,
+) -> Row:
     """Check and time one operation.
 
     Raises:
@@ -122,8 +131,9 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
     word = "triton" if device == "cuda" else ("cpu" if "cpu" in description.forms else "reference")
     error = verify(name, word, dtype, device)
     inputs = description.inputs(shape, dtype=dtype, device=device)
-    leaves = {key: value.requires_grad_() if key in description.differentiable else value
-              for key, value in inputs.items()}
+    leaves = {
+        key: value.requires_grad_() if key in description.differentiable else value for key, value in inputs.items()
+    }
 
     def forward():
         with dispatch.backend(word), torch.no_grad():
@@ -144,25 +154,43 @@ def measure(name: str, shape_name: str, dtype: torch.dtype, device: str, tops: C
     seconds = clock(forward, device)
     both = clock(full, device) if description.differentiable else NOT_MEASURED
     peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else NOT_MEASURED
-    roof = max(description.bytes(shape, dtype.itemsize) / tops.bytes, description.flops(shape) / tops.flops,
-               description.special(shape) / tops.special)
+    roof = max(
+        description.bytes(shape, dtype.itemsize) / tops.bytes,
+        description.flops(shape) / tops.flops,
+        description.special(shape) / tops.special,
+    )
     own = both if isinstance(both, float) else seconds
     slow = attempt(lambda: clock(eager, device, least=0.1, rounds=3)) if reference else NOT_MEASURED
     jit = NOT_MEASURED
     if compiled:
         dispatch.COMPILED_WORD = "reference"
         try:
-            jit = attempt(lambda: clock(torch.compile(eager, dynamic=False, mode="max-autotune-no-cudagraphs"), device,
-                                        rounds=3))
+            jit = attempt(
+                lambda: clock(torch.compile(eager, dynamic=False, mode="max-autotune-no-cudagraphs"), device, rounds=3)
+            )
         finally:
             dispatch.COMPILED_WORD = "auto"
     other, ahead = _peer(peer, name, inputs, forward, seconds, device)
     same = all(torch.equal(forward(), forward()) for _ in range(3))
-    return Row(name, " ".join(f"{key}={size}" for key, size in shape.items()), str(dtype).removeprefix("torch."),
-               torch.cuda.get_device_name() if device == "cuda" else "one CPU core: " + timing.machine(), word, error,
-               1e3 * seconds, 1e3 * both if isinstance(both, float) else both, roof / seconds,
-               slow / own if isinstance(slow, float) else slow, jit / own if isinstance(jit, float) else jit, other, ahead, peak,
-               "same bits" if same else "differs", versions(), datetime.date.today().isoformat())
+    return Row(
+        name,
+        " ".join(f"{key}={size}" for key, size in shape.items()),
+        str(dtype).removeprefix("torch."),
+        torch.cuda.get_device_name() if device == "cuda" else "one CPU core: " + timing.machine(),
+        word,
+        error,
+        1e3 * seconds,
+        1e3 * both if isinstance(both, float) else both,
+        roof / seconds,
+        slow / own if isinstance(slow, float) else slow,
+        jit / own if isinstance(jit, float) else jit,
+        other,
+        ahead,
+        peak,
+        "same bits" if same else "differs",
+        versions(),
+        datetime.date.today().isoformat(),
+    )
 
 
 def _peer(peer, name, inputs, forward, seconds, device) -> tuple[str, float | str]:
@@ -172,7 +200,9 @@ def _peer(peer, name, inputs, forward, seconds, device) -> tuple[str, float | st
     if found is None:
         return "", NOT_MEASURED
     library, call = found
-    if spec.relative_error(call().to(torch.float64), forward().to(torch.float64)) > 20 * spec.get(name).bound(torch.float32):
+    if spec.relative_error(call().to(torch.float64), forward().to(torch.float64)) > 20 * spec.get(name).bound(
+        torch.float32
+    ):
         return library, "differs"
     theirs = attempt(lambda: clock(call, device, rounds=3))
     return library, theirs / seconds if isinstance(theirs, float) else theirs
@@ -186,8 +216,9 @@ def verify(name: str, word: str, dtype: torch.dtype, device: str) -> float:
     found = spec.with_gradients(description, inputs, word=word)
     worst = max(spec.relative_error(found[key], exact[key]) for key in exact)
     if not worst <= description.bound(dtype):
-        raise ValueError(f"{name} ({word}, {dtype}) is off by {worst:.2g}, allowed {description.bound(dtype):.2g}; "
-                         "nothing was timed")
+        raise ValueError(
+            f"{name} ({word}, {dtype}) is off by {worst:.2g}, allowed {description.bound(dtype):.2g}; nothing was timed"
+        )
     return worst
 
 
@@ -212,8 +243,15 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def run(*, quick: bool = False, device: str | None = None, ops: Sequence[str] | None = None, compiled: bool = True,
-        peer: Peer | None = None, progress: Callable[[Row | str], None] | None = None) -> list[Row]:
+def run(
+    *,
+    quick: bool = False,
+    device: str | None = None,
+    ops: Sequence[str] | None = None,
+    compiled: bool = True,
+    peer: Peer | None = None,
+    progress: Callable[[Row | str], None] | None = None,
+) -> list[Row]:
     """Measure all operations; those that fail their check are reported and left out."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows: list[Row] = []
@@ -244,11 +282,13 @@ def line(row: Row | str) -> str:
     def show(value, form):
         return format(value, form) if isinstance(value, float) else value
 
-    return (f"{row.op:18} {row.dtype:8} {row.path:9} error {show(row.error, '.1e')}  forward {show(row.forward_ms, '.3g')} "
-            f"ms  with gradients {show(row.full_ms, '.3g')} ms  {show(row.of_roof, '.0%')} of the roof  "
-            f"reference x {show(row.over_reference, '.2f')}  compiled x {show(row.over_compiled, '.2f')}  "
-            f"{row.peer or 'peer'} x {show(row.over_peer, '.2f')}  "
-            f"peak {show(row.peak_mib, '.0f')} MiB  {row.repeatable}  ({row.shape})")
+    return (
+        f"{row.op:18} {row.dtype:8} {row.path:9} error {show(row.error, '.1e')}  forward {show(row.forward_ms, '.3g')} "
+        f"ms  with gradients {show(row.full_ms, '.3g')} ms  {show(row.of_roof, '.0%')} of the roof  "
+        f"reference x {show(row.over_reference, '.2f')}  compiled x {show(row.over_compiled, '.2f')}  "
+        f"{row.peer or 'peer'} x {show(row.over_peer, '.2f')}  "
+        f"peak {show(row.peak_mib, '.0f')} MiB  {row.repeatable}  ({row.shape})"
+    )
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
@@ -267,12 +307,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--op", action="append", choices=spec.names())
     parser.add_argument("--csv", metavar="FILE")
-    parser.add_argument("--peers", metavar="MODULE", help="a module with peer(op, inputs): other libraries to time beside")
+    parser.add_argument(
+        "--peers", metavar="MODULE", help="a module with peer(op, inputs): other libraries to time beside"
+    )
     options = parser.parse_args(arguments)
     count = len(options.op or spec.names()) * (2 if torch.cuda.is_available() and options.device != "cpu" else 1)
-    rows = run(quick=options.quick, device=options.device, ops=options.op, compiled=not options.quick,
-               peer=importlib.import_module(options.peers).peer if options.peers else None,
-               progress=lambda said: print(line(said), flush=True))
+    rows = run(
+        quick=options.quick,
+        device=options.device,
+        ops=options.op,
+        compiled=not options.quick,
+        peer=importlib.import_module(options.peers).peer if options.peers else None,
+        progress=lambda said: print(line(said), flush=True),
+    )
     if options.csv:
         write(rows, Path(options.csv))
     print(f"{'PASS' if len(rows) == count else 'FAIL'} {len(rows)}/{count}")

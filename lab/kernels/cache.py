@@ -46,7 +46,8 @@ def _user() -> str:
 def folders() -> list[str]:
     """Names of the operation folders: packages of :mod:`lab.kernels` that hold a ``cpu`` module."""
     return sorted(
-        found.name for found in pkgutil.iter_modules([str(HERE)])
+        found.name
+        for found in pkgutil.iter_modules([str(HERE)])
         if found.ispkg and ((HERE / found.name / "cpu.py").exists() or (HERE / found.name / "cpu").is_dir())
     )
 

@@ -14,8 +14,9 @@ import torch
 PIECE = 200_000_000  # elementary operations a piece: about a tenth of a second on one core
 
 
-def run(function: Callable[[int, int], object], total: int, *, cost: float,
-        progress: Callable[[float], None] | None = None) -> None:
+def run(
+    function: Callable[[int, int], object], total: int, *, cost: float, progress: Callable[[float], None] | None = None
+) -> None:
     """Call ``function(start, stop)`` over pieces of ``range(total)``; ``cost`` is the work of one item.
 
     Threads: as many as torch may use (``torch.get_num_threads()``), never more than pieces. On an exception, Ctrl-C

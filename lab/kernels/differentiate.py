@@ -7,8 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 
-def twice(reference: Callable[..., torch.Tensor], inputs: Sequence[torch.Tensor | None], wanted: Sequence[int],
-          gradient: torch.Tensor, cotangents: Sequence[torch.Tensor | None]):
+def twice(
+    reference: Callable[..., torch.Tensor],
+    inputs: Sequence[torch.Tensor | None],
+    wanted: Sequence[int],
+    gradient: torch.Tensor,
+    cotangents: Sequence[torch.Tensor | None],
+):
     """Gradients of the vector-Jacobian product of ``reference``.
 
     The product maps (inputs, gradient) to the gradients in ``inputs[k]``, k in ``wanted``. Returned are the gradients of

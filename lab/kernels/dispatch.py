@@ -34,8 +34,10 @@ def _installed(package: str) -> bool:
 
 # Looked up once: code that torch compiles must not ask the file system. Neither package is imported here.
 HAS_NUMBA, HAS_TRITON = _installed("numba"), _installed("triton")
-FORMS = {folder.parent.name: frozenset(file.stem for file in folder.parent.glob("*.py"))
-         for folder in Path(__file__).parent.glob("*/spec.py")}
+FORMS = {
+    folder.parent.name: frozenset(file.stem for file in folder.parent.glob("*.py"))
+    for folder in Path(__file__).parent.glob("*/spec.py")
+}
 COMPILED_WORD = "auto"
 """The word in code that torch compiles, where no context is read; the benchmark sets it to time the compiled reference."""
 _WORD: ContextVar[str | None] = ContextVar("lab_kernels_backend", default=None)

@@ -145,10 +145,10 @@ def largest(x, lanes):
     for k in range(64):
         lanes[k] = x[k]
     for low in range(64, size - 63, 64):
-        block = x[low:low + 64]
+        block = x[low : low + 64]
         for k in range(64):
             lanes[k] = lanes[k] if lanes[k] > block[k] else block[k]
-    block = x[size - 64:]
+    block = x[size - 64 :]
     top = lanes[0]
     for k in range(64):
         lanes[k] = lanes[k] if lanes[k] > block[k] else block[k]

@@ -91,8 +91,9 @@ def get(name: str) -> KernelSpec:
     return importlib.import_module(f"lab.kernels.{name}.spec").SPEC
 
 
-def with_gradients(spec: KernelSpec, inputs: dict, *, word: str = "auto", dtype: torch.dtype | None = None,
-                   seed: int = 0) -> dict[str, torch.Tensor]:
+def with_gradients(
+    spec: KernelSpec, inputs: dict, *, word: str = "auto", dtype: torch.dtype | None = None, seed: int = 0
+) -> dict[str, torch.Tensor]:
     """Output and gradients of one call: ``{"output": ..., "grad logits": ...}``.
 
     ``dtype`` converts the floating inputs first. The gradients are those of a fixed combination of the outputs with random
@@ -148,8 +149,11 @@ class Table(list):
 
     def __str__(self):
         wide = max((len(row["op"]) for row in self), default=0)
-        return "\n".join(f"{row['op']:{wide}}  {row['path']:9}  {row['reason']}; bound by {row['bound by']}\n"
-                         f"{'':{wide}}  {row['sentence']}" for row in self)
+        return "\n".join(
+            f"{row['op']:{wide}}  {row['path']:9}  {row['reason']}; bound by {row['bound by']}\n"
+            f"{'':{wide}}  {row['sentence']}"
+            for row in self
+        )
 
 
 def table() -> Table:
@@ -157,7 +161,15 @@ def table() -> Table:
     rows = Table()
     for name, spec in specs().items():
         choice = explain(name)
-        rows.append({"op": name, "sentence": spec.sentence, "path": choice.path, "reason": choice.reason,
-                     "forms": ", ".join(spec.forms), "bound by": spec.roof,
-                     "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"})
+        rows.append(
+            {
+                "op": name,
+                "sentence": spec.sentence,
+                "path": choice.path,
+                "reason": choice.reason,
+                "forms": ", ".join(spec.forms),
+                "bound by": spec.roof,
+                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+            }
+        )
     return rows

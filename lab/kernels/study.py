@@ -94,8 +94,11 @@ def compare_forms(op: str, *, size: float = 1.0, dtype: str = "float32", seed: i
             seconds = bench.clock(call, device, least=0.1, rounds=3)
         forms.append(Form(word, 1e3 * seconds, error, allowed, "measured here"))
     tops = _ceilings(device)
-    roof = max(description.bytes(shape, kind.itemsize) / tops.bytes, description.flops(shape) / tops.flops,
-               description.special(shape) / tops.special)
+    roof = max(
+        description.bytes(shape, kind.itemsize) / tops.bytes,
+        description.flops(shape) / tops.flops,
+        description.special(shape) / tops.special,
+    )
     return Comparison(op, shape, dtype, chosen.path, chosen.reason, tuple(forms), 1e3 * roof)
 
 

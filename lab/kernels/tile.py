@@ -35,8 +35,9 @@ def _make(rows: int, columns: int = COLUMNS):
             vector = ir.VectorType(single, LANES)
             kind = ir.FunctionType(vector, [vector, vector, vector])
             fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
-            weight, bias, given, result = (builder.inttoptr(address, single.as_pointer())
-                                           for address in (weight, bias, given, result))
+            weight, bias, given, result = (
+                builder.inttoptr(address, single.as_pointer()) for address in (weight, bias, given, result)
+            )
 
             def spread(scalar):
                 lane = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))

@@ -35,12 +35,21 @@ class Ratio:
     rounds: int
 
     def __str__(self):
-        return (f"{self.ours * 1e3:.3g} ms against {self.other * 1e3:.3g} ms: {self.ratio:.2f} x "
-                f"[{self.low:.2f}, {self.high:.2f}], difference {self.error:.1e}")
+        return (
+            f"{self.ours * 1e3:.3g} ms against {self.other * 1e3:.3g} ms: {self.ratio:.2f} x "
+            f"[{self.low:.2f}, {self.high:.2f}], difference {self.error:.1e}"
+        )
 
 
-def alternate(ours: Callable[[], object], other: Callable[[], object], *, compare: Callable[[object, object], float],
-              tolerance: float, rounds: int = 7, least: float = 0.05) -> Ratio:
+def alternate(
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    *,
+    compare: Callable[[object, object], float],
+    tolerance: float,
+    rounds: int = 7,
+    least: float = 0.05,
+) -> Ratio:
     """Time ``ours`` against ``other`` on one core, alternating, after comparing what they return.
 
     Args:

@@ -27,7 +27,11 @@ BASES = ("squared", "logistic")
 
 
 def aggregate_loss(
-    predictions: Float[torch.Tensor, "bags k"], bag_means: Float[torch.Tensor, " bags"], rho: float = 0.5, *, base: str = "squared"
+    predictions: Float[torch.Tensor, "bags k"],
+    bag_means: Float[torch.Tensor, " bags"],
+    rho: float = 0.5,
+    *,
+    base: str = "squared",
 ) -> torch.Tensor:
     """The interpolated loss L_rho; ``rho=0`` is the bag loss, ``rho=1`` the instance loss.
 
@@ -68,7 +72,10 @@ def make_bags(n: int, k: int, seed: int | torch.Generator = 0) -> Int[torch.Tens
 
 
 def interpolated_ridge(
-    x: Float[torch.Tensor, "n d"], bags: Int[torch.Tensor, "bags k"], bag_means: Float[torch.Tensor, " bags"], rho: float
+    x: Float[torch.Tensor, "n d"],
+    bags: Int[torch.Tensor, "bags k"],
+    bag_means: Float[torch.Tensor, " bags"],
+    rho: float,
 ) -> Float[torch.Tensor, " d"]:
     r"""The linear coefficients that minimize L_rho with the squared loss, of least norm where there are several.
 
@@ -152,7 +159,11 @@ def asymptotic_risk(
 
 
 def private_bag_means(
-    y: Float[torch.Tensor, " n"], bags: Int[torch.Tensor, "bags k"], epsilon: float, clip: float, seed: int | torch.Generator = 0
+    y: Float[torch.Tensor, " n"],
+    bags: Int[torch.Tensor, "bags k"],
+    epsilon: float,
+    clip: float,
+    seed: int | torch.Generator = 0,
 ) -> Float[torch.Tensor, " bags"]:
     """Bag means of responses clipped to [-clip, clip] with Laplace noise of scale 2 clip/(k epsilon).
 

@@ -134,7 +134,9 @@ class FocalLoss(_RowLoss):
 class LabelSmoothingLoss(_RowLoss):
     """:func:`label_smoothing_loss` as a module."""
 
-    def __init__(self, smoothing: float = 0.1, *, weight: Weight = None, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(
+        self, smoothing: float = 0.1, *, weight: Weight = None, ignore_index: int = -100, reduction: str = "mean"
+    ):
         super().__init__(weight, ignore_index, reduction)
         self.smoothing = checks.number("smoothing", smoothing, low=0.0, high=1.0)
 
@@ -145,7 +147,9 @@ class LabelSmoothingLoss(_RowLoss):
 class MultiMarginLoss(_RowLoss):
     """:func:`multi_margin_loss` as a module."""
 
-    def __init__(self, margin: float = 1.0, *, weight: Weight = None, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(
+        self, margin: float = 1.0, *, weight: Weight = None, ignore_index: int = -100, reduction: str = "mean"
+    ):
         super().__init__(weight, ignore_index, reduction)
         self.margin = checks.number("margin", margin, low=0.0)
 

@@ -30,7 +30,7 @@ from lab.losses.reduction import REDUCTIONS, class_labels, counted_rows, row_los
 
 def comp_sum_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n *space],
+    target: Int[torch.Tensor, n * space],
     tau: float = 1.0,
     *,
     weight: torch.Tensor | None = None,
@@ -82,7 +82,9 @@ class CompSumLoss(nn.Module):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
     """
 
-    def __init__(self, tau: float = 1.0, *, weight: torch.Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(
+        self, tau: float = 1.0, *, weight: torch.Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+    ):
         super().__init__()
         self.tau = checks.number("tau", tau, low=0.0)
         self.reduction = checks.choice("reduction", reduction, REDUCTIONS)
@@ -223,7 +225,9 @@ class SmoothAdversarialCompSum(nn.Module):
         self.epsilon = checks.number("epsilon", epsilon, low=0.0)
         self.norm = checks.choice("norm", norm, ("linf", "l2"))
         self.steps = checks.integer("steps", steps, low=1)
-        self.step_size = 2.5 * self.epsilon / self.steps if step_size is None else checks.number("step_size", step_size, low=0.0)
+        self.step_size = (
+            2.5 * self.epsilon / self.steps if step_size is None else checks.number("step_size", step_size, low=0.0)
+        )
         if bounds is not None:
             low, high = (checks.number("bounds", bound) for bound in bounds)
             if low >= high:
@@ -244,7 +248,10 @@ class SmoothAdversarialCompSum(nn.Module):
             ValueError, TypeError: inputs that are not finite or leave the bounds, labels out of range.
         """
         inputs = checks.tensor("inputs", inputs, floating=True)
-        if self.bounds is not None and not self.bounds[0] <= float(inputs.min()) <= float(inputs.max()) <= self.bounds[1]:
+        if (
+            self.bounds is not None
+            and not self.bounds[0] <= float(inputs.min()) <= float(inputs.max()) <= self.bounds[1]
+        ):
             raise ValueError(
                 f"inputs must lie in bounds {tuple(self.bounds)}, got values from {float(inputs.min()):.6g} to "
                 f"{float(inputs.max()):.6g}; scale them or pass bounds=None"

@@ -124,19 +124,27 @@ def compare(
     if y.is_floating_point() and not bool((y == y.round()).all()):
         raise ValueError("y must hold class labels, got numbers that are not whole: a regression target?")
     y = y.long()
-    missing = sorted(set(range(int(y.max()) + 1)) - set(y.unique().tolist())) if int(y.min()) >= 0 and int(y.max()) < 10**6 else []
+    missing = (
+        sorted(set(range(int(y.max()) + 1)) - set(y.unique().tolist()))
+        if int(y.min()) >= 0 and int(y.max()) < 10**6
+        else []
+    )
     if missing:
         raise ValueError(
             f"y must hold every class from 0 to {int(y.max())}, but {', '.join(map(str, missing[:5]))} never occur; number the "
             "classes that occur, y.unique(return_inverse=True)[1]"
         )
-    x = (x.double() - x.double().mean(0)) if x.dtype in (torch.float64, torch.int64) else x  # large offsets keep their digits
+    x = (
+        (x.double() - x.double().mean(0)) if x.dtype in (torch.float64, torch.int64) else x
+    )  # large offsets keep their digits
     x = x.to(torch.float32).flatten(1) if network is None else x.to(torch.float32)
     classes = int(y.max()) + 1
     if classes < 2 or int(y.min()) < 0:
         raise ValueError(f"y must hold at least two classes numbered from 0, got {int(y.min())} to {int(y.max())}")
     if classes > 2 and not isinstance(losses, Mapping) and (binary := [name for name in losses if name in BINARY]):
-        raise ValueError(f"losses: {', '.join(map(repr, binary))} is defined for two classes, y has {classes}; leave it out")
+        raise ValueError(
+            f"losses: {', '.join(map(repr, binary))} is defined for two classes, y has {classes}; leave it out"
+        )
     checks.number("imbalance", imbalance, low=1.0)
     checks.number("shift", shift, low=0.0)
     for name, fraction in (("test_fraction", test_fraction), ("validation_fraction", validation_fraction)):
@@ -148,7 +156,8 @@ def compare(
             return training.mlp(features, classes, widths=(128,), seed=seed)
 
     splits = [
-        _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction) for seed in seeds
+        _split(x, y, classes, seed, noise, noise_kind, imbalance, shift, test_fraction, validation_fraction)
+        for seed in seeds
     ]
     common = min(len(split["train_y"]) for split in splits)  # thinned splits differ by a few items
     for split in splits:
@@ -161,7 +170,9 @@ def compare(
         training.PerModel(stacked["train_x"][order]),
         training.PerModel(stacked["train_y"][order]),
         seeds=[seeds[index] for _, _, index in grid],
-        loss=[modules[name] if isinstance(modules[name], nn.Module) else modules[name](seeds[i]) for name, _, i in grid],
+        loss=[
+            modules[name] if isinstance(modules[name], nn.Module) else modules[name](seeds[i]) for name, _, i in grid
+        ],
         optimizer=optimizer,
         learning_rate=[rate for _, rate, _ in grid],
         weight_decay=weight_decay,
@@ -174,7 +185,8 @@ def compare(
     )
     with torch.no_grad():
         outcome = {
-            part: fitted.predict(training.PerModel(stacked[f"{part}_x"][order])) for part in ("train", "validation", "test")
+            part: fitted.predict(training.PerModel(stacked[f"{part}_x"][order]))
+            for part in ("train", "validation", "test")
         }
     correct = {
         part: (logits.argmax(-1) == stacked[f"{part}_y"][order]).float().mean(1) for part, logits in outcome.items()
@@ -248,7 +260,10 @@ def _rates(losses, learning_rates):
     missing = [name for name in losses if name not in learning_rates]
     if missing:
         raise ValueError(f"learning_rates names no rate for {', '.join(map(repr, missing))}")
-    return {name: (checks.number(f"learning_rates[{name!r}]", learning_rates[name], low=0.0, open_low=True),) for name in losses}
+    return {
+        name: (checks.number(f"learning_rates[{name!r}]", learning_rates[name], low=0.0, open_low=True),)
+        for name in losses
+    }
 
 
 def _modules(losses, models, seed):

@@ -26,7 +26,11 @@ REDUCTIONS = ("mean", "sum", "none")
 
 @without_autocast
 def info_nce(
-    a: Float[torch.Tensor, "n features"], b: Float[torch.Tensor, "n features"], temperature: float = 0.1, *, reduction: str = "mean"
+    a: Float[torch.Tensor, "n features"],
+    b: Float[torch.Tensor, "n features"],
+    temperature: float = 0.1,
+    *,
+    reduction: str = "mean",
 ) -> torch.Tensor:
     """The contrastive loss of each a_i with positive b_i and the other rows of ``b`` as negatives.
 

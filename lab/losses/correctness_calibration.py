@@ -78,7 +78,9 @@ class AdaptiveTemperature(nn.Module):
     The clamp is soft near its ends (a logistic in log T), so that gradients never vanish exactly.
     """
 
-    def __init__(self, features: int, hidden: int = 5, low: float = 0.1, high: float = 10.0, seed: int | torch.Generator = 0):
+    def __init__(
+        self, features: int, hidden: int = 5, low: float = 0.1, high: float = 10.0, seed: int | torch.Generator = 0
+    ):
         super().__init__()
         checks.integer("features", features, low=1)
         self.low = checks.number("low", low, low=0.0, open_low=True)
@@ -95,7 +97,9 @@ class AdaptiveTemperature(nn.Module):
         return self.low * (self.high / self.low) ** share
 
 
-def confidences(logits: Float[torch.Tensor, "n classes"], temperature: torch.Tensor | float) -> Float[torch.Tensor, " n"]:
+def confidences(
+    logits: Float[torch.Tensor, "n classes"], temperature: torch.Tensor | float
+) -> Float[torch.Tensor, " n"]:
     """max softmax(z/T) of each row."""
     logits = wide(logits)
     if isinstance(temperature, (int, float)):
@@ -103,9 +107,13 @@ def confidences(logits: Float[torch.Tensor, "n classes"], temperature: torch.Ten
         return torch.softmax(logits / temperature, 1).amax(1)
     temperature = wide(checks.tensor("temperature", temperature))
     if tuple(temperature.shape) not in ((), (1,), (len(logits),)):
-        raise ValueError(f"temperature must be one number or have shape ({len(logits)},), got {tuple(temperature.shape)}")
+        raise ValueError(
+            f"temperature must be one number or have shape ({len(logits)},), got {tuple(temperature.shape)}"
+        )
     if bool((temperature <= 0).any()):
-        raise ValueError(f"temperature must be greater than 0, got a smallest value of {float(temperature.detach().min()):.6g}")
+        raise ValueError(
+            f"temperature must be greater than 0, got a smallest value of {float(temperature.detach().min()):.6g}"
+        )
     return torch.softmax(logits / temperature.reshape(-1, 1), 1).amax(1)
 
 
@@ -256,11 +264,15 @@ def isotonic_scaling(logits: torch.Tensor, target: torch.Tensor) -> Callable[[to
 
     logits, target = _rows(logits, target)
     correct = (logits.argmax(1) == target).double().numpy()
-    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(confidences(logits, 1.0).numpy(), correct)
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(
+        confidences(logits, 1.0).numpy(), correct
+    )
     return lambda z: torch.from_numpy(model.predict(confidences(z, 1.0).numpy()))
 
 
-def histogram_scaling(logits: torch.Tensor, target: torch.Tensor, bins: int = 15) -> Callable[[torch.Tensor], torch.Tensor]:
+def histogram_scaling(
+    logits: torch.Tensor, target: torch.Tensor, bins: int = 15
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """The share of right predictions in each of ``bins`` equal-mass bins of confidence; returns logits -> confidence."""
     logits, target = _rows(logits, target)
     bins = checks.integer("bins", bins, low=2)

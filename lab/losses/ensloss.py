@@ -48,8 +48,15 @@ class EnsLoss(nn.Module):
     """
 
     def __init__(
-        self, box_cox: float = 0.0, clip: float = 1.0, *, seed: int | torch.Generator = 0, weight: torch.Tensor | None = None,
-        ignore_index: int = -100, batches: int = 1, reduction: str = "mean",
+        self,
+        box_cox: float = 0.0,
+        clip: float = 1.0,
+        *,
+        seed: int | torch.Generator = 0,
+        weight: torch.Tensor | None = None,
+        ignore_index: int = -100,
+        batches: int = 1,
+        reduction: str = "mean",
     ):
         super().__init__()
         self.batches = checks.integer("batches", batches, low=1)
@@ -150,7 +157,11 @@ def margins(logits: torch.Tensor, target: torch.Tensor) -> Float[torch.Tensor, "
 
 
 def sample_calibrated_derivatives(
-    margins: Float[torch.Tensor, "*batches rows"], generator: torch.Generator, *, box_cox: float = 0.0, clip: float = 1.0,
+    margins: Float[torch.Tensor, "*batches rows"],
+    generator: torch.Generator,
+    *,
+    box_cox: float = 0.0,
+    clip: float = 1.0,
     tail: bool = True,
 ) -> Float[torch.Tensor, "*batches rows"]:
     """Random derivatives of one convex, calibrated margin loss for each batch of ``margins``.

@@ -59,7 +59,9 @@ def pixel_seconds(
             loss(scores, y).backward()
         return scores.grad
 
-    return timing.alternate(lambda: run("cpu"), lambda: run("reference"), compare=_largest, tolerance=1e-5, rounds=rounds)
+    return timing.alternate(
+        lambda: run("cpu"), lambda: run("reference"), compare=_largest, tolerance=1e-5, rounds=rounds
+    )
 
 
 def with_and_without(names: Sequence[str], x: torch.Tensor, y: torch.Tensor, *, rounds: int = 5) -> pandas.DataFrame:

@@ -38,7 +38,9 @@ class GroCoLoss(nn.Module):
     held constant, so that gradients reach the anchors alone.
     """
 
-    def __init__(self, n_negatives: int = 10, steepness: float = 1.0, network: str = "odd-even", sigmoid: str = "cauchy"):
+    def __init__(
+        self, n_negatives: int = 10, steepness: float = 1.0, network: str = "odd-even", sigmoid: str = "cauchy"
+    ):
         super().__init__()
         self.n_negatives = checks.integer("n_negatives", n_negatives, low=1)
         self.steepness = checks.number("steepness", steepness, low=0.0, open_low=True)
@@ -77,7 +79,9 @@ def group_similarities(views, n_negatives: int) -> tuple[Float[torch.Tensor, "an
     for v in range(count):
         others = [u for u in range(count) if u != v]
         positive = torch.stack([(unit[v] * fixed[u]).sum(1) for u in others], 1)
-        negative = (unit[v] @ fixed[v].T).masked_fill(torch.eye(batch, dtype=torch.bool, device=unit.device), -torch.inf)
+        negative = (unit[v] @ fixed[v].T).masked_fill(
+            torch.eye(batch, dtype=torch.bool, device=unit.device), -torch.inf
+        )
         hardest = negative.topk(n_negatives, dim=1).values.flip(1)
         found.append(torch.cat([hardest, positive.sort(dim=1).values], 1))
     return torch.cat(found), count - 1
@@ -85,7 +89,11 @@ def group_similarities(views, n_negatives: int) -> tuple[Float[torch.Tensor, "an
 
 @without_autocast
 def group_ordering_loss(
-    similarity: Float[torch.Tensor, "anchors n"], positives: int, steepness: float = 1.0, *, network: str = "odd-even",
+    similarity: Float[torch.Tensor, "anchors n"],
+    positives: int,
+    steepness: float = 1.0,
+    *,
+    network: str = "odd-even",
     sigmoid: str = "cauchy",
 ) -> Float[torch.Tensor, " anchors"]:
     """The loss of each row of similarities, whose last ``positives`` entries are the positive pairs.

@@ -38,7 +38,7 @@ NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
 
 def ldr_kl_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n *space],
+    target: Int[torch.Tensor, n * space],
     temperature: float | torch.Tensor = 10.0,
     *,
     margin: float = 0.1,
@@ -123,7 +123,7 @@ class LDRKLLoss(nn.Module):
 
 def aldr_kl_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n *space],
+    target: Int[torch.Tensor, n * space],
     initial_temperature: float = 10.0,
     *,
     alpha: float = 2.0,
@@ -135,7 +135,14 @@ def aldr_kl_loss(
 ) -> torch.Tensor:
     """The adaptive loss with the fixed point solved for every row, nothing stored; arguments as :class:`ALDRKLLoss`."""
     loss = ALDRKLLoss(
-        None, initial_temperature, alpha, margin, normalize, weight=weight, ignore_index=ignore_index, reduction=reduction
+        None,
+        initial_temperature,
+        alpha,
+        margin,
+        normalize,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
     )
     return loss(logits, target)
 
@@ -197,7 +204,9 @@ class ALDRKLLoss(nn.Module):
                 temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha)
             else:
                 before = self.temperatures[index].to(shifted)
-                temperature = adaptive_temperature(shifted, self.initial_temperature, self.alpha, start=before, iterations=1)
+                temperature = adaptive_temperature(
+                    shifted, self.initial_temperature, self.alpha, start=before, iterations=1
+                )
                 if self.training:
                     counted = torch.ones_like(y, dtype=torch.bool) if rows.factor is None else rows.factor > 0
                     self.temperatures[index[counted]] = temperature[counted].to(self.temperatures)

@@ -95,7 +95,9 @@ def generalized_energy_distance(
     return 2 * distance(s, y) - distance(s, s) - distance(y, y)
 
 
-def focal_tversky_loss(prediction: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.7, gamma: float = 0.75) -> torch.Tensor:
+def focal_tversky_loss(
+    prediction: torch.Tensor, target: torch.Tensor, *, alpha: float = 0.7, gamma: float = 0.75
+) -> torch.Tensor:
     """|1 - TI|^gamma with TI = (TP + 1)/(TP + alpha FN + (1 - alpha) FP + 1), per image, averaged.
 
     Source: N. Abraham, N. M. Khan, 'A Novel Focal Tversky Loss Function with Improved Attention U-Net for Lesion
@@ -129,18 +131,26 @@ class TinyProbUNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int = 1, widths: tuple[int, ...] = (16, 32), latent: int = 2, dimension: int = 2,
+        self,
+        channels: int = 1,
+        widths: tuple[int, ...] = (16, 32),
+        latent: int = 2,
+        dimension: int = 2,
         seed: int | torch.Generator = 0,
     ):
         super().__init__()
         generator = checks.generator(seed)
-        self.latent, self.dimension = checks.integer("latent", latent, low=1), checks.integer("dimension", dimension, low=2, high=3)
+        self.latent, self.dimension = (
+            checks.integer("latent", latent, low=1),
+            checks.integer("dimension", dimension, low=2, high=3),
+        )
         self.features = training.unet(channels, widths[0], widths=widths, dimension=dimension, seed=generator)
         self.prior = training.cnn(channels, 2 * latent, widths=widths, dimension=dimension, seed=generator)
         self.posterior = training.cnn(channels + 1, 2 * latent, widths=widths, dimension=dimension, seed=generator)
         convolution = nn.Conv2d if dimension == 2 else nn.Conv3d
         self.mix = training.initialize(
-            nn.Sequential(convolution(widths[0] + latent, widths[0], 1), nn.ReLU(), convolution(widths[0], 1, 1)), generator
+            nn.Sequential(convolution(widths[0] + latent, widths[0], 1), nn.ReLU(), convolution(widths[0], 1, 1)),
+            generator,
         )
 
     def forward(self, draw: Draw) -> tuple[Float[torch.Tensor, "batch n *space"], Float[torch.Tensor, " batch"]]:
@@ -155,7 +165,9 @@ class TinyProbUNet(nn.Module):
         prior = self._gaussian(self.prior(x))
         return prior if y is None else (prior, self._gaussian(self.posterior(torch.cat([x, y], 1))))
 
-    def decode(self, x: torch.Tensor, z: Float[torch.Tensor, "batch n latent"]) -> Float[torch.Tensor, "batch n *space"]:
+    def decode(
+        self, x: torch.Tensor, z: Float[torch.Tensor, "batch n latent"]
+    ) -> Float[torch.Tensor, "batch n *space"]:
         """Logits of the masks of n latents an image; the U-Net runs once an image."""
         features = self.features(x)
         batch, n, _ = z.shape
@@ -206,7 +218,9 @@ def set_loss(
     count = raters.shape[1]
     chosen = torch.randint(count, (len(x),), generator=generator)
     noise = torch.randn(len(x), samples_drawn(distance, count), model.latent, generator=generator).to(x)
-    return pass_loss(model, Draw(x, raters[torch.arange(len(x)), chosen][:, None], noise), raters, distance, latent_weight)
+    return pass_loss(
+        model, Draw(x, raters[torch.arange(len(x)), chosen][:, None], noise), raters, distance, latent_weight
+    )
 
 
 def samples_drawn(distance: str, raters: int) -> int:
@@ -214,7 +228,9 @@ def samples_drawn(distance: str, raters: int) -> int:
     return raters if distance in SETS else 1
 
 
-def pass_loss(model, draw: Draw, raters: torch.Tensor, distance: str, latent_weight: float | torch.Tensor) -> torch.Tensor:
+def pass_loss(
+    model, draw: Draw, raters: torch.Tensor, distance: str, latent_weight: float | torch.Tensor
+) -> torch.Tensor:
     """:func:`set_loss` of one drawn pass. ``model``: Draw -> (logits, divergence); no value decides, so that it can be mapped."""
     logits, divergence = (wide(each) for each in model(draw))
     one, masks = logits[:, 0], torch.sigmoid(logits)

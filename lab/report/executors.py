@@ -125,7 +125,12 @@ class _Dask:
                 return run
             emit(Event("started", plan.run_id))
             future = self.client.submit(
-                remote, plan.to_dict(), asdict(limits), key=f"{plan.run_id}-{os.urandom(4).hex()}", pure=False, retries=3
+                remote,
+                plan.to_dict(),
+                asdict(limits),
+                key=f"{plan.run_id}-{os.urandom(4).hex()}",
+                pure=False,
+                retries=3,
             )
             gone = threading.Event()
             control.attach(lambda: (gone.set(), future.cancel(force=True)))

@@ -205,7 +205,9 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("cells"), list):
         raise ValueError(f"{path.name} is not a notebook of format 4: it has no list of cells")
     if not all(map(_is_cell, content["cells"])) or not isinstance(content.get("metadata", {}), dict):
-        raise ValueError(f"{path.name} is not a notebook of format 4: a cell has no source of text or no mapping of metadata")
+        raise ValueError(
+            f"{path.name} is not a notebook of format 4: a cell has no source of text or no mapping of metadata"
+        )
     for cell in content["cells"]:
         cell["source"] = "".join(cell.get("source", ""))
         cell.setdefault("metadata", {})

@@ -113,7 +113,11 @@ def record(
         for future in as_completed(futures):
             unit = futures.pop(future)
             died = future.exception()  # its claims are left out, the rest goes on
-            results = future.result() if died is None else dict.fromkeys(unit.ids, {"error": f"{type(died).__name__}: {died}"})
+            results = (
+                future.result()
+                if died is None
+                else dict.fromkeys(unit.ids, {"error": f"{type(died).__name__}: {died}"})
+            )
             for id, result in results.items():
                 if "error" not in result:
                     _keep(id, unit, result)
@@ -191,7 +195,9 @@ def context() -> dict[str, Any]:
     return {
         "commit": str(state.get("commit", ""))[:12],
         "versions": provenance.versions(["torch", "numpy", "scipy", "numba", "sklearn"]),
-        "machine": {key: value for key, value in provenance.machine().items() if key in ("system", "python", "cores", "device")},
+        "machine": {
+            key: value for key, value in provenance.machine().items() if key in ("system", "python", "cores", "device")
+        },
     }
 
 
@@ -241,7 +247,9 @@ def _pool(name: str, jobs: int, scheduler: str | None) -> Iterator[Executor]:
     if name == "dask":
         from distributed import Client
 
-        client = Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
+        client = (
+            Client(scheduler) if scheduler else Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
+        )
         with client, client.get_executor(pure=False) as pool:
             yield pool
         return
@@ -275,7 +283,9 @@ def until_decided(id: str, *, budget: str = "default", looks: int = 3, data=None
     for look in range(1, looks + 1):
         found = measure(id, replicates=claim.replicates * 2 ** (look - 1), budget=budget, data=data)
         if claim.statistic != "exact":
-            again = concluded(claim, Effects(found.values, found.details), found.seeds, budget=budget, risk=0.05 / 2**look)
+            again = concluded(
+                claim, Effects(found.values, found.details), found.seeds, budget=budget, risk=0.05 / 2**look
+            )
             found = replace(again, seconds=found.seconds, own=found.own)
         if found.verdict != "undecided":
             break

@@ -91,7 +91,9 @@ def _write(entry):
         before = os.fstat(descriptor).st_size
         if os.write(descriptor, line) < len(line):
             os.ftruncate(descriptor, before)
-            raise OSError(errno.ENOSPC, "the disk is full: the record was not written", str(Path(folder) / "records.jsonl"))
+            raise OSError(
+                errno.ENOSPC, "the disk is full: the record was not written", str(Path(folder) / "records.jsonl")
+            )
     finally:
         os.close(descriptor)
 

@@ -73,7 +73,11 @@ def _batch(path, store, count, warm):
     if failed is not None:
         raise StoreError(f"a notebook of the measurement failed: {failed.error['name']}: {failed.error['message']}")
     seconds = sorted(run.info["seconds"] for run in runs)
-    return seconds[len(seconds) // 2], max(0.0, elapsed - sum(seconds)), [_Kept(run.info, run.content()) for run in runs]
+    return (
+        seconds[len(seconds) // 2],
+        max(0.0, elapsed - sum(seconds)),
+        [_Kept(run.info, run.content()) for run in runs],
+    )
 
 
 @dataclass(frozen=True)

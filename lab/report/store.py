@@ -28,9 +28,7 @@ from lab.source import project_root as project_root
 SCHEMA = 1
 _OLD = "-replaced"
 RUN_ID = re.compile(r"(?!\.)[\w .+=@(),-]{1,200}", re.ASCII)  # what the name of a run's folder is made of
-_NO_WRITING = {
-    getattr(errno, name, 0) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EFBIG EIO ENOTDIR EEXIST".split()
-}
+_NO_WRITING = {getattr(errno, name, 0) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EFBIG EIO ENOTDIR EEXIST".split()}
 
 
 class StoreError(OSError):

@@ -133,7 +133,9 @@ def again(name: str, store: Store) -> Sweep:
         StoreError: no sweep has this name.
     """
     (known,) = remembered(store, name)
-    sweep = from_mapping({**known["spec"], "notebook": known.get("path", known["notebook"])}, text=known.get("text", False))
+    sweep = from_mapping(
+        {**known["spec"], "notebook": known.get("path", known["notebook"])}, text=known.get("text", False)
+    )
     return replace(sweep, spec=known["spec"])
 
 

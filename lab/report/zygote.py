@@ -133,7 +133,9 @@ def obstacle(environment: dict[str, str]) -> str:
         return f"warm kernels need Linux, this is {sys.platform}"
     if provenance.device().startswith("cuda"):
         return "on a machine with CUDA every kernel starts cold"
-    if any(environment.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")):
+    if any(
+        environment.get(name, "1") != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    ):
         return "a run with several threads starts cold"
     return ""
 
@@ -250,7 +252,9 @@ class _Server:
         os.environ.clear()
         os.environ.update(message["env"], JPY_PARENT_PID=str(os.getppid()))
         os.chdir(message["cwd"])
-        parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # read from the environment at import, which was long ago
+        parent = (
+            f"--IPKernelApp.parent_handle={os.getppid()}"  # read from the environment at import, which was long ago
+        )
         sys.argv = ["ipykernel_launcher", *message["arguments"], parent]
         code = 1
         try:

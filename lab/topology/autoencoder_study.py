@@ -61,7 +61,13 @@ def _centred(measure):
 
 @lru_cache(maxsize=32)
 def embed(
-    parameters: int = 2, *, weight: float = 0.01, steps: int = 300, batch: int = 200, seed: int = 0, lines: int = 8,
+    parameters: int = 2,
+    *,
+    weight: float = 0.01,
+    steps: int = 300,
+    batch: int = 200,
+    seed: int = 0,
+    lines: int = 8,
     widths: tuple[int, ...] = (512, 512),
 ) -> Embedding:
     """Train an autoencoder of the digits to the plane; ``parameters`` 0 leaves the regularizer out.

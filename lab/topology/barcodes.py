@@ -75,8 +75,14 @@ class Bars:
         if not -len(self) <= index < len(self):
             raise IndexError(f"index must be below {len(self)}, got {index}")
         return Bar(
-            self.dimension, float(self.birth[index]), float(self.death[index]), int(self.birth_voxel[index]),
-            int(self.death_voxel[index]), int(self.birth_cell[index]), int(self.death_cell[index]), self.side,
+            self.dimension,
+            float(self.birth[index]),
+            float(self.death[index]),
+            int(self.birth_voxel[index]),
+            int(self.death_voxel[index]),
+            int(self.birth_cell[index]),
+            int(self.death_cell[index]),
+            self.side,
         )
 
     def __iter__(self) -> Iterator[Bar]:
@@ -90,8 +96,14 @@ class Bars:
     def select(self, keep: Tensor) -> Bars:
         """The bars where the mask (or index) ``keep`` says so."""
         return Bars(
-            self.dimension, self.birth[keep], self.death[keep], self.birth_voxel[keep], self.death_voxel[keep],
-            self.birth_cell[keep], self.death_cell[keep], self.side,
+            self.dimension,
+            self.birth[keep],
+            self.death[keep],
+            self.birth_voxel[keep],
+            self.death_voxel[keep],
+            self.birth_cell[keep],
+            self.death_cell[keep],
+            self.side,
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -198,7 +210,9 @@ def gatherer(x: Tensor):
 
 def gathered(dimension, birth_cell, death_cell, birth_voxel, death_voxel, level, side="") -> Bars:
     """Bars whose values are gathered by ``level`` from the image."""
-    return Bars(dimension, level(birth_voxel), level(death_voxel), birth_voxel, death_voxel, birth_cell, death_cell, side)
+    return Bars(
+        dimension, level(birth_voxel), level(death_voxel), birth_voxel, death_voxel, birth_cell, death_cell, side
+    )
 
 
 def endless(cell, voxel, level, filtration, side="") -> Bars:

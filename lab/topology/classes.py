@@ -35,7 +35,9 @@ def one_class(prediction: Tensor, label: Tensor, class_id: int = 0, *, axes: int
         return prediction, label > 0
     mask = label == class_id
     if not bool(mask.any()):
-        raise ValueError(f"the label has no class {class_id}; its ids run from {int(label.min())} to {int(label.max())}")
+        raise ValueError(
+            f"the label has no class {class_id}; its ids run from {int(label.min())} to {int(label.max())}"
+        )
     return prediction, mask
 
 
@@ -51,7 +53,9 @@ def _first(prediction, label, axes) -> int:
     """1 where channel 0 is the background, else 0; refuses what is no pair."""
     for name, x in (("prediction", prediction), ("label", label)):
         if x.ndim not in (axes, axes + 1):
-            raise ValueError(f"{name} must have {axes} axes, or {axes + 1} with classes first, got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"{name} must have {axes} axes, or {axes + 1} with classes first, got shape {tuple(x.shape)}"
+            )
     sizes = [tuple(x.shape[-axes:]) for x in (prediction, label)]
     if sizes[0] != sizes[1]:
         words = [" x ".join(map(str, size)) for size in sizes]
@@ -61,7 +65,9 @@ def _first(prediction, label, axes) -> int:
             raise ValueError(f"prediction and label must have as many channels, got {len(prediction)} and {len(label)}")
         return int(len(label) > 1 and bool(((label > 0).sum(0) == 1).all()))
     if prediction.ndim > axes and int(label.max()) > len(prediction):
-        raise ValueError(f"label must hold ids 0 to {len(prediction)} for {len(prediction)} channels, got {int(label.max())}")
+        raise ValueError(
+            f"label must hold ids 0 to {len(prediction)} for {len(prediction)} channels, got {int(label.max())}"
+        )
     return int(prediction.ndim > axes and 1 < len(prediction) and int(label.max()) < len(prediction))
 
 
@@ -69,5 +75,7 @@ def _channel(name, x, class_id, first):
     if class_id == 0:
         return (1 - x[0]).clamp(0, 1) if first else x.amax(0)
     if class_id > len(x) - first:
-        raise ValueError(f"the {name} has no class {class_id}; its {len(x)} channels hold classes 1 to {len(x) - first}")
+        raise ValueError(
+            f"the {name} has no class {class_id}; its {len(x)} channels hold classes 1 to {len(x) - first}"
+        )
     return x[class_id - 1 + first]

@@ -65,7 +65,9 @@ def table(predictions: Mapping[str, object], label, *, threshold: float = 0.5) -
     """One row of :func:`companions` for each named prediction of the same label."""
     import pandas as pd
 
-    rows = {name: asdict(companions(prediction, label, threshold=threshold)) for name, prediction in predictions.items()}
+    rows = {
+        name: asdict(companions(prediction, label, threshold=threshold)) for name, prediction in predictions.items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

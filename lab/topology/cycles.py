@@ -56,7 +56,9 @@ def cycle(x, bar: Bar, *, filtration: str = "superlevel", border: str | None = N
     x = images.image("x", x)
     values = images.sublevel(x, filtration, border)
     if not 0 <= bar.birth_cell < 3 * values.size or bar.death_cell >= 3 * values.size:
-        raise ValueError(f"bar must be a bar of x, got cells {bar.birth_cell} and {bar.death_cell} for {values.size} voxels")
+        raise ValueError(
+            f"bar must be a bar of x, got cells {bar.birth_cell} and {bar.death_cell} for {values.size} voxels"
+        )
     if bar.death_cell < 0:
         voxels, inside = np.arange(values.size), np.empty(0, np.int64)
     elif values.ndim == 3:

@@ -160,7 +160,8 @@ def optimal_transport(first, second, *, corner=None, norm: float = 1.0) -> torch
     if not len(positive):
         return points.sum() * 0
     refuse_memory(
-        "optimal_transport", (24 + 16 * points.shape[1]) * len(positive) * len(negative),
+        "optimal_transport",
+        (24 + 16 * points.shape[1]) * len(positive) * len(negative),
         f"the pairs of {len(positive)} and {len(negative)} atoms",
     )
     cost = _norms(positive[:, None] - negative[None], norm)

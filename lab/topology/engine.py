@@ -52,7 +52,9 @@ def direct(x: torch.Tensor) -> bool:
 
 def direct_rows(predictions: torch.Tensor, labels: torch.Tensor, filtration: str, border: str | None) -> Rows:
     """:func:`match_rows` of two stacks of images (items, height, width) as they came, on their device."""
-    stacks = [images.sublevel_tensor(stack, filtration, border) for stack in (predictions, labels.to(predictions.device))]
+    stacks = [
+        images.sublevel_tensor(stack, filtration, border) for stack in (predictions, labels.to(predictions.device))
+    ]
     return Rows(*(each.cpu().numpy() for each in cubical_matching(*stacks)))
 
 

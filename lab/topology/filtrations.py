@@ -235,7 +235,9 @@ class Graph(Filtration):
         """
         edges, values = list(edges), list(vertex_values)
         if len(edges) != len(values):
-            raise ValueError(f"edges and vertex_values must hold equally many graphs, got {len(edges)} and {len(values)}")
+            raise ValueError(
+                f"edges and vertex_values must hold equally many graphs, got {len(edges)} and {len(values)}"
+            )
         plain = all(type(e) is np.ndarray and e.dtype == np.int64 and e.ndim == 2 and e.shape[1] == 2 for e in edges)
         plain = plain and all(isinstance(v, torch.Tensor) and v.shape[1:] == values[0].shape[1:] for v in values)
         if not values or not plain or any(v.dtype != values[0].dtype or v.ndim != 2 or not len(v) for v in values):

@@ -153,7 +153,9 @@ class DescriptorScore:
 
 
 @lru_cache(maxsize=32)
-def descriptor_scores(*, count: int = 120, splits: int = 10, seed: int = 0, dealt: tuple[str, ...] = ()) -> DescriptorScore:
+def descriptor_scores(
+    *, count: int = 120, splits: int = 10, seed: int = 0, dealt: tuple[str, ...] = ()
+) -> DescriptorScore:
     """Hilbert, Euler, rank and landscape features of one bifiltration (degree, closed triangles) under one classifier.
 
     The features of the descriptors named in ``dealt`` are given to the wrong graphs. Remembered for the process.

@@ -104,7 +104,9 @@ def refuse_target(target: torch.Tensor) -> None:
         two = ids and target.unique().numel() <= 2
         say = "target / 255 or target > 0" if two and high == 255 else "target > 0 of a mask"
         more = ", or to_onehot_y=True of class ids (batch, 1, axes...)" if ids and not two else ""
-        raise ValueError(f"target must hold a mask or values in [0, 1], got values from {low:.4g} to {high:.4g}; pass {say}{more}")
+        raise ValueError(
+            f"target must hold a mask or values in [0, 1], got values from {low:.4g} to {high:.4g}; pass {say}{more}"
+        )
 
 
 def sublevel(x: torch.Tensor, filtration: str, border: str | None) -> np.ndarray:

@@ -49,7 +49,9 @@ class LabelCache:
         """Whether ``labels`` (items, axes...) are images or volumes large enough to be looked up."""
         return bool(self.size) and labels.ndim in (3, 4) and labels[0].numel() >= SMALLEST
 
-    def match_rows(self, predictions: np.ndarray, labels: Tensor, level: str, border: str | None, *, threads: int) -> engine.Rows:
+    def match_rows(
+        self, predictions: np.ndarray, labels: Tensor, level: str, border: str | None, *, threads: int
+    ) -> engine.Rows:
         """Rows of ``predictions`` (sublevel, framed) against ``labels`` (as they came), equal to those without a
         cache."""
         labels = labels.detach().cpu().contiguous()

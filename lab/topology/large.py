@@ -57,7 +57,9 @@ def estimate(prediction, label, *, filtration: str = "superlevel", border: str |
     return _estimate(*(images.sublevel(x, filtration, border) for x in (prediction, label)))
 
 
-def match_rows(prediction: np.ndarray, label: np.ndarray, progress: bool | Callable[[float], None] | None) -> engine.Rows:
+def match_rows(
+    prediction: np.ndarray, label: np.ndarray, progress: bool | Callable[[float], None] | None
+) -> engine.Rows:
     """:func:`lab.topology.engine.match_rows` of one pair of volumes in sublevel form, saying how far it is."""
     from lab.kernels.cubical import volumes
 

@@ -56,7 +56,9 @@ class Pending:
         """
         if self._finish is not None:
             if self._process != os.getpid():
-                raise RuntimeError("a submitted loss must be asked for in the process that submitted it; submit it anew")
+                raise RuntimeError(
+                    "a submitted loss must be asked for in the process that submitted it; submit it anew"
+                )
             self._value = self._finish([future.result() for future in self._futures])
             self._finish, self._futures = None, []
         return self._value
@@ -98,13 +100,27 @@ class BettiMatchingLoss(nn.Module):
             gradient's dtype.
     """
 
-    def __init__(self, *, sigmoid: bool = False, softmax: bool = False, include_background: bool = True,
-                 to_onehot_y: bool = False, reduction: str = "mean", weight: Sequence[float] | Tensor | None = None,
-                 matched_weight: float = 1.0, unmatched_weight: float = 1.0,
-                 dimension_weights: Sequence[float] | None = None, min_persistence: float = 0.0,
-                 filtration: str = "superlevel", push_unmatched: bool = False, border: str | None = None,
-                 essential: bool = False, convention: str | None = None, threads: int | None = None,
-                 cache: float = 256.0):
+    def __init__(
+        self,
+        *,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        reduction: str = "mean",
+        weight: Sequence[float] | Tensor | None = None,
+        matched_weight: float = 1.0,
+        unmatched_weight: float = 1.0,
+        dimension_weights: Sequence[float] | None = None,
+        min_persistence: float = 0.0,
+        filtration: str = "superlevel",
+        push_unmatched: bool = False,
+        border: str | None = None,
+        essential: bool = False,
+        convention: str | None = None,
+        threads: int | None = None,
+        cache: float = 256.0,
+    ):
         super().__init__()
         if sigmoid and softmax:
             raise ValueError("sigmoid and softmax exclude each other, got both")
@@ -131,16 +147,18 @@ class BettiMatchingLoss(nn.Module):
         self.cache = LabelCache(checks.number("cache", cache, low=0.0))
 
     @eager
-    def forward(self, input: Float[Tensor, "batch classes *axes"],
-                target: Shaped[Tensor, "batch channels *axes"]) -> Tensor:
+    def forward(
+        self, input: Float[Tensor, "batch classes *axes"], target: Shaped[Tensor, "batch channels *axes"]
+    ) -> Tensor:
         """The loss of a batch."""
         x, y = self._prepare(input, target)
         rows = [self._rows(x, y, level) for level in _LEVELS[self.filtration]]
         return self._reduce(x, y, rows, input.shape[0])
 
     @eager
-    def submit(self, input: Float[Tensor, "batch classes *axes"],
-               target: Shaped[Tensor, "batch channels *axes"]) -> Pending:
+    def submit(
+        self, input: Float[Tensor, "batch classes *axes"], target: Shaped[Tensor, "batch channels *axes"]
+    ) -> Pending:
         """Start the matching on other threads and return at once; ``.result()`` gives the loss."""
         x, y = self._prepare(input, target)
         levels = _LEVELS[self.filtration]

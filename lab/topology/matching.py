@@ -161,9 +161,16 @@ class Matching:
 
 
 @eager
-def match(prediction, label, *, filtration: str = "superlevel", border: str | None = None,
-          max_dimension: int | None = None, convention: str | None = None,
-          progress: bool | Callable[[float], None] | None = None) -> Matching:
+def match(
+    prediction,
+    label,
+    *,
+    filtration: str = "superlevel",
+    border: str | None = None,
+    max_dimension: int | None = None,
+    convention: str | None = None,
+    progress: bool | Callable[[float], None] | None = None,
+) -> Matching:
     """Match the features of one prediction with those of one label.
 
     Args:
@@ -197,9 +204,16 @@ def match(prediction, label, *, filtration: str = "superlevel", border: str | No
 
 
 @eager
-def match_batch(predictions, labels, *, threads: int | None = None, filtration: str = "superlevel",
-                border: str | None = None, max_dimension: int | None = None,
-                convention: str | None = None) -> list[Matching]:
+def match_batch(
+    predictions,
+    labels,
+    *,
+    threads: int | None = None,
+    filtration: str = "superlevel",
+    border: str | None = None,
+    max_dimension: int | None = None,
+    convention: str | None = None,
+) -> list[Matching]:
     """Match many pairs: two sequences of images, which may differ in shape from pair to pair, or a leading batch axis.
 
     Args:
@@ -273,5 +287,14 @@ def _matching(prediction, label, rows, chosen, top) -> Matching:
     cell = (lambda voxel: voxel) if border is None else torch.zeros_like  # a frame's first voxel is its corner
     forever = Pairs(*(endless(cell(voxel), voxel, level, filtration, side) for voxel, level, side in sides))
     return Matching(
-        tuple(matched), tuple(extra), tuple(missing), forever, prediction, label, filtration, border, chosen.essential, rows
+        tuple(matched),
+        tuple(extra),
+        tuple(missing),
+        forever,
+        prediction,
+        label,
+        filtration,
+        border,
+        chosen.essential,
+        rows,
     )

@@ -57,8 +57,15 @@ class MatchingError:
 
 
 @eager
-def matching_error(prediction, label, *, threshold: float = 0.5, border: str | None = None, scale: float | None = None,
-                   activation: str | None = None) -> MatchingError:
+def matching_error(
+    prediction,
+    label,
+    *,
+    threshold: float = 0.5,
+    border: str | None = None,
+    scale: float | None = None,
+    activation: str | None = None,
+) -> MatchingError:
     """The Betti matching error of ``prediction >= threshold`` against ``label > 0``.
 
     A mask without any foreground has no features; all features of the other one are then unmatched, its first component
@@ -82,7 +89,9 @@ def matching_error(prediction, label, *, threshold: float = 0.5, border: str | N
     return _errors([mask], [positive("label", label)], border, None)[0]
 
 
-def foreground(name: str, x: Tensor, threshold: float, scale: float | None = None, activation: str | None = None) -> Tensor:
+def foreground(
+    name: str, x: Tensor, threshold: float, scale: float | None = None, activation: str | None = None
+) -> Tensor:
     """Where probabilities reach ``threshold``; see :func:`probabilities`."""
     return probabilities(name, x, scale, activation).detach() >= threshold
 
@@ -112,7 +121,9 @@ def probabilities(name: str, x: Tensor, scale: float | None = None, activation: 
 def positive(name: str, label: Tensor) -> Tensor:
     """Where whole ids are positive."""
     if label.is_floating_point() and bool((label != label.round()).any()):
-        raise ValueError(f"{name} must hold a mask or whole ids, got fractions; threshold soft labels first, label >= 0.5")
+        raise ValueError(
+            f"{name} must hold a mask or whole ids, got fractions; threshold soft labels first, label >= 0.5"
+        )
     return label > 0
 
 
@@ -139,7 +150,9 @@ def _error(counts, any_prediction, any_label) -> MatchingError:
     betti_label[0] += any_label
     extra[0] += any_prediction and not any_label
     missing[0] += any_label and not any_prediction
-    return MatchingError(*(tuple(int(n) for n in each) for each in (matched, extra, missing, betti_prediction, betti_label)))
+    return MatchingError(
+        *(tuple(int(n) for n in each) for each in (matched, extra, missing, betti_prediction, betti_label))
+    )
 
 
 class BettiMatchingMetric:
@@ -157,9 +170,17 @@ class BettiMatchingMetric:
         scale, activation: as of :func:`matching_error`.
     """
 
-    def __init__(self, *, threshold: float = 0.5, patch: int | tuple[int, ...] | None = None, border: str | None = None,
-                 include_background: bool = True, threads: int | None = None, scale: float | None = None,
-                 activation: str | None = None):
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.5,
+        patch: int | tuple[int, ...] | None = None,
+        border: str | None = None,
+        include_background: bool = True,
+        threads: int | None = None,
+        scale: float | None = None,
+        activation: str | None = None,
+    ):
         self.threshold = checks.number("threshold", threshold)
         self.scale, self.activation = check_options(scale, activation), activation
         self.patch = patch if patch is None or isinstance(patch, tuple) else checks.integer("patch", patch, low=1)
@@ -182,8 +203,13 @@ class BettiMatchingMetric:
         sums: dict[tuple[int, int], np.ndarray] = {}
         for (k, *_), error in zip(pieces, errors):
             for d in range(len(error.matched)):
-                row = (error.matched[d], error.unmatched_prediction[d], error.unmatched_label[d],
-                       error.error[d], error.betti_number_error[d])
+                row = (
+                    error.matched[d],
+                    error.unmatched_prediction[d],
+                    error.unmatched_label[d],
+                    error.error[d],
+                    error.betti_number_error[d],
+                )
                 sums[k, d] = sums.get((k, d), 0) + np.array(row)
         names = ("matched", "unmatched_prediction", "unmatched_label", "matching_error", "betti_number_error")
         for (k, d), values in sums.items():
@@ -226,7 +252,9 @@ class BettiMatchingMetric:
                 predictions, labels = predictions[:, 1:], labels[:, 1:]
             classes = predictions.shape[1]
         if isinstance(predictions, Tensor):  # one decision for the batch
-            masks = list(foreground("predictions", predictions, self.threshold, self.scale, self.activation).flatten(0, 1))
+            masks = list(
+                foreground("predictions", predictions, self.threshold, self.scale, self.activation).flatten(0, 1)
+            )
             wanted = list(positive("labels", labels).flatten(0, 1))
         else:
             masks = [

@@ -30,7 +30,9 @@ def wasserstein_pairs(prediction: Bars, label: Bars) -> np.ndarray:
     theirs = np.stack([each.detach().double().cpu().numpy() for each in (label.birth, label.death)], 1)
     if len(ours) == 0 or len(theirs) == 0:
         return np.empty((0, 2), np.int64)
-    refuse_memory("the cheapest pairing", 40 * len(ours) * len(theirs), f"the pairs of {len(ours)} and {len(theirs)} bars")
+    refuse_memory(
+        "the cheapest pairing", 40 * len(ours) * len(theirs), f"the pairs of {len(ours)} and {len(theirs)} bars"
+    )
     alone = [(each[:, 0] - each[:, 1]) ** 2 / 2 for each in (ours, theirs)]
     gain = ((ours[:, None] - theirs[None]) ** 2).sum(2) - alone[0][:, None] - alone[1][None]
     rows, columns = linear_sum_assignment(np.minimum(gain, 0.0))
@@ -45,7 +47,9 @@ def wasserstein_cost(prediction: Barcode, label: Barcode) -> Tensor:
         ours, theirs = prediction[d], label[d]
         pairs = torch.from_numpy(wasserstein_pairs(ours, theirs))
         one, two = pairs.unbind(1)
-        total = total + 2 * ((ours.birth[one] - theirs.birth[two]) ** 2 + (ours.death[one] - theirs.death[two]) ** 2).sum()
+        total = (
+            total + 2 * ((ours.birth[one] - theirs.birth[two]) ** 2 + (ours.death[one] - theirs.death[two]) ** 2).sum()
+        )
         for bars, matched in ((ours, one), (theirs, two)):
             keep = torch.ones(len(bars), dtype=torch.bool)
             keep[matched] = False

@@ -77,7 +77,9 @@ def tiles(data: ImageSet, size: int = SIZE) -> tuple[Tensor, Tensor]:
                     images.append(item.image[window])
                     labels.append((item.label[window] > 0).float())
     if len(images) < 8:
-        raise ValueError(f"data must hold at least 8 tiles of {size} pixels with foreground and background, got {len(images)}")
+        raise ValueError(
+            f"data must hold at least 8 tiles of {size} pixels with foreground and background, got {len(images)}"
+        )
     return torch.stack(images)[:, None], torch.stack(labels)[:, None]
 
 

@@ -100,7 +100,9 @@ def union_shares(prediction, label, *, partners_of=None) -> tuple[int, int]:
     Matched components lie in one component of the union, matched loops go around one hole of it. ``partners_of`` maps the
     induced matching to the one that is counted in its place.
     """
-    prediction, label = (checks.tensor(name, x, ndim=2) > 0 for name, x in (("prediction", prediction), ("label", label)))
+    prediction, label = (
+        checks.tensor(name, x, ndim=2) > 0 for name, x in (("prediction", prediction), ("label", label))
+    )
     found = match(prediction, label) if partners_of is None else partners_of(match(prediction, label))
     union, holes = (prediction | label).numpy(), ~(prediction | label).numpy()
     parts = ndimage.label(union)[0].ravel()
@@ -145,7 +147,9 @@ def orientation(*, pairs: int = 10, size: int = 24, seed: int = 0) -> pd.DataFra
         mask = (field > 0).double()
         soft = (3 * field / field.std() + 0.3 * torch.from_numpy(draw.standard_normal((size, size)))).sigmoid()
         for kind, one, two in (
-            ("noise with noise", noise, other), ("noise with a mask", noise, mask), ("prediction with its label", soft, mask),
+            ("noise with noise", noise, other),
+            ("noise with a mask", noise, mask),
+            ("prediction with its label", soft, mask),
         ):
             changed, change = flip_changes(one, two)
             rows.append({"kind": kind, "changed": changed, "loss_change": change})

@@ -81,8 +81,16 @@ def settings(kind: str) -> dict[str, float]:
     return chosen("betti_matching", checks.choice("kind", kind, images.KINDS), GRIDS)
 
 
-def train(*, seeds=5, arms=ARMS, budget: str = "default", kind: str = "vessels", data: ImageSet | None = None,
-          weights=None, progress=None) -> pd.DataFrame:
+def train(
+    *,
+    seeds=5,
+    arms=ARMS,
+    budget: str = "default",
+    kind: str = "vessels",
+    data: ImageSet | None = None,
+    weights=None,
+    progress=None,
+) -> pd.DataFrame:
     """Train every arm for every seed and measure it on images not trained on.
 
     Args:
@@ -211,8 +219,11 @@ def _skeleton(x, steps):
 def _run(network, x, y, arm, factor, epochs, rate, seed):
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed)
-    term = {"betti": BettiMatchingLoss(sigmoid=True), "wasserstein": WassersteinMatchingLoss(sigmoid=True),
-            "cldice": soft_cldice_loss}.get(arm)
+    term = {
+        "betti": BettiMatchingLoss(sigmoid=True),
+        "wasserstein": WassersteinMatchingLoss(sigmoid=True),
+        "cldice": soft_cldice_loss,
+    }.get(arm)
     teacher = copy.deepcopy(network) if arm == "control" else None
     for _ in range(epochs):
         for index in torch.randperm(len(x), generator=generator).split(8):

@@ -82,7 +82,9 @@ def silhouette(diagram: Diagram, positions, *, power: float = 1.0) -> torch.Tens
     tents = _tents(diagram, positions)
     if not len(tents):
         return tents.sum(0)
-    weights = (diagram.lengths / diagram.lengths.detach().amax()).pow(power)  # of the longest bar's, so that one of them is 1
+    weights = (diagram.lengths / diagram.lengths.detach().amax()).pow(
+        power
+    )  # of the longest bar's, so that one of them is 1
     return (weights[:, None] * tents).sum(0) / weights.sum()
 
 

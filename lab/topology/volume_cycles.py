@@ -80,8 +80,9 @@ class Surface:
     step: int = 1
 
 
-def drawing(found: Matching, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5,
-            most: int = 64) -> Curve | Surface:
+def drawing(
+    found: Matching, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5, most: int = 64
+) -> Curve | Surface:
     """One bar of a matching of volumes as what is drawn: a :class:`Curve` or a :class:`Surface`.
 
     Args:
@@ -97,8 +98,9 @@ def drawing(found: Matching, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 
     return drawings(found, [bar], spacing=spacing, at=at, most=most)[0]
 
 
-def drawings(found: Matching, bars: Iterable[Bar], *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5,
-             most: int = 64) -> list[Curve | Surface]:
+def drawings(
+    found: Matching, bars: Iterable[Bar], *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5, most: int = 64
+) -> list[Curve | Surface]:
     """:func:`drawing` of many bars of one matching; each side's volume is prepared once."""
     sides: dict[str, _Levels] = {}
     result = []
@@ -110,8 +112,14 @@ def drawings(found: Matching, bars: Iterable[Bar], *, spacing: Sequence[float] =
     return result
 
 
-def curve(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), filtration: str = "superlevel",
-          border: str | None = None) -> Curve:
+def curve(
+    x,
+    bar: Bar,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    filtration: str = "superlevel",
+    border: str | None = None,
+) -> Curve:
     """A loop of the volume ``x`` as a shortest closed path through its first edge.
 
     Args:
@@ -124,8 +132,16 @@ def curve(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), filtration
     return _Levels(x, filtration, border, spacing).curve(bar)
 
 
-def surface(x, bar: Bar, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), at: float = 0.5, most: int = 64,
-            filtration: str = "superlevel", border: str | None = None) -> Surface:
+def surface(
+    x,
+    bar: Bar,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    at: float = 0.5,
+    most: int = 64,
+    filtration: str = "superlevel",
+    border: str | None = None,
+) -> Surface:
     """A component or a cavity of the volume ``x`` as a closed mesh, cut at the share ``at`` of its life.
 
     Arguments and refusals as of :func:`drawing` and :func:`curve`.
@@ -192,10 +208,14 @@ class _Levels:
         if at == 1.0:
             raise ValueError("at must be below 1, where the feature ends; Matching.cycle gives its voxels just before")
         if bar.dimension not in (0, 2) or bar.death_cell < 0:
-            raise ValueError(f"bar must be a component that ends or a cavity, got dimension {bar.dimension}; loops are curves")
+            raise ValueError(
+                f"bar must be a component that ends or a cavity, got dimension {bar.dimension}; loops are curves"
+            )
         level = bar.birth + at * (bar.death - bar.birth)
         if bar.dimension == 0:
-            inside = _joined(self.flat <= self.sign * level, self.place(bar.birth_cell), _moves(_FACES, self.values.shape))
+            inside = _joined(
+                self.flat <= self.sign * level, self.place(bar.birth_cell), _moves(_FACES, self.values.shape)
+            )
         else:
             corners = self.place(bar.death_cell) + _moves(_CORNERS, self.values.shape)
             hollow = (self.flat > self.sign * level) & self.inner.ravel()
@@ -210,7 +230,9 @@ class _Levels:
     def place(self, cell: int) -> int:
         """The flat index, inside the rim, of a voxel or of a cell's anchor."""
         if not 0 <= cell < np.prod(self.cells):
-            raise ValueError(f"bar must be a bar of x under these options, got cell {cell} for {np.prod(self.cells)} voxels")
+            raise ValueError(
+                f"bar must be a bar of x under these options, got cell {cell} for {np.prod(self.cells)} voxels"
+            )
         return int(np.ravel_multi_index(tuple(np.array(np.unravel_index(cell, self.cells)) + 1), self.values.shape))
 
 

@@ -56,6 +56,14 @@ def live(largest: int = 64, *, seed: int = 0):
         began = time.process_time()
         found = match(x, y, progress=False)
         spent = time.process_time() - began
-        rows.append({"size": size, "voxels": size**3, "seconds": spent, "estimated": said.seconds,
-                     "megabytes": said.megabytes, "bars": int(found.counts().to_numpy().sum())})
+        rows.append(
+            {
+                "size": size,
+                "voxels": size**3,
+                "seconds": spent,
+                "estimated": said.seconds,
+                "megabytes": said.megabytes,
+                "bars": int(found.counts().to_numpy().sum()),
+            }
+        )
     return pd.DataFrame(rows)

@@ -69,8 +69,9 @@ def settings() -> dict[str, tuple[float, float]]:
     return {"dice": (found["dice"], 0.0), "betti": (found["dice"], found["betti"])}
 
 
-def train(*, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, weights=None,
-          progress=None) -> pd.DataFrame:
+def train(
+    *, seeds=5, arms=ARMS, budget: str = "default", data: ImageSet | None = None, weights=None, progress=None
+) -> pd.DataFrame:
     """Train every arm for every seed and measure it on volumes not trained on.
 
     Args:
@@ -184,7 +185,9 @@ def _blocks(data):
                 volumes.append(item.image[window])
                 labels.append((item.label[window] > 0).float())
     if len(volumes) < 8:
-        raise ValueError(f"data must hold at least 8 blocks of {SIZE} voxels with foreground and background, got {len(volumes)}")
+        raise ValueError(
+            f"data must hold at least 8 blocks of {SIZE} voxels with foreground and background, got {len(volumes)}"
+        )
     return torch.stack(volumes)[:, None], torch.stack(labels)[:, None]
 
 

@@ -87,7 +87,7 @@ def tune(
         raise ValueError(f"arms must be tuned equally, got settings: {counts}")
     scores = {}
     for done, (name, settings) in enumerate(arms.items(), 1):
-        found = np.asarray(evaluate(name, settings, seeds), dtype=float)
+        found: np.ndarray = np.array(evaluate(name, settings, seeds), dtype=np.float64)
         if found.shape != (len(settings), len(seeds)):
             raise ValueError(f"scores of {name!r} must have shape {(len(settings), len(seeds))}, got {found.shape}")
         scores[name] = found

@@ -43,7 +43,11 @@ def engine(stack: Stack, inputs_rank: int, objective) -> Dense | Mapped:
     layers = list(stack.template) if type(stack.template) is nn.Sequential else []
     flatten = bool(layers) and isinstance(layers[0], nn.Flatten) and (layers[0].start_dim, layers[0].end_dim) == (1, -1)
     plain = all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in layers[flatten:])
-    plain = plain and all(stack.trained) and len(stack.names) == len(list(stack.template.named_parameters(remove_duplicate=False)))
+    plain = (
+        plain
+        and all(stack.trained)
+        and len(stack.names) == len(list(stack.template.named_parameters(remove_duplicate=False)))
+    )
     if (
         objective is None
         and plain
@@ -180,9 +184,7 @@ class Mapped:
         def single(parameters, x, y):
             return self.objective(lambda z: self.single(parameters, z), x, y)
 
-        return vmap(single, in_dims=(0, 0, None if targets is None else 0))(
-            self._state(), inputs, targets
-        )
+        return vmap(single, in_dims=(0, 0, None if targets is None else 0))(self._state(), inputs, targets)
 
     def gradients(self, criterion, inputs, targets, weights) -> torch.Tensor:
         """Write the gradients of every model's loss; returns the losses (models,)."""

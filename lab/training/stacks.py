@@ -126,7 +126,9 @@ def _shape(model):
         for name, value in values
     ]
     first: dict[int, str] = {}
-    shared = [(name, first.setdefault(id(value), name)) for name, value in model.named_parameters(remove_duplicate=False)]
+    shared = [
+        (name, first.setdefault(id(value), name)) for name, value in model.named_parameters(remove_duplicate=False)
+    ]
     return found, shared
 
 
@@ -173,10 +175,14 @@ def _equal(a, b) -> bool:
         return len(a) == len(b) and all(map(_equal, a, b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    return a == b or a != a if isinstance(a, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)) else True
+    return (
+        a == b or a != a if isinstance(a, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)) else True
+    )
 
 
 def _same_layers(first, second) -> bool:
     """Whether two modules are the same layers with the same options (what a layer prints of itself)."""
     left, right = list(first.modules()), list(second.modules())
-    return len(left) == len(right) and all(type(a) is type(b) and a.extra_repr() == b.extra_repr() for a, b in zip(left, right))
+    return len(left) == len(right) and all(
+        type(a) is type(b) and a.extra_repr() == b.extra_repr() for a, b in zip(left, right)
+    )

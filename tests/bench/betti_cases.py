@@ -67,9 +67,15 @@ def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: in
     shape = " x ".join(map(str, a.shape))
     name = {"seg": "prediction and label", "noise": "noise and noise"}.get(kind, Path(kind).stem)
     return frame.ratio(
-        f"matching, {name}, {shape}", lambda: cpu.match_images(one, two), lambda: peer.compute_matching(a, b),
-        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)), tolerance=0.0, peer="topolosses",
-        target=target, floor=floor, rounds=rounds,
+        f"matching, {name}, {shape}",
+        lambda: cpu.match_images(one, two),
+        lambda: peer.compute_matching(a, b),
+        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)),
+        tolerance=0.0,
+        peer="topolosses",
+        target=target,
+        floor=floor,
+        rounds=rounds,
     )
 
 
@@ -93,8 +99,15 @@ def barcode_ratio(kind: str, size: int, target: float, floor: float, rounds: int
 
     name = {"seg": "prediction", "noise": "noise"}[kind]
     return frame.ratio(
-        f"barcode, {name}, {size} x {size}", lambda: cpu.barcode_images(one), lambda: cripser.computePH(a, maxdim=1),
-        compare=compare, tolerance=0.0, peer="cripser", target=target, floor=floor, rounds=rounds,
+        f"barcode, {name}, {size} x {size}",
+        lambda: cpu.barcode_images(one),
+        lambda: cripser.computePH(a, maxdim=1),
+        compare=compare,
+        tolerance=0.0,
+        peer="cripser",
+        target=target,
+        floor=floor,
+        rounds=rounds,
     )
 
 
@@ -105,7 +118,9 @@ def loss_ratio(items: int, size: int, target: float, floor: float, rounds: int =
     from lab.topology import BettiMatchingLoss
 
     torch.set_num_threads(1)
-    peer = peer_loss_module().BettiMatchingLoss(use_base_loss=False, alpha=1.0, include_background=True, num_processes=1)
+    peer = peer_loss_module().BettiMatchingLoss(
+        use_base_loss=False, alpha=1.0, include_background=True, num_processes=1
+    )
     cases = [segmentation(size, seed) for seed in range(items)]
     x = torch.tensor(np.stack([-a for a, _ in cases])[:, None], dtype=torch.float32)
     y = torch.tensor(np.stack([-b for _, b in cases])[:, None], dtype=torch.float32)
@@ -122,8 +137,15 @@ def loss_ratio(items: int, size: int, target: float, floor: float, rounds: int =
         return abs(ours[0] - theirs[0]) / abs(theirs[0]) + float((ours[1] - theirs[1]).norm() / theirs[1].norm())
 
     return frame.ratio(
-        f"loss and backward, {items} images of {size} x {size}", lambda: run(mine), lambda: run(peer), compare=compare,
-        tolerance=0.05, peer="topolosses", target=target, floor=floor, rounds=rounds,
+        f"loss and backward, {items} images of {size} x {size}",
+        lambda: run(mine),
+        lambda: run(peer),
+        compare=compare,
+        tolerance=0.05,
+        peer="topolosses",
+        target=target,
+        floor=floor,
+        rounds=rounds,
     )
 
 
@@ -132,15 +154,19 @@ def all_rows(files: list[str], rounds: int = 5) -> list[frame.Row]:
     rows = [matching_ratio(file, 0, 10.0, 6.0, rounds) for file in files]
     rows += [matching_ratio("seg", size, 10.0, 6.0, rounds) for size in (256, 512, 1024)]
     rows += [matching_ratio("noise", 512, 6.0, 3.5, rounds), loss_ratio(32, 64, 15.0, 5.0, rounds)]
-    return rows + [barcode_ratio(kind, n, 3.0, 1.5, rounds) for kind, n in (("seg", 256), ("seg", 1024), ("noise", 512))]
+    return rows + [
+        barcode_ratio(kind, n, 3.0, 1.5, rounds) for kind, n in (("seg", 256), ("seg", 1024), ("noise", 512))
+    ]
 
 
 def peer_loss_module(loss: str = "betti_matching"):
     """The peer's module of one loss under a synthetic parent, so that its other losses need not import."""
     root = Path(importlib.util.find_spec("topolosses").submodule_search_locations[0]) / "losses"
     for name, path in (
-        ("topolosses_alone", root.parent), ("topolosses_alone.losses", root),
-        (f"topolosses_alone.losses.{loss}", root / loss), (f"topolosses_alone.losses.{loss}.src", root / loss / "src"),
+        ("topolosses_alone", root.parent),
+        ("topolosses_alone.losses", root),
+        (f"topolosses_alone.losses.{loss}", root / loss),
+        (f"topolosses_alone.losses.{loss}.src", root / loss / "src"),
     ):
         package = types.ModuleType(name)
         package.__path__ = [str(path)]
@@ -167,7 +193,9 @@ def topograph(predictions, labels) -> list[float]:
 
     torch.set_num_threads(1)
     loss = _topograph()
-    pairs = [[torch.tensor(np.asarray(each, np.float32))[None, None] for each in pair] for pair in zip(predictions, labels)]
+    pairs = [
+        [torch.tensor(np.asarray(each, np.float32))[None, None] for each in pair] for pair in zip(predictions, labels)
+    ]
     return [float(loss(*pair)) for pair in pairs]
 
 
@@ -183,9 +211,7 @@ def topograph_ratio(items: int = 32, size: int = 64, rounds: int = 5):
     x, y = (torch.tensor(np.stack([-case[k] for case in cases])[:, None], dtype=torch.float32) for k in (0, 1))
     run = lambda loss: loss(x.clone().requires_grad_(), y).backward()  # noqa: E731
     mine, peer = BettiMatchingLoss(threads=1), _topograph()
-    found = timing.alternate(
-        lambda: run(mine), lambda: run(peer), compare=lambda *_: 0.0, tolerance=0.0, rounds=rounds
-    )
+    found = timing.alternate(lambda: run(mine), lambda: run(peer), compare=lambda *_: 0.0, tolerance=0.0, rounds=rounds)
     return found.low, found.ratio, found.high
 
 

@@ -107,8 +107,11 @@ def key_share(rounds: int) -> list[float]:
     one, two = (-each[0].numpy().astype(float) for each in (x, y))
     label = y[0, 0].contiguous()
     found = timing.alternate(
-        lambda: cpu.content_key(labels._words(label)), lambda: cpu.match_images(one, two), compare=lambda *_: 0.0,
-        tolerance=0.0, rounds=rounds,
+        lambda: cpu.content_key(labels._words(label)),
+        lambda: cpu.match_images(one, two),
+        compare=lambda *_: 0.0,
+        tolerance=0.0,
+        rounds=rounds,
     )
     return [1 / found.high, 1 / found.ratio, 1 / found.low]
 
@@ -178,17 +181,24 @@ def growth(sizes=(128, 256, 512, 1024, 2048, 4096)) -> list[dict]:
     found = []
     for size in sizes:
         seconds, extra = map(float, _printed(code, dict(os.environ, PYTHONPATH=str(ROOT)), str(size)).split())
-        found.append({"pixels": size * size, "seconds": f"{seconds:.5g}",
-                      "nanoseconds_per_pixel": f"{1e9 * seconds / size**2:.4g}",
-                      "bytes_per_pixel": f"{extra / size**2:.4g}", "machine": timing.machine(),
-                      "date": datetime.date.today().isoformat()})
+        found.append(
+            {
+                "pixels": size * size,
+                "seconds": f"{seconds:.5g}",
+                "nanoseconds_per_pixel": f"{1e9 * seconds / size**2:.4g}",
+                "bytes_per_pixel": f"{extra / size**2:.4g}",
+                "machine": timing.machine(),
+                "date": datetime.date.today().isoformat(),
+            }
+        )
         print(found[-1], flush=True)
     return found
 
 
 def _printed(code, variables, *arguments) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip().splitlines()[-1]
 
 

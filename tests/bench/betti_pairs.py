@@ -38,10 +38,14 @@ def rows_of_peer(result, shape):
     found = []
     for d in range(len(shape)):
         both = [
-            flat(getattr(result, f"input{k}_matched_{end}_coordinates")[d]) for k in (1, 2) for end in ("birth", "death")
+            flat(getattr(result, f"input{k}_matched_{end}_coordinates")[d])
+            for k in (1, 2)
+            for end in ("birth", "death")
         ]
         lone = [
-            np.stack([flat(getattr(result, f"input{k}_unmatched_{end}_coordinates")[d]) for end in ("birth", "death")], 1)
+            np.stack(
+                [flat(getattr(result, f"input{k}_unmatched_{end}_coordinates")[d]) for end in ("birth", "death")], 1
+            )
             for k in (1, 2)
         ]
         found.append((np.stack(both, 1), *lone))

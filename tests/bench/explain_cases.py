@@ -49,9 +49,18 @@ def speed(method: str, peer: str, target: float, floor: float, few: int = 0, rou
             return 0.0
         return float((mine[:few] - other).norm() / mine[:few].norm())
 
-    row = frame.ratio(f"{method}, d=30, m={STEPS if 'integrated' in method else DRAWS}", ours, theirs, compare=difference,
-                      tolerance=tolerance if tolerance is not None else 0.0, peer=peer, packages=("scikit-learn",),
-                      target=target * few / INSTANCES, floor=floor * few / INSTANCES, rounds=rounds)
+    row = frame.ratio(
+        f"{method}, d=30, m={STEPS if 'integrated' in method else DRAWS}",
+        ours,
+        theirs,
+        compare=difference,
+        tolerance=tolerance if tolerance is not None else 0.0,
+        peer=peer,
+        packages=("scikit-learn",),
+        target=target * few / INSTANCES,
+        floor=floor * few / INSTANCES,
+        rounds=rounds,
+    )
     return _scaled(row, INSTANCES / few, peer)
 
 
@@ -72,37 +81,48 @@ def _peer(method: str, peer: str, net, x):
         f = lambda batch: net(batch)[:, 0]  # noqa: E731
         if method == "kernelshap":
             method_ = attr.KernelShap(f)
-            return lambda: torch.cat([method_.attribute(row[None], base, n_samples=DRAWS, perturbations_per_eval=DRAWS)
-                                      for row in x]), 1.0
+            return lambda: torch.cat(
+                [method_.attribute(row[None], base, n_samples=DRAWS, perturbations_per_eval=DRAWS) for row in x]
+            ), 1.0
         if method == "lime":
             from captum._utils.models.linear_model import SkLearnLinearRegression
             from captum.attr._core.lime import get_exp_kernel_similarity_function
 
             similar = get_exp_kernel_similarity_function("euclidean", kernel_width=6.0 / 2**0.5)
             method_ = attr.Lime(f, interpretable_model=SkLearnLinearRegression(), similarity_func=similar)
-            return lambda: torch.cat([method_.attribute(row[None], base, n_samples=DRAWS, perturbations_per_eval=DRAWS)
-                                      for row in x]), 1.0
+            return lambda: torch.cat(
+                [method_.attribute(row[None], base, n_samples=DRAWS, perturbations_per_eval=DRAWS) for row in x]
+            ), 1.0
         if method == "smoothgrad":
             method_ = attr.NoiseTunnel(attr.Saliency(f))
-            return lambda: method_.attribute(x, nt_type="smoothgrad", nt_samples=DRAWS, nt_samples_batch_size=40, stdevs=0.1,
-                                             abs=False), 0.2
+            return lambda: method_.attribute(
+                x, nt_type="smoothgrad", nt_samples=DRAWS, nt_samples_batch_size=40, stdevs=0.1, abs=False
+            ), 0.2
         if method == "integrated_gradients":
             method_ = attr.IntegratedGradients(f)
             sizes = (None, len(x), 10 * len(x))  # captum at the fastest of three sizes of its internal batch
-            return _fastest([lambda size=size: method_.attribute(x, base, n_steps=STEPS, internal_batch_size=size)
-                             for size in sizes]), 0.02
+            return _fastest(
+                [
+                    lambda size=size: method_.attribute(x, base, n_steps=STEPS, internal_batch_size=size)
+                    for size in sizes
+                ]
+            ), 0.02
         method_ = attr.FeatureAblation(f)
         return lambda: method_.attribute(x, base, perturbations_per_eval=COLUMNS), 1e-4
     if peer == "shap":
         import shap
 
-        explainer = shap.KernelExplainer(lambda a: net(torch.from_numpy(a)).numpy()[:, 0], base.numpy().astype(np.float32))
+        explainer = shap.KernelExplainer(
+            lambda a: net(torch.from_numpy(a)).numpy()[:, 0], base.numpy().astype(np.float32)
+        )
         return lambda: torch.from_numpy(explainer.shap_values(x.numpy(), nsamples=DRAWS, l1_reg=0, silent=True)), 1.0
     from lime.lime_tabular import LimeTabularExplainer
 
     explainer = LimeTabularExplainer(rows(500).numpy(), mode="regression", discretize_continuous=False, random_state=0)
     f = lambda a: net(torch.from_numpy(a.astype(np.float32))).numpy()[:, 0]  # noqa: E731
-    return lambda: [explainer.explain_instance(row, f, num_features=COLUMNS, num_samples=DRAWS) for row in x.numpy()], None
+    return lambda: [
+        explainer.explain_instance(row, f, num_features=COLUMNS, num_samples=DRAWS) for row in x.numpy()
+    ], None
 
 
 def _fastest(calls: list):
@@ -141,9 +161,17 @@ def forwards(method: str, width: int = 64, rounds: int = 9):
                     net(batch)
 
     case = f"{method}, d=30, m={DRAWS}, 30-{width}-{width}-1 network, over bare passes"
-    row = frame.ratio(case, lambda: preset(net, x).weights, bare,
-                      compare=lambda mine, other: 0.0, tolerance=0.0, peer="torch", target=1 / 1.2, floor=1 / 1.5,
-                      rounds=rounds)
+    row = frame.ratio(
+        case,
+        lambda: preset(net, x).weights,
+        bare,
+        compare=lambda mine, other: 0.0,
+        tolerance=0.0,
+        peer="torch",
+        target=1 / 1.2,
+        floor=1 / 1.5,
+        rounds=rounds,
+    )
     return row
 
 
@@ -167,11 +195,28 @@ def accuracy(draws: int, target: float, floor: float, peer: str = "shap"):
         theirs = [_error(_sampled(peer, net, x, draws, s), exact) for s in range(2)]
         errors.append((np.mean(ours), np.mean(theirs)))
         ratios.append(np.mean(theirs) / np.mean(ours))
-    row = frame.ratio(f"KernelSHAP error, d=12, m={draws} against {peer}", lambda: 0, lambda: 0, compare=lambda a, b: 0.0,
-                      tolerance=0.0, peer=peer, rounds=3, least=0.0)
+    row = frame.ratio(
+        f"KernelSHAP error, d=12, m={draws} against {peer}",
+        lambda: 0,
+        lambda: 0,
+        compare=lambda a, b: 0.0,
+        tolerance=0.0,
+        peer=peer,
+        rounds=3,
+        least=0.0,
+    )
     ours, theirs = np.mean(errors, 0)
-    return replace(row, ours_ms=float(ours), peer_ms=float(theirs), ratio=float(theirs / ours), low=float(min(ratios)),
-                   high=float(max(ratios)), target=target, floor=floor, difference=float(ours))
+    return replace(
+        row,
+        ours_ms=float(ours),
+        peer_ms=float(theirs),
+        ratio=float(theirs / ours),
+        low=float(min(ratios)),
+        high=float(max(ratios)),
+        target=target,
+        floor=floor,
+        difference=float(ours),
+    )
 
 
 def _sampled(peer: str, net, x, draws: int, seed: int) -> torch.Tensor:
@@ -181,7 +226,9 @@ def _sampled(peer: str, net, x, draws: int, seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         method = attr.KernelShap(lambda batch: net(batch)[:, 0])
         base = torch.zeros_like(x[:1])
-        return torch.cat([method.attribute(row[None], base, n_samples=draws, perturbations_per_eval=draws) for row in x])
+        return torch.cat(
+            [method.attribute(row[None], base, n_samples=draws, perturbations_per_eval=draws) for row in x]
+        )
     if peer == "screened odd regression":
         return torch.stack([screened_odd(net, row, draws, seed) for row in x])
     import shap
@@ -210,12 +257,32 @@ def trees(draws: int = 1024):
     exact = torch.from_numpy(shap.TreeExplainer(forest, base, feature_perturbation="interventional").shap_values(rows_))
     ours = explain.kernelshap(forest.predict, rows_, n_samples=draws).weights
     np.random.seed(0)  # noqa: NPY002
-    theirs = torch.from_numpy(shap.KernelExplainer(forest.predict, base).shap_values(rows_, nsamples=draws, l1_reg=0, silent=True))
+    theirs = torch.from_numpy(
+        shap.KernelExplainer(forest.predict, base).shap_values(rows_, nsamples=draws, l1_reg=0, silent=True)
+    )
     mine, other = _error(ours, exact), _error(theirs, exact)
-    row = frame.ratio(f"KernelSHAP error of a forest, d=30, m={draws} against exact TreeSHAP", lambda: 0, lambda: 0,
-                      compare=lambda a, b: 0.0, tolerance=0.0, peer="shap", packages=("scikit-learn",), rounds=3, least=0.0)
-    return replace(row, ours_ms=mine, peer_ms=other, ratio=other / mine, low=other / mine, high=other / mine, target=1.5,
-                   floor=1.0, difference=mine)
+    row = frame.ratio(
+        f"KernelSHAP error of a forest, d=30, m={draws} against exact TreeSHAP",
+        lambda: 0,
+        lambda: 0,
+        compare=lambda a, b: 0.0,
+        tolerance=0.0,
+        peer="shap",
+        packages=("scikit-learn",),
+        rounds=3,
+        least=0.0,
+    )
+    return replace(
+        row,
+        ours_ms=mine,
+        peer_ms=other,
+        ratio=other / mine,
+        low=other / mine,
+        high=other / mine,
+        target=1.5,
+        floor=1.0,
+        difference=mine,
+    )
 
 
 def widths(rounds: int = 9):
@@ -227,9 +294,15 @@ def widths(rounds: int = 9):
     net, x = network(), rows()
     whole = explain.lime(net, x, width=6.0)
     law = explain.Masks(explain.Exponential(5.0))
-    return frame.ratio("new LIME width, N=100, d=30, m=1000", lambda: whole.resolve(law).weights,
-                       lambda: explain.lime(net, x, width=5.0).weights,
-                       compare=lambda a, b: float((a - b).abs().max()), tolerance=1e-9, peer="torch", rounds=rounds)
+    return frame.ratio(
+        "new LIME width, N=100, d=30, m=1000",
+        lambda: whole.resolve(law).weights,
+        lambda: explain.lime(net, x, width=5.0).weights,
+        compare=lambda a, b: float((a - b).abs().max()),
+        tolerance=1e-9,
+        peer="torch",
+        rounds=rounds,
+    )
 
 
 def screened_odd(f, row: torch.Tensor, draws: int, seed: int) -> torch.Tensor:
@@ -303,11 +376,17 @@ def grams(rounds: int = 9):
     psi = torch.randn(DRAWS, COLUMNS + 1, generator=generator, dtype=torch.float64)
     weight = torch.rand(INSTANCES, DRAWS, generator=generator, dtype=torch.float64)
     y = torch.randn(INSTANCES, DRAWS, generator=generator, dtype=torch.float64)
-    return frame.ratio("normal equations of LIME, N=100, d=30, m=1000",
-                       lambda: perturb_gram(psi, y, weight, intercept=False).matrix,
-                       lambda: ((psi * weight[..., None]).mT @ psi, (weight * y) @ psi)[0],
-                       compare=lambda a, b: float((a - b).abs().max() / b.abs().max()), tolerance=1e-10, peer="torch",
-                       target=1.5, floor=1.0, rounds=rounds)
+    return frame.ratio(
+        "normal equations of LIME, N=100, d=30, m=1000",
+        lambda: perturb_gram(psi, y, weight, intercept=False).matrix,
+        lambda: ((psi * weight[..., None]).mT @ psi, (weight * y) @ psi)[0],
+        compare=lambda a, b: float((a - b).abs().max() / b.abs().max()),
+        tolerance=1e-10,
+        peer="torch",
+        target=1.5,
+        floor=1.0,
+        rounds=rounds,
+    )
 
 
 def images(method: str, rounds: int = 3):
@@ -347,8 +426,9 @@ def _on_images(method: str, net, x, labels, size: int):
     mask = labels.expand(1, 1, 64, 64)
     if method == "smoothgrad":
         own = attr.NoiseTunnel(attr.Saliency(f))
-        return lambda: own.attribute(x, nt_type="smoothgrad", nt_samples=256, nt_samples_batch_size=size, stdevs=0.1,
-                                     abs=False).flatten(1), 0.5
+        return lambda: own.attribute(
+            x, nt_type="smoothgrad", nt_samples=256, nt_samples_batch_size=size, stdevs=0.1, abs=False
+        ).flatten(1), 0.5
     if method == "integrated_gradients":
         own = attr.IntegratedGradients(f)
         return lambda: own.attribute(x, n_steps=STEPS, internal_batch_size=size * 4).flatten(1), 0.05
@@ -358,8 +438,11 @@ def _on_images(method: str, net, x, labels, size: int):
         own = attr.FeatureAblation(f)
         return lambda: pick(own.attribute(x, feature_mask=mask, perturbations_per_eval=size)), 1e-3
     own = attr.KernelShap(f)
-    return lambda: pick(torch.cat([own.attribute(one[None], feature_mask=mask, n_samples=256, perturbations_per_eval=size)
-                                   for one in x])), 2.0
+    return lambda: pick(
+        torch.cat(
+            [own.attribute(one[None], feature_mask=mask, n_samples=256, perturbations_per_eval=size) for one in x]
+        )
+    ), 2.0
 
 
 def _error(weights: torch.Tensor, exact: torch.Tensor) -> float:

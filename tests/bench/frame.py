@@ -50,9 +50,20 @@ class Row:
         return "floor met" if self.ratio >= self.floor else "below the floor"
 
 
-def ratio(case: str, ours: Callable[[], object], theirs: Callable[[], object], *,
-          compare: Callable[[object, object], float], tolerance: float, peer: str, packages: Iterable[str] = (),
-          target: float = 1.0, floor: float = 0.0, rounds: int = 7, least: float = 0.05) -> Row:
+def ratio(
+    case: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    *,
+    compare: Callable[[object, object], float],
+    tolerance: float,
+    peer: str,
+    packages: Iterable[str] = (),
+    target: float = 1.0,
+    floor: float = 0.0,
+    rounds: int = 7,
+    least: float = 0.05,
+) -> Row:
     """Time ``ours`` against ``theirs`` (see :func:`lab.kernels.timing.alternate`) and return the table's row.
 
     Args:
@@ -64,8 +75,21 @@ def ratio(case: str, ours: Callable[[], object], theirs: Callable[[], object], *
     found = timing.alternate(ours, theirs, compare=compare, tolerance=tolerance, rounds=rounds, least=least)
     known = versions(peer, *packages, "torch", "numba", "numpy")
     listed = ", ".join(f"{name} {version}" for name, version in known.items() if version != "not installed")
-    return Row(case, peer, 1e3 * found.ours, 1e3 * found.other, found.ratio, found.low, found.high, found.error, target,
-               floor, listed, timing.machine(), datetime.date.today().isoformat())
+    return Row(
+        case,
+        peer,
+        1e3 * found.ours,
+        1e3 * found.other,
+        found.ratio,
+        found.low,
+        found.high,
+        found.error,
+        target,
+        floor,
+        listed,
+        timing.machine(),
+        datetime.date.today().isoformat(),
+    )
 
 
 def write(room: str, rows: Iterable[Row]) -> Path:
@@ -98,8 +122,10 @@ def show(rows: Iterable[Row]) -> str:
     lines = [f"{'case':44} {'peer':18} {'ours ms':>9} {'peer ms':>9} {'ratio':>7} {'spread':>15}  verdict"]
     for row in rows:
         spread = f"[{row.low:.2f}, {row.high:.2f}]"
-        lines.append(f"{row.case:44} {row.peer:18} {row.ours_ms:9.3g} {row.peer_ms:9.3g} {row.ratio:7.2f} {spread:>15}"
-                     f"  {row.verdict} (target {row.target:g}, floor {row.floor:g})")
+        lines.append(
+            f"{row.case:44} {row.peer:18} {row.ours_ms:9.3g} {row.peer_ms:9.3g} {row.ratio:7.2f} {spread:>15}"
+            f"  {row.verdict} (target {row.target:g}, floor {row.floor:g})"
+        )
     return "\n".join(lines)
 
 
@@ -115,13 +141,18 @@ def summary() -> str:
 
 def quote() -> str:
     """The least, median and largest ratio of every table against every peer, as Markdown: no row is left out."""
-    lines = ["| table | against | comparisons | least | median | largest |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| table | against | comparisons | least | median | largest |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     everything = []
     for room, rows in _tables():
         everything += rows
         groups: dict[str, list[Row]] = {}
         for row in rows:
-            if not row.peer.startswith(("a budget", "target")):  # measured against a limit in seconds, not against a peer
+            if not row.peer.startswith(
+                ("a budget", "target")
+            ):  # measured against a limit in seconds, not against a peer
                 groups.setdefault(row.peer, []).append(row)
         for _, found in sorted(groups.items()):
             ratios = [row.ratio for row in found]
@@ -131,7 +162,10 @@ def quote() -> str:
     machines = "; ".join(sorted({row.machine for row in everything}))
     days = sorted({row.date for row in everything})
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    lines += ["", f"Measured {when} on {machines}. Of {len(everything)} rows {below} are below the floor that they state."]
+    lines += [
+        "",
+        f"Measured {when} on {machines}. Of {len(everything)} rows {below} are below the floor that they state.",
+    ]
     return "\n".join(lines)
 
 

@@ -219,9 +219,9 @@ def training_ratio(width=64, models=64, against="published loop"):
         lambda: run(fit, models),
         theirs,
         # the published loop draws its own batches: equal in law, not in each network
-        compare=lambda a, b: float((a.mean() / b.mean() - 1).abs())
-        if against == "published loop"
-        else float((a[:few] - b).abs().max()),
+        compare=lambda a, b: (
+            float((a.mean() / b.mean() - 1).abs()) if against == "published loop" else float((a[:few] - b).abs().max())
+        ),
         tolerance=0.2 if against == "published loop" else 1e-4,
         peer="torch",
         target=10.0,

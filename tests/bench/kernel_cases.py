@@ -25,11 +25,23 @@ def pairwise_distances():
     x, y, v = _pairwise_inputs()
 
     def theirs():
-        return torch.cat([torch.cdist(a, y, compute_mode="donot_use_mm_for_euclid_dist").square().mul(-0.5).exp() @ v
-                          for a in x.split(500)])
+        return torch.cat(
+            [
+                torch.cdist(a, y, compute_mode="donot_use_mm_for_euclid_dist").square().mul(-0.5).exp() @ v
+                for a in x.split(500)
+            ]
+        )
 
-    return frame.ratio("pairwise gaussian 6000 x 6000, d=3 (distances)", lambda: kernels.pairwise(x, y, v), theirs,
-                       compare=_difference, tolerance=1e-5, peer="torch", target=3.0, floor=2.0)
+    return frame.ratio(
+        "pairwise gaussian 6000 x 6000, d=3 (distances)",
+        lambda: kernels.pairwise(x, y, v),
+        theirs,
+        compare=_difference,
+        tolerance=1e-5,
+        peer="torch",
+        target=3.0,
+        floor=2.0,
+    )
 
 
 def pairwise_products():
@@ -38,12 +50,23 @@ def pairwise_products():
     half = y.square().sum(1) / 2
 
     def theirs(rows):
-        return torch.cat([torch.addmm(-half - a.square().sum(1, keepdim=True) / 2, a, y.T).exp_() @ v
-                          for a in x.split(rows)])
+        return torch.cat(
+            [torch.addmm(-half - a.square().sum(1, keepdim=True) / 2, a, y.T).exp_() @ v for a in x.split(rows)]
+        )
 
-    rows = [frame.ratio("pairwise gaussian 6000 x 6000, d=3 (products)", lambda: kernels.pairwise(x, y, v),
-                        lambda rows=rows: theirs(rows), compare=_difference, tolerance=1e-5, peer="torch", target=3.0,
-                        floor=2.0) for rows in (25, 50, 100, 400)]
+    rows = [
+        frame.ratio(
+            "pairwise gaussian 6000 x 6000, d=3 (products)",
+            lambda: kernels.pairwise(x, y, v),
+            lambda rows=rows: theirs(rows),
+            compare=_difference,
+            tolerance=1e-5,
+            peer="torch",
+            target=3.0,
+            floor=2.0,
+        )
+        for rows in (25, 50, 100, 400)
+    ]
     return min(rows, key=lambda row: row.ratio)
 
 
@@ -57,8 +80,16 @@ def pairwise_keops():
         squared = ((LazyTensor(x[:, None, :]) - LazyTensor(y[None, :, :])) ** 2).sum(-1)
         return (-squared / 2).exp() @ v
 
-    return frame.ratio("pairwise gaussian 6000 x 6000, d=3 (KeOps)", lambda: kernels.pairwise(x, y, v), theirs,
-                       compare=_difference, tolerance=1e-5, peer="pykeops", target=2.0, floor=1.5)
+    return frame.ratio(
+        "pairwise gaussian 6000 x 6000, d=3 (KeOps)",
+        lambda: kernels.pairwise(x, y, v),
+        theirs,
+        compare=_difference,
+        tolerance=1e-5,
+        peer="pykeops",
+        target=2.0,
+        floor=1.5,
+    )
 
 
 def hypotheses():
@@ -88,9 +119,19 @@ def hypotheses():
     def difference(a, b):
         return abs(float(a.log().mean() - b.log().mean()))
 
-    rows = [frame.ratio(f"random networks 16-32-32-1, 256 points, {count}", ours, lambda c=c: theirs(c),
-                        compare=difference, tolerance=0.15, peer="torch", target=4.0, floor=3.0)
-            for c in (8, 16, 32, 128)]
+    rows = [
+        frame.ratio(
+            f"random networks 16-32-32-1, 256 points, {count}",
+            ours,
+            lambda c=c: theirs(c),
+            compare=difference,
+            tolerance=0.15,
+            peer="torch",
+            target=4.0,
+            floor=3.0,
+        )
+        for c in (8, 16, 32, 128)
+    ]
     return min(rows, key=lambda row: row.ratio)
 
 
@@ -107,8 +148,16 @@ def _rowloss(shape, theirs, case, target, floor, peer="torch"):
 
         return run
 
-    return frame.ratio(case, side(lambda z, y: kernels.rowloss(z, y).mean()), side(theirs), compare=_difference,
-                       tolerance=1e-5, peer=peer, target=target, floor=floor)
+    return frame.ratio(
+        case,
+        side(lambda z, y: kernels.rowloss(z, y).mean()),
+        side(theirs),
+        compare=_difference,
+        tolerance=1e-5,
+        peer=peer,
+        target=target,
+        floor=floor,
+    )
 
 
 def rowloss_compiled():
@@ -124,8 +173,9 @@ def rowloss_eager():
 
 def rowloss_image():
     """Cross-entropy of label maps, channel first."""
-    return _rowloss((4, 21, 256, 256), torch.nn.functional.cross_entropy, "rowloss 4 x 21 x 256 x 256 (built-in)", 1.2,
-                    1.0)
+    return _rowloss(
+        (4, 21, 256, 256), torch.nn.functional.cross_entropy, "rowloss 4 x 21 x 256 x 256 (built-in)", 1.2, 1.0
+    )
 
 
 def doubled_batch():
@@ -140,8 +190,16 @@ def doubled_batch():
     def theirs():
         return torch.cat([kernels.random_hypotheses(network, x, count=64, start=s, measure="values") for s in (0, 64)])
 
-    return frame.ratio("random networks 4-8-1: one batch of 128, two of 64", ours, theirs, compare=_difference,
-                       tolerance=0.0, peer="torch", target=1.1, floor=1.0)
+    return frame.ratio(
+        "random networks 4-8-1: one batch of 128, two of 64",
+        ours,
+        theirs,
+        compare=_difference,
+        tolerance=0.0,
+        peer="torch",
+        target=1.1,
+        floor=1.0,
+    )
 
 
 def device_benchmark():
@@ -150,4 +208,6 @@ def device_benchmark():
     from tests.bench.device_peers import peer
 
     tops = bench.ceilings("cpu")
-    return asdict(bench.measure("pairwise", "cpu", torch.float32, "cpu", tops, compiled=False, reference=False, peer=peer))
+    return asdict(
+        bench.measure("pairwise", "cpu", torch.float32, "cpu", tops, compiled=False, reference=False, peer=peer)
+    )

@@ -60,7 +60,8 @@ def matchings(count: int, seed: int) -> dict:
         one, two = (_induced(side, c) for side in (a, b))
         for d in range(3):
             mine = {
-                tuple(_single(side, cell, shape) for side, bar in zip((a, b), pair) for cell in bar) for pair in wanted[d][0]
+                tuple(_single(side, cell, shape) for side, bar in zip((a, b), pair) for cell in bar)
+                for pair in wanted[d][0]
             }
             goals = {goal: bar for bar, goal in two[d].items()}
             theirs = {bar + goals[goal] for bar, goal in one[d].items() if goal in goals}
@@ -88,8 +89,11 @@ def _induced(f, c) -> list[dict]:
 
     found = oineus.get_induced_matching(_filtration(f), _filtration(c))
     return [
-        {(bar.birth, bar.death): (goal.birth, goal.death) for bar, goal in found.get(d, {}).items()
-         if goal.death - goal.birth > LONG and np.isfinite(goal.death)}
+        {
+            (bar.birth, bar.death): (goal.birth, goal.death)
+            for bar, goal in found.get(d, {}).items()
+            if goal.death - goal.birth > LONG and np.isfinite(goal.death)
+        }
         for d in range(3)
     ]
 

@@ -55,8 +55,14 @@ def call(function: str, *arguments, timeout: float = 600.0, threads: int = 1, **
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "question", Path(folder) / "answer"
         question.write_bytes(pickle.dumps((function, arguments, keywords)))
-        done = subprocess.run([str(PYTHON), "-m", "tests.bench.peers", str(question), str(answer)], cwd=ROOT,
-                              env=variables, timeout=timeout, capture_output=True, text=True)
+        done = subprocess.run(
+            [str(PYTHON), "-m", "tests.bench.peers", str(question), str(answer)],
+            cwd=ROOT,
+            env=variables,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+        )
         if not answer.exists():
             said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
             raise PeerError(f"{function} ended with code {done.returncode}\n{said}")

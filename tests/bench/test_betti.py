@@ -59,7 +59,9 @@ def test_companions_with_topograph():
         predictions = {"the label itself": (data.label > 0).float(), **data.predictions}
         table = comparison.table(predictions, data.label > 0)
         images = [each.numpy() for each in predictions.values()]
-        table["topograph"] = peers.call("tests.bench.betti_cases:topograph", images, [(data.label > 0).numpy()] * len(images))
+        table["topograph"] = peers.call(
+            "tests.bench.betti_cases:topograph", images, [(data.label > 0).numpy()] * len(images)
+        )
         tables.append(table.round(4).rename_axis("prediction").reset_index().assign(image=name))
     for table in tables:
         perfect = table[table.prediction == "the label itself"].iloc[0]

@@ -5,8 +5,15 @@ import pytest
 from tests.bench import frame, kernel_cases, peers
 
 pytestmark = pytest.mark.bench
-HERE = ("pairwise_distances", "pairwise_products", "hypotheses", "rowloss_compiled", "rowloss_eager", "rowloss_image",
-        "doubled_batch")
+HERE = (
+    "pairwise_distances",
+    "pairwise_products",
+    "hypotheses",
+    "rowloss_compiled",
+    "rowloss_eager",
+    "rowloss_image",
+    "doubled_batch",
+)
 
 
 def judge(row):

@@ -283,7 +283,16 @@ def test_cancel_ends_a_job(study, tmp_path):
 
 
 def sweep_command(study, count):
-    return [sys.executable, "-m", "lab", "sweep", str(study), "--grid", "n=" + ",".join(map(str, range(count))), "--quiet"]
+    return [
+        sys.executable,
+        "-m",
+        "lab",
+        "sweep",
+        str(study),
+        "--grid",
+        "n=" + ",".join(map(str, range(count))),
+        "--quiet",
+    ]
 
 
 def kept(store):
@@ -294,7 +303,12 @@ def kept(store):
         assert run is not None
         assert run.ok
         figures = [path.read_bytes() for path in run.figures()]
-        found[run_id] = (run.parameters, (run.folder / "records.jsonl").read_bytes(), figures, outputs(run.content()["cells"]))
+        found[run_id] = (
+            run.parameters,
+            (run.folder / "records.jsonl").read_bytes(),
+            figures,
+            outputs(run.content()["cells"]),
+        )
     return found
 
 

@@ -60,9 +60,15 @@ def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: in
     peer = peers.topolosses()
     a, b = pair(kind, size)
     return frame.ratio(
-        f"matching, {NAMES[kind]}, {size}^3", lambda: volumes.match_volumes(a[None], b[None]),
-        lambda: peer.compute_matching(a, b), compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)),
-        tolerance=0.0, peer="topolosses", target=target, floor=floor, rounds=rounds,
+        f"matching, {NAMES[kind]}, {size}^3",
+        lambda: volumes.match_volumes(a[None], b[None]),
+        lambda: peer.compute_matching(a, b),
+        compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)),
+        tolerance=0.0,
+        peer="topolosses",
+        target=target,
+        floor=floor,
+        rounds=rounds,
     )
 
 
@@ -86,8 +92,15 @@ def barcode_ratio(kind: str, size: int, target: float, floor: float, rounds: int
 
     name = {"seg": "prediction", "noise": "noise"}[kind]
     return frame.ratio(
-        f"barcode, {name}, {size}^3", lambda: volumes.barcode_volumes(a[None]), lambda: cripser.computePH(a, maxdim=2),
-        compare=compare, tolerance=0.0, peer="cripser", target=target, floor=floor, rounds=rounds,
+        f"barcode, {name}, {size}^3",
+        lambda: volumes.barcode_volumes(a[None]),
+        lambda: cripser.computePH(a, maxdim=2),
+        compare=compare,
+        tolerance=0.0,
+        peer="cripser",
+        target=target,
+        floor=floor,
+        rounds=rounds,
     )
 
 
@@ -102,17 +115,31 @@ def memory(kind: str, size: int, peer: bool) -> dict:
     begin = time.process_time()
     size = grown(lambda: match(a, b))
     seconds = time.process_time() - begin
-    return {"megabytes": size / 2**20, "bytes_per_voxel": size / a.size, "seconds": seconds,
-            "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "megabytes": size / 2**20,
+        "bytes_per_voxel": size / a.size,
+        "seconds": seconds,
+        "process_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def memory_row(size: int, ours: dict, theirs: dict | None) -> dict:
     """A line of ``data/benchmarks/betti_volumes_memory.csv``; what the peer was not asked for is empty."""
-    words = {"side": size, "seconds": f"{ours['seconds']:.3g}", "megabytes": f"{ours['megabytes']:.0f}",
-             "bytes_per_voxel": f"{ours['bytes_per_voxel']:.0f}", "peer_seconds": "", "peer_megabytes": "", "memory_ratio": ""}
+    words = {
+        "side": size,
+        "seconds": f"{ours['seconds']:.3g}",
+        "megabytes": f"{ours['megabytes']:.0f}",
+        "bytes_per_voxel": f"{ours['bytes_per_voxel']:.0f}",
+        "peer_seconds": "",
+        "peer_megabytes": "",
+        "memory_ratio": "",
+    }
     if theirs is not None:
-        words |= {"peer_seconds": f"{theirs['seconds']:.3g}", "peer_megabytes": f"{theirs['megabytes']:.0f}",
-                  "memory_ratio": f"{theirs['megabytes'] / ours['megabytes']:.1f}"}
+        words |= {
+            "peer_seconds": f"{theirs['seconds']:.3g}",
+            "peer_megabytes": f"{theirs['megabytes']:.0f}",
+            "memory_ratio": f"{theirs['megabytes'] / ours['megabytes']:.1f}",
+        }
     return words | {"machine": timing.machine(), "date": datetime.date.today().isoformat()}
 
 

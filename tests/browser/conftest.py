@@ -56,7 +56,9 @@ class Server:
         command = [sys.executable, "-m", module, "serve", "--port", "0", *arguments]
         self.data = data
         self.log = (data / "server.log").open("w")
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
         line = self.process.stdout.readline()
         assert "http://" in line, f"the server said {line!r} and {(data / 'server.log').read_text()[-2000:]!r}"
         self.first = line[line.index("http://") :].strip()
@@ -103,7 +105,9 @@ class Tab:
         self.page = self.context.new_page()
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("response", lambda answer: answer.status >= 400 and self.errors.append(f"{answer.status} {answer.url}"))
+        self.page.on(
+            "response", lambda answer: answer.status >= 400 and self.errors.append(f"{answer.status} {answer.url}")
+        )
         self.context.route("**/*", self._watch)
 
     def _watch(self, route):

@@ -124,8 +124,12 @@ def test_every_figure_is_saved_as_png_svg_and_csv(opened):
               if (node.shadowRoot) walk(node.shadowRoot); }} }}; walk(document);
               [...found[number].querySelectorAll(".modebar-btn")].find((button) =>
                 /{words}/i.test(button.dataset.title || button.getAttribute("aria-label"))).click(); }}"""
-            assert not any("share" in (button or "").lower() for button in figure["buttons"]), "nothing is sent elsewhere"
-            assert any(words.lower() in (button or "").lower() for button in figure["buttons"]), f"{name}: no {words} button"
+            assert not any("share" in (button or "").lower() for button in figure["buttons"]), (
+                "nothing is sent elsewhere"
+            )
+            assert any(words.lower() in (button or "").lower() for button in figure["buttons"]), (
+                f"{name}: no {words} button"
+            )
             with tab.page.expect_download() as saved:
                 tab.page.evaluate(click, number)
             content = saved.value.path().read_bytes()
@@ -158,9 +162,13 @@ def test_keyboard_reaches_every_control_and_shows_where_it_is(opened):
         if at is None:
             break
         reached.append(at)
-    controls = [at for at in reached if at["tag"] in ("select", "input", "textarea", "button", "a") or at["role"] == "slider"]
+    controls = [
+        at for at in reached if at["tag"] in ("select", "input", "textarea", "button", "a") or at["role"] == "slider"
+    ]
     assert len(controls) >= wanted, f"{name}: {len(controls)} of {wanted} controls are reached"
-    assert not [at for at in reached if not at["name"]], f"{name}: without a name: {[at for at in reached if not at['name']][:3]}"
+    assert not [at for at in reached if not at["name"]], (
+        f"{name}: without a name: {[at for at in reached if not at['name']][:3]}"
+    )
     blind = [at for at in controls if not at["ring"]]
     assert not blind, f"{name}: nothing shows the focus on {blind[:3]}"
     hidden = [at for at in controls if not at["seen"]]

@@ -53,7 +53,9 @@ def choose(tab, server, notebook, query=""):
 
 def run_of(server, notebook):
     """The newest run of a notebook in the server's store."""
-    found = [json.loads(path.read_text()) | {"folder": path.parent} for path in (server.data / "runs").glob("*/run.json")]
+    found = [
+        json.loads(path.read_text()) | {"folder": path.parent} for path in (server.data / "runs").glob("*/run.json")
+    ]
     return max((run for run in found if notebook in run["notebook"]), key=lambda run: run["started"])
 
 
@@ -142,7 +144,10 @@ def test_glossary_explains_a_word_on_focus(server, tab):
 def test_form_is_made_from_the_typed_parameters(lab_server, tab, screenshots):
     page = choose(tab, lab_server, "bound")
     assert page.get_by_label("tau").input_value() == "1.5"
-    assert page.get_by_label("curve").evaluate("node => [...node.options].map((option) => option.text)") == ["all", "one"]
+    assert page.get_by_label("curve").evaluate("node => [...node.options].map((option) => option.text)") == [
+        "all",
+        "one",
+    ]
     assert page.get_by_label("classes").input_value() == "10"
     page.screenshot(path=screenshots / "run.png")
     tab.assert_accessible()
@@ -168,7 +173,9 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     assert re.search(r"job=", page.url)
     run = run_of(lab_server, "bound")
     assert run["parameters"]["tau"] == 0.75
-    (metric,) = [json.loads(line) for line in (run["folder"] / "records.jsonl").read_text().splitlines() if '"bound"' in line]
+    (metric,) = [
+        json.loads(line) for line in (run["folder"] / "records.jsonl").read_text().splitlines() if '"bound"' in line
+    ]
     shown = f"{metric['value']:.4f}"
 
     cells = json.loads((run["folder"] / "notebook.ipynb").read_text())["cells"]

@@ -33,7 +33,11 @@ def test_threshold_moved_by_hand_changes_the_outline_and_keeps_what_the_library_
     data = datasets.load("microaneurysms")
     for title in wanted(data.prediction, data.label > 0):
         wait_for(tab, title)
-    names = lambda: [name for figure in tab.figures(3) for name in figure["names"] if "outline of the prediction" in name]  # noqa: E731
+
+    def names():
+        drawn = [name for figure in tab.figures(3) for name in figure["names"]]
+        return [name for name in drawn if "outline of the prediction" in name]
+
     tab.until(lambda: names() == ["outline of the prediction at 0.5"], "the outline is drawn")
     handle = tab.page.locator(".noUi-handle").first
     handle.focus()
@@ -57,7 +61,9 @@ def test_arrows_sit_where_the_gradient_is(server, tab):
     x = data.prediction.clone().requires_grad_()
     topology.BettiMatchingLoss()(x[None, None], (data.label > 0)[None, None]).backward()
     tab.open(f"{server.url}{page.ROUTE}?image=microaneurysms")
-    wait_for(tab, f"The gradient sits on {int((x.grad != 0).sum())} of {x.numel()} pixels: births and deaths of features")
+    wait_for(
+        tab, f"The gradient sits on {int((x.grad != 0).sum())} of {x.numel()} pixels: births and deaths of features"
+    )
     drawn = next(figure for figure in tab.figures(3) if "gradient" in figure["title"])
     raised = int((x.grad < 0).sum())
     assert f"raised ({raised} pixels)" in drawn["names"]

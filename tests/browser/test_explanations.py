@@ -73,7 +73,9 @@ def test_sliders_change_all_eight_to_what_the_library_returns(server, tab):
 
 def test_uploaded_exclusive_or_is_learned_and_refused(server, tab, screenshots):
     generator = np.random.default_rng(0)
-    frame = pd.DataFrame({name: generator.choice([-1.0, 1.0], 800) + 0.05 * generator.normal(size=800) for name in "ab"})
+    frame = pd.DataFrame(
+        {name: generator.choice([-1.0, 1.0], 800) + 0.05 * generator.normal(size=800) for name in "ab"}
+    )
     frame["y"] = frame["a"] * frame["b"]
     tab.open(f"{server.url}{page.ROUTE}?family=deep%20relu%20network&question={quote(ASKED['coalitions'])}")
     tab.figures(2)
@@ -99,7 +101,16 @@ def test_own_weights_are_read_and_a_pickle_is_not(server, tab):
     arrays = {name: value.numpy() for name, value in net.state_dict().items()}
     upload = SimpleNamespace(data=arrays, name="mine")
     shown = page.draw(
-        ASKED["noise"], 0.1, 1.0, 0.0, 0, "diabetes", "relu network", "", architecture="layers with tanh", weights=upload
+        ASKED["noise"],
+        0.1,
+        1.0,
+        0.0,
+        0,
+        "diabetes",
+        "relu network",
+        "",
+        architecture="layers with tanh",
+        weights=upload,
     )[1]
     wait_for(tab, expected(shown))
     whole = io.BytesIO()

@@ -61,7 +61,9 @@ def test_alarm_rings_where_a_script_does_run(watched):
 def test_cleaned_output_is_harmless_without_any_policy(watched):
     for html in hostile.HTML:
         shown = {"output_type": "display_data", "data": {"text/html": html}}
-        watched.set_content(body({"cells": [{"cell_type": "code", "metadata": {}, "source": "x", "outputs": [shown]}]}).html)
+        watched.set_content(
+            body({"cells": [{"cell_type": "code", "metadata": {}, "source": "x", "outputs": [shown]}]}).html
+        )
         watched.evaluate(_CLICK)
         watched.wait_for_timeout(80)
         assert not watched.evaluate(_HANDLERS), html

@@ -15,7 +15,9 @@ def test_slider_in_a_browser_shows_the_bits_of_the_library(server, tab):
     prepared = page._prepared(*SMALL.values())
     bits = required_bits(prepared.law, prepared.threshold(62)).bits
     titles = lambda: [figure["title"].replace("<br>", " ") for figure in tab.figures(3)]  # noqa: E731
-    tab.until(lambda: any(f"{bits:.3g} bits to reach" in title for title in titles()), "the bits of the library are shown")
+    tab.until(
+        lambda: any(f"{bits:.3g} bits to reach" in title for title in titles()), "the bits of the library are shown"
+    )
 
 
 LINES = """() => { const found = [], walk = (scope) => { for (const node of scope.querySelectorAll("*")) {

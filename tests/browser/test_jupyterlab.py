@@ -90,7 +90,9 @@ def run_all(tab, jupyter, notebook):
 
 
 def figures(page, count):
-    page.wait_for_function(f"() => ({_FIGURES})().filter((figure) => figure.drawn && figure.traces.length).length >= {count}")
+    page.wait_for_function(
+        f"() => ({_FIGURES})().filter((figure) => figure.drawn && figure.traces.length).length >= {count}"
+    )
     return page.evaluate(_FIGURES)
 
 
@@ -102,7 +104,9 @@ def test_start_notebook_links_the_studies_and_its_explorer_follows_the_slider(ju
     page = run_all(tab, jupyter, "start.ipynb")
     drawn = figures(page, len(expected.figures))
     assert [figure["title"] for figure in drawn] == [figure.layout.title.text for figure in expected.figures]
-    assert [figure["traces"] for figure in drawn] == [[trace.type for trace in figure.data] for figure in expected.figures]
+    assert [figure["traces"] for figure in drawn] == [
+        [trace.type for trace in figure.data] for figure in expected.figures
+    ]
     for method in claims.methods():
         assert page.locator(".jp-OutputArea table").get_by_text(method.title, exact=True).count() >= 1, method.id
     page.screenshot(path=screenshots / "jupyterlab.png")
@@ -154,7 +158,9 @@ def test_the_arrows_are_arrows_in_the_report_too(tmp_path, tab):
     tab.page.goto(render_run(finished, folder=tmp_path / "site").as_uri())
     tab.page.wait_for_function("() => window.Plotly && window.labDrawAll")
     tab.page.evaluate("() => labDrawAll()")
-    tab.page.wait_for_function("() => [...document.querySelectorAll('figure.plot')].every((figure) => figure.dataset.drawn)")
+    tab.page.wait_for_function(
+        "() => [...document.querySelectorAll('figure.plot')].every((figure) => figure.dataset.drawn)"
+    )
     types = "() => [...document.querySelectorAll('figure.plot .canvas')].map((node) => node._fullData[0].type)"
     assert tab.page.evaluate(types) == ["quiver"]
     assert tab.page.evaluate("Plotly.version") == PLOTLY_JS

@@ -100,7 +100,9 @@ def test_pointing_at_a_bar_lights_up_its_simplices(server, tab):
     tab.page.wait_for_timeout(1500)
     assert "carries the atom" in _link_traces(tab), "the light stays while the pointer rests"
     assert "pointed at" in _link_traces(tab)
-    tab.until(lambda: _link_traces(tab) == before, "the light goes with the pointer", act=lambda: tab.page.mouse.move(5, 5))
+    tab.until(
+        lambda: _link_traces(tab) == before, "the light goes with the pointer", act=lambda: tab.page.mouse.move(5, 5)
+    )
     tab.assert_clean()
 
 

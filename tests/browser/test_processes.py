@@ -67,7 +67,9 @@ def test_a_visitor_stays_with_a_process(pair, tab):
     assert cookie["httpOnly"]
     for _ in range(3):
         tab.open(pair.url + "runs")
-        assert [found["value"] for found in tab.context.cookies() if found["name"] == "lab_process"] == [cookie["value"]]
+        assert [found["value"] for found in tab.context.cookies() if found["name"] == "lab_process"] == [
+            cookie["value"]
+        ]
 
 
 def test_an_upload_reaches_the_page_through_either_process(pair, tab):

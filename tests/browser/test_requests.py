@@ -60,7 +60,14 @@ def test_every_request_with_a_foreign_host_or_origin_is_refused(server):
              "/static/js/bokeh.min.js", "/nowhere", "/comp-sum/ws")  # fmt: skip
     for path in paths:
         more = UPGRADE if path.endswith("/ws") else {}
-        for host in (f"evil.example:{port}", "127.0.0.1", f"127.0.0.1:{port + 1}", f"localhost.:{port}", f"x@localhost:{port}", ""):
+        for host in (
+            f"evil.example:{port}",
+            "127.0.0.1",
+            f"127.0.0.1:{port + 1}",
+            f"localhost.:{port}",
+            f"x@localhost:{port}",
+            "",
+        ):
             assert ask(server, path, Host=host, **more)[0] in (400, 403), (path, host)
         for origin in ("null", "http://evil.example", f"http://evil.example:{port}"):
             assert ask(server, path, Origin=origin, **more)[0] == 403, (path, origin)
@@ -153,7 +160,13 @@ def test_login_below_a_prefix_behind_a_proxy_with_tls(tmp_path, more):
         known = {"Cookie": cookie.split(";")[0]}
         assert answer("/lab/comp-sum", **known)[0] == 200
         assert answer("/lab/reports/assets/x.css")[0] == 404 and answer("/lab/reports/index.html")[0] == 403
-        for foreign in ("https://evil.example", "//evil.example", "/lab/\\evil.example", "/other", "/lab//evil.example/%0d%0a"):
+        for foreign in (
+            "https://evil.example",
+            "//evil.example",
+            "/lab/\\evil.example",
+            "/other",
+            "/lab//evil.example/%0d%0a",
+        ):
             target = answer("/lab/login?" + urllib.parse.urlencode({"next": foreign}), right)[1]["Location"]
             assert target.startswith("/lab/") and "evil.example" not in target.split("/lab/")[0]
         wrong = {"username": "ada", "password": "<img src=x>"}

@@ -44,7 +44,16 @@ def answer(server, path, **headers):
 
 
 def test_login_by_a_provider_sends_the_visitor_there(tmp_path):
-    login = ("--oauth-provider", "github", "--oauth-key", "a-key", "--oauth-secret", "a-secret", "--cookie-secret", "long text")
+    login = (
+        "--oauth-provider",
+        "github",
+        "--oauth-key",
+        "a-key",
+        "--oauth-secret",
+        "a-secret",
+        "--cookie-secret",
+        "long text",
+    )
     server = Server(tmp_path, *login, "--oauth-redirect-uri", "https://lab.example.org/login")
     try:
         status, headers = answer(server, "/comp-sum")

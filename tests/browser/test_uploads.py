@@ -35,7 +35,9 @@ def open_probe(tab, probe, query=""):
 
 
 def give(page, name, content):
-    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    page.locator("input[type=file]").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
 
 
 def test_own_picture_is_shown_with_its_own_numbers(probe, tab, screenshots):
@@ -166,7 +168,9 @@ def test_figures_are_saved_as_svg_and_their_data_as_csv(probe, tab):
     assert len(lines) == 1 + 48
     assert float(lines[-1].split(",")[3]) == 1.0
     with page.expect_download() as saved:
-        page.locator('[data-title="Save the figure as SVG"], [aria-label="Save the figure as SVG"]').first.click(force=True)
+        page.locator('[data-title="Save the figure as SVG"], [aria-label="Save the figure as SVG"]').first.click(
+            force=True
+        )
     assert re.search("<svg", saved.value.path().read_text()[:300])
     tab.assert_clean()
 

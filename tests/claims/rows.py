@@ -60,7 +60,9 @@ def test_measuring_function_leaves_the_verdict_to_the_row(function):
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare)
         and any(isinstance(sign, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for sign in node.ops)
-        and any(isinstance(side, ast.Constant) and isinstance(side.value, float) for side in [node.left, *node.comparators])
+        and any(
+            isinstance(side, ast.Constant) and isinstance(side.value, float) for side in [node.left, *node.comparators]
+        )
     ]
     words = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name)
@@ -77,7 +79,9 @@ def test_claims_modules_draw_no_intervals(claims_module):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    assert not {one for one in imported if "statistics" in one or one.startswith("scipy.stats") or one == "scipy.stats"}, imported
+    assert not {
+        one for one in imported if "statistics" in one or one.startswith("scipy.stats") or one == "scipy.stats"
+    }, imported
 
 
 def test_every_measured_method_names_its_entry(method):

@@ -48,7 +48,13 @@ def test_regions_of_the_rules():
 
 def test_rule_hash_follows_what_decides_and_nothing_else():
     assert read().rule_hash() == read(text="other words", published="3 points").rule_hash()
-    changed = [read(margin=0.6), read(rule="at most"), read(replicates=9), read(statistic="median"), read(control="none")]
+    changed = [
+        read(margin=0.6),
+        read(rule="at most"),
+        read(replicates=9),
+        read(statistic="median"),
+        read(control="none"),
+    ]
     assert len({claim.rule_hash() for claim in (read(), *changed)}) == 6
 
 

@@ -97,7 +97,9 @@ def test_recording_goes_on_where_it_was_killed(project, monkeypatch):
     monkeypatch.setattr(recording, "measure_unit", lambda unit: measured.append(unit) or one(unit))
     outcome = recording.record([by_id(REPLAY)])
     assert [line["id"] for line in outcome.lines] == [REPLAY]
-    assert sorted((unit.seeds[0], unit.control) for unit in measured) == [(k, c) for k in range(3) for c in (False, True)]
+    assert sorted((unit.seeds[0], unit.control) for unit in measured) == [
+        (k, c) for k in range(3) for c in (False, True)
+    ]
     assert outcome.controls == 1 and not outcome.controls_that_hold
     assert outcome.lines[0]["values"] == list(measure_claim(REPLAY).values)
     assert recording.wanted([by_id(REPLAY)]) == []
@@ -134,7 +136,11 @@ def test_until_decided_spends_more_replicates_only_while_undecided(monkeypatch):
 
     def fake(id, *, replicates, budget, data):
         asked.append(replicates)
-        values = [0.5 if k % 2 else -0.4 for k in range(replicates)] if replicates < 20 else [0.5 + k / 100 for k in range(20)]
+        values = (
+            [0.5 if k % 2 else -0.4 for k in range(replicates)]
+            if replicates < 20
+            else [0.5 + k / 100 for k in range(20)]
+        )
         return recording.concluded(claim, Effects(values), range(replicates))
 
     monkeypatch.setattr(recording, "by_id", lambda id: claim)
@@ -161,5 +167,7 @@ def test_recorded_lines_are_the_verdicts_of_their_own_values():
     for id, line in recorded.latest().items():
         claim = by_id(id)
         if line["rule_hash"] == claim.rule_hash() and line["values"]:
-            again = recording.concluded(claim, Effects(line["values"]), range(line["replicates"]), budget=line["budget"])
+            again = recording.concluded(
+                claim, Effects(line["values"]), range(line["replicates"]), budget=line["budget"]
+            )
             assert again.verdict == line["verdict"], id

@@ -11,7 +11,19 @@ from lab.claims import Claim, Effects
 from lab.claims.measure import concluded
 from lab.claims.verdict import judge, status
 
-ROW = Claim("m.row", "t", "s", "experiment", "small", "at least", 1.0, statistic="mean", replicates=5, drawn="seeds", control="c")
+ROW = Claim(
+    "m.row",
+    "t",
+    "s",
+    "experiment",
+    "small",
+    "at least",
+    1.0,
+    statistic="mean",
+    replicates=5,
+    drawn="seeds",
+    control="c",
+)
 FIVE = (0, 1, 2, 3, 4)
 INF = math.inf
 
@@ -47,7 +59,11 @@ def test_three_pairs_cannot_hold_and_five_can():
 
 def test_margin_of_the_row_changes_the_verdict():
     values = Effects([2.0, 2.1, 1.9, 2.05, 2.0])
-    assert [concluded(replace(ROW, margin=m), values, FIVE).verdict for m in (1.0, 2.0, 3.0)] == ["holds", "undecided", "refuted"]
+    assert [concluded(replace(ROW, margin=m), values, FIVE).verdict for m in (1.0, 2.0, 3.0)] == [
+        "holds",
+        "undecided",
+        "refuted",
+    ]
 
 
 def test_at_most_and_within_and_ordered():
@@ -85,7 +101,10 @@ def test_repetitions_are_not_taken_for_replicates():
 
 def test_unpaired_arms_and_equal_arms():
     claim = replace(ROW, margin=0.5)
-    assert concluded(claim, Effects([3.0, 3.2, 2.9, 3.1, 3.0], against=[1.0, 1.2, 0.9, 1.1, 1.05]), FIVE).verdict == "holds"
+    assert (
+        concluded(claim, Effects([3.0, 3.2, 2.9, 3.1, 3.0], against=[1.0, 1.2, 0.9, 1.1, 1.05]), FIVE).verdict
+        == "holds"
+    )
     equal = [1.0, 1.2, 0.9, 1.1, 1.05]
     assert concluded(claim, Effects(equal, against=equal), FIVE).verdict == "refuted"
 

@@ -103,11 +103,15 @@ def test_physical_sizes_of_microscopy_files_are_read_and_compared(tmp_path):
     ome = {"axes": "ZYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
     for name, change in (("p", {}), ("l", {}), ("other", {"PhysicalSizeZ": 1.0})):
         units = {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"}
-        tifffile.imwrite(tmp_path / f"{name}.ome.tif", stack, metadata={**ome, **units, **change}, photometric="minisblack")
+        tifffile.imwrite(
+            tmp_path / f"{name}.ome.tif", stack, metadata={**ome, **units, **change}, photometric="minisblack"
+        )
     assert datasets.load(tmp_path / "p.ome.tif").spacing == (2.0, 0.5, 0.25)
     assert datasets.pair(tmp_path / "p.ome.tif", tmp_path / "l.ome.tif").spacing == (2.0, 0.5, 0.25)
     with pytest.raises(ValueError, match=r"same spacing, got \(2, 0.5, 0.25\) and \(1, 0.5, 0.25\)"):
         datasets.pair(tmp_path / "p.ome.tif", tmp_path / "other.ome.tif")
-    tifffile.imwrite(tmp_path / "j.tif", stack, imagej=True, resolution=(4.0, 2.0), metadata={"axes": "ZYX", "spacing": 2.5})
+    tifffile.imwrite(
+        tmp_path / "j.tif", stack, imagej=True, resolution=(4.0, 2.0), metadata={"axes": "ZYX", "spacing": 2.5}
+    )
     with pytest.raises(ValueError, match="same spacing"):
         datasets.pair(tmp_path / "p.ome.tif", tmp_path / "j.tif")

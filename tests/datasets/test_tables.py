@@ -16,7 +16,11 @@ FILES = {
     "plain": ("a,b,y\n" + ROWS, {}, ""),
     "trailing comma in rows": ("a,b,y\n" + ROWS.replace("\n", ",\n"), {}, "rows end in a separator"),
     "trailing comma everywhere": ("a,b,y,\n" + ROWS.replace("\n", ",\n"), {}, "rows end in a separator"),
-    "comment above": ("# made by a program\n# on a day\na,b,y\n" + ROWS, {}, "2 comment lines before the table skipped"),
+    "comment above": (
+        "# made by a program\n# on a day\na,b,y\n" + ROWS,
+        {},
+        "2 comment lines before the table skipped",
+    ),
     "comment within": ("a,b,y\n" + ROWS.replace("4.0", "# half\n4.0"), {}, "1 comment line within the table skipped"),
     "semicolons": (("a,b,y\n" + ROWS).replace(",", ";"), {}, "fields separated by ';'"),
     "tabs": (("a,b,y\n" + ROWS).replace(",", "\t"), {}, "separated by tabs"),
@@ -43,7 +47,11 @@ FILES = {
     "exponents": ("a,b,y\n1.5e0,2,u\n25E-1,3,v\n-3.25,1e3,u\n4.,5,v\n", {}, ""),
     "told": ("a:b:y\n1,5:2:u\n2,5:3:v\n-3,25:1000:u\n4,0:5:v\n", {"separator": ":", "decimal": ","}, ""),
     "empty column": ("a,b,c,y\n1.5,2,,u\n2.5,3,,v\n-3.25,1000,,u\n4.0,5,,v\n", {}, "'c' left out: it has no values"),
-    "names of rows": ("who,a,b,y\nAnn,1.5,2,u\nBob,2.5,3,v\nCid,-3.25,1000,u\nDee,4.0,5,v\n", {}, "'who' left out: 4 different"),
+    "names of rows": (
+        "who,a,b,y\nAnn,1.5,2,u\nBob,2.5,3,v\nCid,-3.25,1000,u\nDee,4.0,5,v\n",
+        {},
+        "'who' left out: 4 different",
+    ),
     "blank lines": ("\n\na,b,y\n1.5,2,u\n\n2.5,3,v\n-3.25,1000,u\n4.0,5,v\n\n", {}, ""),
     "quoted texts": ('"a","b","y"\n1.5,2,"u"\n2.5,3,"v"\n-3.25,1000,"u"\n4.0,5,"v"\n', {}, ""),
 }
@@ -184,7 +192,11 @@ def test_words_dates_and_decimals_become_numbers(tmp_path):
     assert float(x[0, 0]) == (pd.Timestamp("2024-01-01") - pd.Timestamp("1970-01-01")).days
     assert x[:, 1].tolist() == [1.0, 0.0] * 6
     assert torch.equal(x[:, 2:].argmax(1), torch.arange(12) % 3)
-    for note in ("'day': dates, encoded as days", "'smoker': two words, encoded as 0 ('no') and 1 ('yes')", "'town': 3 words"):
+    for note in (
+        "'day': dates, encoded as days",
+        "'smoker': two words, encoded as 0 ('no') and 1 ('yes')",
+        "'town': 3 words",
+    ):
         assert note in repr(table)
     frame = pd.DataFrame({"d": [Decimal("1.25"), Decimal("2.5"), None], "y": [0, 1, 1]})
     frame.to_parquet(tmp_path / "d.parquet")
@@ -234,7 +246,9 @@ def test_dropping_most_rows_is_refused(tmp_path):
 
 
 def test_frames_follow_the_rules_of_files():
-    frame = pd.DataFrame({"Unnamed: 0": range(40), "a": np.arange(40) / 3, "flag": [True, False] * 20, "y": ["p", "q"] * 20})
+    frame = pd.DataFrame(
+        {"Unnamed: 0": range(40), "a": np.arange(40) / 3, "flag": [True, False] * 20, "y": ["p", "q"] * 20}
+    )
     table = Table.of(frame)
     x, y, names = table.numeric()
     assert (table.target, names) == ("y", ("a", "flag"))

@@ -61,7 +61,9 @@ def test_mask_of_zero_and_one_matches_itself_by_every_file(tmp_path, name, dtype
         assert torch.equal(datasets.load(case).prediction, data.prediction)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int8, np.int64, bool, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.uint16, np.uint32, np.int8, np.int64, bool, np.float16, np.float32, np.float64]
+)
 def test_mask_arrays_match_themselves(dtype):
     mask = ring().astype(dtype)
     data = datasets.pair(mask, mask)
@@ -196,7 +198,9 @@ def test_colour_table_is_read_as_ids_and_as_probabilities_only_where_it_is_grey(
     grey = Image.fromarray(ids, mode="P")
     grey.putpalette([0, 0, 0, 51, 51, 51, 255, 255, 255])
     grey.save(tmp_path / "grey.png")
-    np.testing.assert_allclose(datasets.read_array(tmp_path / "grey.png", role="prediction"), np.array([0, 0.2, 1])[ids], rtol=1e-6)
+    np.testing.assert_allclose(
+        datasets.read_array(tmp_path / "grey.png", role="prediction"), np.array([0, 0.2, 1])[ids], rtol=1e-6
+    )
 
 
 def test_what_a_picture_loses_is_said(tmp_path):
@@ -247,7 +251,12 @@ def test_target_receives_no_gradient():
 
 @pytest.mark.parametrize(
     "shape, words",
-    [((4, 32, 32), r"\[:, None\]"), ((4, 32, 40), r"\[:, None\]"), ((2, 32, 40, 3), "movedim"), ((2, 24, 30, 20, 1), "movedim")],
+    [
+        ((4, 32, 32), r"\[:, None\]"),
+        ((4, 32, 40), r"\[:, None\]"),
+        ((2, 32, 40, 3), "movedim"),
+        ((2, 24, 30, 20, 1), "movedim"),
+    ],
 )
 def test_shapes_that_hide_the_axis_of_classes_are_refused(shape, words):
     x = torch.rand(shape)

@@ -21,7 +21,9 @@ def calibration(players, draws, proxy, repeats):
     f, exact = game(players)
     x = torch.ones(1, players, dtype=torch.float64)
     found = [explain.kernelshap(f, x, n_samples=draws, proxy=proxy, seed=seed) for seed in range(repeats)]
-    weights, errors = (torch.stack([getattr(each, name)[0] for each in found]) for name in ("weights", "standard_error"))
+    weights, errors = (
+        torch.stack([getattr(each, name)[0] for each in found]) for name in ("weights", "standard_error")
+    )
     missed = weights - exact
     inside = missed.abs() <= found[0].quantile * errors
     ratio = errors.square().mean(0).sqrt() / missed.square().mean(0).sqrt()

@@ -163,7 +163,9 @@ def test_baseline_that_equals_an_instance_is_said():
 def test_scalars_of_numpy_and_torch_are_targets(target):
     x = torch.rand(2, 3)
     wanted = explain.kernelshap(lambda x: torch.stack([x[:, 0], x[:, 1]], 1), x, target=1).weights
-    assert torch.equal(explain.kernelshap(lambda x: torch.stack([x[:, 0], x[:, 1]], 1), x, target=target).weights, wanted)
+    assert torch.equal(
+        explain.kernelshap(lambda x: torch.stack([x[:, 0], x[:, 1]], 1), x, target=target).weights, wanted
+    )
 
 
 @pytest.mark.parametrize("library", ["torch", "numpy"])

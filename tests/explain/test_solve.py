@@ -34,7 +34,9 @@ def test_good_matrices_are_inverted_as_if_no_singular_one_stood_beside_them(size
     for k, matrix in zip(place, good):
         # |A X - I| <= c q eps cond(A) for an inverse by Cholesky (Higham 2002, section 14.3)
         assert float((matrix @ inverse[k] - torch.eye(size)).abs().max()) < 10 * size * EPSILON * float(condition[k])
-        torch.testing.assert_close(inverse[k], torch.linalg.inv(matrix), rtol=1e3 * EPSILON * float(condition[k]), atol=0)
+        torch.testing.assert_close(
+            inverse[k], torch.linalg.inv(matrix), rtol=1e3 * EPSILON * float(condition[k]), atol=0
+        )
     for k in (1, 2, 3, 5):
         expected = torch.linalg.pinv(batch[k], rtol=1e-11 * size, hermitian=True)
         scale = float(expected.abs().max())

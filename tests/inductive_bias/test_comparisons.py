@@ -335,7 +335,10 @@ def test_threshold_that_every_draw_reaches_is_called_too_easy_and_another_is_pro
     easy = compare(spaces, task, 0.9 * task.constant_loss(), neighbour_columns=False)
     assert (easy["bits"] < 1).all()
     assert set(easy["verdict"]) == {"too easy"}
-    proposed = {float(re.search(r"too easy: no space needs 1 bit; try eps_rule=([0-9.e+-]+)", text)[1]) for text in easy["reasons"]}
+    proposed = {
+        float(re.search(r"too easy: no space needs 1 bit; try eps_rule=([0-9.e+-]+)", text)[1])
+        for text in easy["reasons"]
+    }
     assert len(proposed) == 1
     harder = compare(spaces, task, proposed.pop(), neighbour_columns=False)
     assert harder["bits"].max() >= 9

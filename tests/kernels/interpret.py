@@ -68,14 +68,19 @@ def infonce():
     each("infonce")
     each("infonce", n=70, m=140, d=33)
     description = spec.get("infonce")
-    check("infonce", description.inputs(description.shapes["tiny"], dtype=torch.float16), description.bound(torch.float16))
+    check(
+        "infonce", description.inputs(description.shapes["tiny"], dtype=torch.float16), description.bound(torch.float16)
+    )
 
 
 def random_hypotheses():
     x, bound = torch.randn(37, 5), 5e-6
-    for network in (kernels.RandomNetwork(5, (8, 8), 2, bias_scale=0.2), kernels.RandomNetwork(8, (16,), 1),
-                    kernels.RandomNetwork(5, (7,), 3, activation="tanh", law="uniform", weight_scale=1, bias_scale=1),
-                    kernels.RandomNetwork(5, (), 2)):
+    for network in (
+        kernels.RandomNetwork(5, (8, 8), 2, bias_scale=0.2),
+        kernels.RandomNetwork(8, (16,), 1),
+        kernels.RandomNetwork(5, (7,), 3, activation="tanh", law="uniform", weight_scale=1, bias_scale=1),
+        kernels.RandomNetwork(5, (), 2),
+    ):
         points = x if network.features == 5 else torch.randn(37, network.features)
         labels = torch.randint(max(2, network.outputs), (37,))
         target = torch.randn(37, network.outputs)
@@ -85,16 +90,20 @@ def random_hypotheses():
             with kernels.backend("triton"):
                 found = kernels.random_hypotheses(network, points, y, segments=segments, **options)
             with kernels.backend("reference"):
-                exact = kernels.random_hypotheses(network, points.double(), None if y is None else y,
-                                                  segments=segments, **options)
+                exact = kernels.random_hypotheses(
+                    network, points.double(), None if y is None else y, segments=segments, **options
+                )
             error = spec.relative_error(found, exact)
             assert error <= bound, (network, measure, error)
             print(f"random_hypotheses {measure} {error:.1e}")
 
 
 def perturb_gram():
-    for law in (kernels.Perturbations("gaussian", 5), kernels.Perturbations("mask", 3, paired=True),
-                kernels.Perturbations("uniform", 9, low=-1, high=3, paired=True)):
+    for law in (
+        kernels.Perturbations("gaussian", 5),
+        kernels.Perturbations("mask", 3, paired=True),
+        kernels.Perturbations("uniform", 9, low=-1, high=3, paired=True),
+    ):
         with kernels.backend("triton"):
             found = law.draw(150, seed=2**50 + 1, start=2**34)
         with kernels.backend("reference"):
@@ -105,8 +114,9 @@ def perturb_gram():
             with kernels.backend("triton"):
                 gram = kernels.perturb_gram(law, f, w, seed=2**50 + 1, start=2**34, intercept=intercept)
             with kernels.backend("reference"):
-                wanted = kernels.perturb_gram(law, f.double(), w.double(), seed=2**50 + 1, start=2**34,
-                                              intercept=intercept)
+                wanted = kernels.perturb_gram(
+                    law, f.double(), w.double(), seed=2**50 + 1, start=2**34, intercept=intercept
+                )
             assert spec.relative_error(gram.matrix, wanted.matrix) < 2e-6
             assert spec.relative_error(gram.moment, wanted.moment) < 2e-6
 

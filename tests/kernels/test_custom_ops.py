@@ -24,16 +24,22 @@ Y = torch.randint(5, (3, 4), generator=generator)
 SAMPLES = {
     "rows": (row_op.log_others, (leaf(3, 5, 1), Y[:, :1], torch.ones(3, 1).requires_grad_(), 0.1)),
     "planes": (row_op.log_others, (leaf(3, 5, 4), Y, torch.tensor(0.7).requires_grad_(), 0.0)),
-    "rows backward": (row_op.log_others_backward,
-                      (leaf(3, 5, 1), Y[:, :1], torch.ones(3, 1), 0.1, normal(3, 1), leaf(3, 1))),
+    "rows backward": (
+        row_op.log_others_backward,
+        (leaf(3, 5, 1), Y[:, :1], torch.ones(3, 1), 0.1, normal(3, 1), leaf(3, 1)),
+    ),
     "sum": (pair_op.pair_sum, (leaf(4, 3), leaf(6, 3), leaf(6, 2), 2)),
     "logsumexp": (pair_op.pair_logsumexp, (leaf(4, 3), leaf(6, 3), leaf(6), 0)),
     "argmin": (pair_op.pair_argmin, (normal(4, 3), normal(6, 3), normal(6), 0)),
-    "pair gradient": (pair_op.pair_gradient,
-                      (leaf(4, 3), leaf(6, 3), leaf(4, 2), leaf(6, 2), normal(4), normal(6), 2, False)),
+    "pair gradient": (
+        pair_op.pair_gradient,
+        (leaf(4, 3), leaf(6, 3), leaf(4, 2), leaf(6, 2), normal(4), normal(6), 2, False),
+    ),
     "draw": (draw_op._draw, (0, 3, 2, 5, 1, True, 1.0, 0.0)),
-    "hypotheses": (hypothesis_op._evaluate,
-                   (normal(7, 3), normal(7, 2), [3, 4, 2], [1.0, 0.1, 1.0, 0.1], False, 0, 5, 1, 0, 1, [4, 3])),
+    "hypotheses": (
+        hypothesis_op._evaluate,
+        (normal(7, 3), normal(7, 2), [3, 4, 2], [1.0, 0.1, 1.0, 0.1], False, 0, 5, 1, 0, 1, [4, 3]),
+    ),
 }
 
 

@@ -8,15 +8,20 @@ from lab.kernels import spec
 
 CASES = [
     (name, shape, variant)
-    for name, description in kernels.specs().items() if "cpu" in description.forms
-    for shape in description.shapes if shape in ("tiny", "small", "image")
+    for name, description in kernels.specs().items()
+    if "cpu" in description.forms
+    for shape in description.shapes
+    if shape in ("tiny", "small", "image")
     for variant in (description.variants or {"": {}})
 ]
 
 
 def compare(name, shape, variant, dtype, seed):
     description = spec.get(name)
-    inputs = {**description.inputs(description.shapes[shape], dtype=dtype, seed=seed), **description.variants.get(variant, {})}
+    inputs = {
+        **description.inputs(description.shapes[shape], dtype=dtype, seed=seed),
+        **description.variants.get(variant, {}),
+    }
     exact = spec.with_gradients(description, inputs, word="reference", dtype=torch.float64)
     plain = spec.with_gradients(description, inputs, word="reference")
     fast = spec.with_gradients(description, inputs, word="cpu")
@@ -28,7 +33,10 @@ def compare(name, shape, variant, dtype, seed):
         assert error <= 2 * usual + 0.2 * bound, (key, error, usual)
         if exact[key].is_floating_point():
             size = exact[key].double().norm() / exact[key].numel() ** 0.5
-            assert float((fast[key].double() - exact[key]).abs().max()) <= 20 * bound * max(1.0, exact[key].numel() ** 0.5) * size
+            assert (
+                float((fast[key].double() - exact[key]).abs().max())
+                <= 20 * bound * max(1.0, exact[key].numel() ** 0.5) * size
+            )
 
 
 @pytest.mark.parametrize(("name", "shape", "variant"), CASES)
@@ -44,8 +52,9 @@ def test_half_precision_is_computed_in_single(name, dtype):
     exact = spec.with_gradients(description, inputs, word="reference", dtype=torch.float64)
     fast = spec.with_gradients(description, inputs, word="cpu")
     for key in exact:
-        assert fast[key].dtype == (dtype if key in ("output", "grad logits", "grad x", "grad y", "grad values")
-                                   else fast[key].dtype)
+        assert fast[key].dtype == (
+            dtype if key in ("output", "grad logits", "grad x", "grad y", "grad values") else fast[key].dtype
+        )
         assert spec.relative_error(fast[key], exact[key]) <= description.bound(dtype), key
 
 

@@ -15,12 +15,15 @@ NETWORK = kernels.RandomNetwork(5, (11, 7), outputs=3, bias_scale=0.3)
 
 
 @pytest.mark.parametrize("word", ["cpu", "reference"])
-@pytest.mark.parametrize("network", [
-    NETWORK,
-    kernels.RandomNetwork(5, (9,), outputs=2, activation="tanh", law="uniform", weight_scale=1.0, bias_scale=1.0),
-    kernels.RandomNetwork(5, (4, 4, 4), activation="identity"),
-    kernels.RandomNetwork(5, ()),
-])
+@pytest.mark.parametrize(
+    "network",
+    [
+        NETWORK,
+        kernels.RandomNetwork(5, (9,), outputs=2, activation="tanh", law="uniform", weight_scale=1.0, bias_scale=1.0),
+        kernels.RandomNetwork(5, (4, 4, 4), activation="identity"),
+        kernels.RandomNetwork(5, ()),
+    ],
+)
 def test_any_network_is_replayed_from_seed_and_index(word, network):
     start = 2**33 + 5
     with kernels.backend(word):
@@ -89,14 +92,21 @@ def test_gradients_in_the_points_agree_with_finite_differences():
     x = X[:3].double().requires_grad_()
     network = kernels.RandomNetwork(5, (4,), activation="tanh")
     assert torch.autograd.gradcheck(
-        lambda x: kernels.random_hypotheses(network, x, x[:, 0], count=2, measure="squared"), [x])
+        lambda x: kernels.random_hypotheses(network, x, x[:, 0], count=2, measure="squared"), [x]
+    )
 
 
-@pytest.mark.parametrize("law", [
-    kernels.Perturbations("gaussian", 5, scale=0.7), kernels.Perturbations("uniform", 5, low=-1.0, high=2.0),
-    kernels.Perturbations("mask", 5, probability=0.3), kernels.Perturbations("gaussian", 3, paired=True),
-    kernels.Perturbations("mask", 9, paired=True), kernels.Perturbations("uniform", 2, low=-1.0, high=2.0, paired=True),
-])
+@pytest.mark.parametrize(
+    "law",
+    [
+        kernels.Perturbations("gaussian", 5, scale=0.7),
+        kernels.Perturbations("uniform", 5, low=-1.0, high=2.0),
+        kernels.Perturbations("mask", 5, probability=0.3),
+        kernels.Perturbations("gaussian", 3, paired=True),
+        kernels.Perturbations("mask", 9, paired=True),
+        kernels.Perturbations("uniform", 2, low=-1.0, high=2.0, paired=True),
+    ],
+)
 def test_perturbations_are_equal_in_both_forms_and_follow_their_law(law):
     drawn = {}
     for word in ("cpu", "reference"):
@@ -105,8 +115,11 @@ def test_perturbations_are_equal_in_both_forms_and_follow_their_law(law):
     assert torch.allclose(drawn["cpu"], drawn["reference"], atol=3e-6)
     xi = drawn["cpu"]
     mean = {"gaussian": 0.0, "uniform": (law.low + law.high) / 2, "mask": law.probability}[law.law]
-    deviation = {"gaussian": law.scale, "uniform": (law.high - law.low) / math.sqrt(12),
-                 "mask": math.sqrt(law.probability * (1 - law.probability))}[law.law]
+    deviation = {
+        "gaussian": law.scale,
+        "uniform": (law.high - law.low) / math.sqrt(12),
+        "mask": math.sqrt(law.probability * (1 - law.probability)),
+    }[law.law]
     assert float(xi.mean()) == pytest.approx(mean, abs=0.03)
     assert float(xi.std()) == pytest.approx(deviation, rel=0.02)
     if law.paired:
@@ -157,8 +170,9 @@ def test_local_fit_is_differentiable():
     xi = torch.randn(9, 2, generator=generator, dtype=torch.float64)
     f = torch.randn(3, 9, generator=generator, dtype=torch.float64)
     w = 0.5 + torch.rand(3, 9, generator=generator, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda xi, f, w: kernels.perturb_gram(xi, f, w).solve(),
-                                    [t.requires_grad_() for t in (xi, f, w)])
+    assert torch.autograd.gradcheck(
+        lambda xi, f, w: kernels.perturb_gram(xi, f, w).solve(), [t.requires_grad_() for t in (xi, f, w)]
+    )
 
 
 def test_singular_fits_are_refused_with_their_number():
@@ -173,5 +187,7 @@ def test_philox_streams_of_the_operations_differ():
     from lab.kernels.random_hypotheses import network
 
     assert law.STREAM != network.STREAM
-    assert not torch.equal(philox.normals(0, torch.tensor([0]), 4, stream=law.STREAM),
-                           philox.normals(0, torch.tensor([0]), 4, stream=network.STREAM))
+    assert not torch.equal(
+        philox.normals(0, torch.tensor([0]), 4, stream=law.STREAM),
+        philox.normals(0, torch.tensor([0]), 4, stream=network.STREAM),
+    )

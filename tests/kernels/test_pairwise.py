@@ -11,14 +11,21 @@ generator = torch.Generator().manual_seed(11)
 
 
 def points(n=60, m=45, d=4, dtype=torch.float64):
-    return (torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype),
-            torch.randn(m, d, generator=generator, dtype=torch.float64).to(dtype))
+    return (
+        torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype),
+        torch.randn(m, d, generator=generator, dtype=torch.float64).to(dtype),
+    )
 
 
-@pytest.mark.parametrize(("kernel", "peer"), [
-    ("gaussian", peers.RBF(1.7)), ("laplacian", peers.Matern(1.7, nu=0.5)), ("matern32", peers.Matern(1.7, nu=1.5)),
-    ("matern52", peers.Matern(1.7, nu=2.5)),
-])
+@pytest.mark.parametrize(
+    ("kernel", "peer"),
+    [
+        ("gaussian", peers.RBF(1.7)),
+        ("laplacian", peers.Matern(1.7, nu=0.5)),
+        ("matern32", peers.Matern(1.7, nu=1.5)),
+        ("matern52", peers.Matern(1.7, nu=2.5)),
+    ],
+)
 def test_sums_are_those_of_scikit_learn(kernel, peer):
     x, y = points()
     v = torch.randn(45, 2, generator=generator, dtype=torch.float64)
@@ -119,7 +126,9 @@ def test_infonce_is_the_cross_entropy_of_the_dense_matrix():
     found = kernels.infonce(a, b, temperature=t)
     exact = torch.nn.functional.cross_entropy(a @ b.T / t, torch.arange(40), reduction="none")
     assert torch.allclose(found, exact)
-    for x, y in zip(torch.autograd.grad(found.square().sum(), (a, b, t)), torch.autograd.grad(exact.square().sum(), (a, b, t))):
+    for x, y in zip(
+        torch.autograd.grad(found.square().sum(), (a, b, t)), torch.autograd.grad(exact.square().sum(), (a, b, t))
+    ):
         assert torch.allclose(x, y)
 
 
@@ -148,12 +157,15 @@ def test_infonce_in_blocks_equals_the_dense_one(monkeypatch):
 def test_infonce_keeps_its_digits_where_the_positive_wins_by_far():
     a = torch.eye(3) * 6.0
     found = kernels.infonce(a, a, temperature=1.0)
-    assert torch.allclose(found.double(), torch.log1p(2 * torch.exp(torch.tensor(-36.0, dtype=torch.float64))).expand(3), rtol=1e-5)
+    assert torch.allclose(
+        found.double(), torch.log1p(2 * torch.exp(torch.tensor(-36.0, dtype=torch.float64))).expand(3), rtol=1e-5
+    )
     assert torch.nn.functional.cross_entropy(a @ a.T, torch.arange(3)).item() == 0.0
 
 
 def test_infonce_gradients_agree_with_finite_differences():
     a, b = points(3, 4, 2)
     t = torch.tensor(0.7, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda a, b, t: kernels.infonce(a, b, temperature=t),
-                                    [x.requires_grad_() for x in (a, b, t)])
+    assert torch.autograd.gradcheck(
+        lambda a, b, t: kernels.infonce(a, b, temperature=t), [x.requires_grad_() for x in (a, b, t)]
+    )

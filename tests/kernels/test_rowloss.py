@@ -26,12 +26,15 @@ def test_tau_one_is_cross_entropy(word):
 
 
 @pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize(("loss", "of_p"), [
-    (kernels.comp_sum(0.0), lambda p: 1 / p - 1),
-    (kernels.generalized_cross_entropy(0.7), lambda p: (1 - p**0.7) / 0.7),
-    (kernels.mean_absolute_error(), lambda p: 1 - p),
-    (kernels.comp_sum(0.5), lambda p: (p**-0.5 - 1) / 0.5),
-])
+@pytest.mark.parametrize(
+    ("loss", "of_p"),
+    [
+        (kernels.comp_sum(0.0), lambda p: 1 / p - 1),
+        (kernels.generalized_cross_entropy(0.7), lambda p: (1 - p**0.7) / 0.7),
+        (kernels.mean_absolute_error(), lambda p: 1 - p),
+        (kernels.comp_sum(0.5), lambda p: (p**-0.5 - 1) / 0.5),
+    ],
+)
 def test_members_are_their_functions_of_the_right_class_probability(word, loss, of_p):
     z, y = sample()
     p = z.double().softmax(1)[torch.arange(len(y)), y]
@@ -129,8 +132,16 @@ def test_strided_scores_give_what_their_copies_give():
         assert torch.equal(kernels.rowloss(turned, y), kernels.rowloss(turned.contiguous(), y))
 
 
-@pytest.mark.parametrize("loss", [kernels.comp_sum(0.4, margin=0.2), kernels.comp_sum(1.0), kernels.comp_sum(1.6),
-                                  kernels.label_distributionally_robust(), kernels.margin()])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        kernels.comp_sum(0.4, margin=0.2),
+        kernels.comp_sum(1.0),
+        kernels.comp_sum(1.6),
+        kernels.label_distributionally_robust(),
+        kernels.margin(),
+    ],
+)
 def test_gradients_agree_with_finite_differences(loss):
     z, y = sample(4, 5, torch.float64)
     t = 0.5 + torch.rand(4, generator=generator, dtype=torch.float64)

@@ -68,14 +68,17 @@ def test_claims_hold_and_fail_when_the_kernel_is_broken(monkeypatch):
         assert not claims.measure("kernels.extreme", budget="smoke").holds
     with monkeypatch.context() as patch:
         evaluate = kernels.RandomNetwork.evaluate
-        patch.setattr(kernels.RandomNetwork, "evaluate", lambda self, x, seed, index: evaluate(self, x, seed, index + 1))
+        patch.setattr(
+            kernels.RandomNetwork, "evaluate", lambda self, x, seed, index: evaluate(self, x, seed, index + 1)
+        )
         assert not claims.measure("kernels.replay", seeds=1, budget="smoke").holds
     with monkeypatch.context() as patch:
         from lab.kernels.pairwise import op
 
         right = op.reduce
-        patch.setattr(op, "reduce", lambda *arguments: right(*arguments) * 1.001 if arguments[4] == "sum"
-                      else right(*arguments))
+        patch.setattr(
+            op, "reduce", lambda *arguments: right(*arguments) * 1.001 if arguments[4] == "sum" else right(*arguments)
+        )
         assert not claims.measure("kernels.exact", seeds=1, budget="smoke").holds
 
 

@@ -34,8 +34,16 @@ def test_ratio_is_other_over_ours_whatever_the_order_and_repetition(monkeypatch)
 
 def test_table_keeps_other_rows_and_replaces_the_same_case(tmp_path, monkeypatch):
     monkeypatch.setattr(frame, "FOLDER", tmp_path)
-    row = frame.ratio("sum of 10", lambda: sum(range(10)), lambda: sum(range(10)), compare=lambda a, b: float(a != b),
-                      tolerance=0.0, peer="numpy", rounds=3, least=0.001)
+    row = frame.ratio(
+        "sum of 10",
+        lambda: sum(range(10)),
+        lambda: sum(range(10)),
+        compare=lambda a, b: float(a != b),
+        tolerance=0.0,
+        peer="numpy",
+        rounds=3,
+        least=0.001,
+    )
     frame.write("room", [row, dataclasses.replace(row, case="another")])
     frame.write("room", [dataclasses.replace(row, ratio=7.0)])
     read = {found.case: found for found in frame.read("room")}

@@ -17,7 +17,9 @@ def python(*arguments, **variables):
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("operation", ["rowloss", "pairwise", "infonce", "random_hypotheses", "perturb_gram", "cubical"])
+@pytest.mark.parametrize(
+    "operation", ["rowloss", "pairwise", "infonce", "random_hypotheses", "perturb_gram", "cubical"]
+)
 def test_interpreter_gives_the_float64_reference(operation):
     done = python("tests/kernels/interpret.py", operation, TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -47,13 +49,16 @@ print(row.failures or "passes")
 """
 
 
-@pytest.mark.parametrize(("kernel", "block", "options", "answer"), [
-    ("copy", 1024, "registers=64, wide=True, special=True", "passes"),
-    ("copy", 1024, "registers=8", "registers, ceiling 8"),
-    ("copy", 1024, "dot=True", "no tensor-core instruction"),
-    ("copy", 32, "wide=True, warps=1", "no 128-bit load"),
-    ("spilling", 128, "registers=255, warps=1", "local memory"),
-])
+@pytest.mark.parametrize(
+    ("kernel", "block", "options", "answer"),
+    [
+        ("copy", 1024, "registers=64, wide=True, special=True", "passes"),
+        ("copy", 1024, "registers=8", "registers, ceiling 8"),
+        ("copy", 1024, "dot=True", "no tensor-core instruction"),
+        ("copy", 32, "wide=True, warps=1", "no 128-bit load"),
+        ("spilling", 128, "registers=255, warps=1", "local memory"),
+    ],
+)
 def test_gate_fails_a_kernel_that_breaks_its_promise(tmp_path, kernel, block, options, answer):
     (tmp_path / "kernels_under_test.py").write_text(SOUND)
     script = tmp_path / "ask.py"

@@ -44,7 +44,9 @@ def test_gradcheck(base, generator):
 def test_linear_estimator_minimizes_the_loss(rho, generator):
     x = torch.randn(60, 4, generator=generator, dtype=torch.float64)
     bags = make_bags(60, 5, 0)
-    ybar = (x @ torch.ones(4, dtype=torch.float64))[bags].mean(1) + 0.1 * torch.randn(12, generator=generator, dtype=torch.float64)
+    ybar = (x @ torch.ones(4, dtype=torch.float64))[bags].mean(1) + 0.1 * torch.randn(
+        12, generator=generator, dtype=torch.float64
+    )
     theta = interpolated_ridge(x, bags, ybar, rho).requires_grad_()
     aggregate_loss((x @ theta)[bags], ybar, rho).backward()
     assert theta.grad.abs().max() < 1e-10

@@ -72,7 +72,9 @@ def test_a_loss_is_judged_alike_whatever_it_is_compared_with(generator):
 
 def test_frame_has_one_row_a_loss_best_first(generator):
     x, y = blobs(generator)
-    frame = compare(["mean-absolute-error", "cross-entropy"], x, y, noise=0.2, imbalance=3.0, shift=0.5, **QUICK).to_frame()
+    frame = compare(
+        ["mean-absolute-error", "cross-entropy"], x, y, noise=0.2, imbalance=3.0, shift=0.5, **QUICK
+    ).to_frame()
     assert sorted(frame["loss"]) == ["cross-entropy", "mean-absolute-error"]
     assert frame["accuracy"].is_monotonic_decreasing
     assert (frame["low"] <= frame["accuracy"]).all() and (frame["accuracy"] <= frame["high"]).all()

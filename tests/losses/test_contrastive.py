@@ -15,7 +15,9 @@ from lab.losses.contrastive_temperature import (
 
 
 def views(generator, n=12, d=6):
-    return torch.randn(n, d, generator=generator, dtype=torch.float64), torch.randn(n, d, generator=generator, dtype=torch.float64)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64), torch.randn(
+        n, d, generator=generator, dtype=torch.float64
+    )
 
 
 def test_loss_is_cross_entropy_of_the_dense_similarities(generator):
@@ -30,7 +32,9 @@ def test_relative_penalty_is_the_ratio_of_gradients(temperature, generator):
     s = (2 * torch.rand(9, generator=generator, dtype=torch.float64) - 1).requires_grad_()
     loss = torch.logsumexp(s / temperature, 0) - s[0] / temperature
     (g,) = torch.autograd.grad(loss, s)
-    torch.testing.assert_close(g[1:].abs() / g[0].abs(), relative_penalty(s.detach()[1:], temperature), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(
+        g[1:].abs() / g[0].abs(), relative_penalty(s.detach()[1:], temperature), atol=1e-9, rtol=1e-9
+    )
 
 
 def test_entropy_of_the_penalty_increases_with_temperature(generator):
@@ -88,7 +92,10 @@ def test_bad_input_is_refused(a, b, temperature, words):
 
 @pytest.mark.parametrize("temperature", [0.01, 0.07, 1.0, 50.0])
 def test_contrastive_loss_equals_its_formula_in_forty_digits(temperature, generator):
-    a, b = (torch.nn.functional.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1) for _ in range(2))
+    a, b = (
+        torch.nn.functional.normalize(torch.randn(5, 3, generator=generator, dtype=torch.float64), dim=1)
+        for _ in range(2)
+    )
     found = info_nce(a, b, temperature, reduction="none").tolist()
     with mpmath.workdps(40):
         rows = [[mpmath.fdot(u, v) / temperature for v in b.tolist()] for u in a.tolist()]

@@ -34,7 +34,9 @@ def test_partial_fits_equal_one_fit():
     for start in range(0, 400, 90):
         parts.partial_fit(x[start : start + 90], y[start : start + 90], classes=[0, 1, 2])
     np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), atol=1e-9)
-    assert np.array_equal(whole.fit(x[:100], y[:100]).predict(x), SharedVarianceGaussianNB().fit(x[:100], y[:100]).predict(x))
+    assert np.array_equal(
+        whole.fit(x[:100], y[:100]).predict(x), SharedVarianceGaussianNB().fit(x[:100], y[:100]).predict(x)
+    )
 
 
 @pytest.mark.parametrize("n", [2, 4, 10])
@@ -62,7 +64,9 @@ def test_naive_bayes_needs_fewer_samples_than_logistic_regression():
     sizes = [int(6 * 1.5**k) for k in range(9)]
     target = bayes_error(20) + 0.01
     bayes = sample_need(SharedVarianceGaussianNB, sampler, target, sizes=sizes, repeats=3, test=4000)
-    logistic = sample_need(lambda: LogisticRegression(max_iter=1000), sampler, target, sizes=sizes, repeats=3, test=4000)
+    logistic = sample_need(
+        lambda: LogisticRegression(max_iter=1000), sampler, target, sizes=sizes, repeats=3, test=4000
+    )
     assert bayes.mean < logistic.mean
 
 

@@ -129,7 +129,10 @@ def test_loss_equals_its_formula_in_fifty_digits(temperature, batch):
     found = ldr_kl_loss(z, y, temperature, margin=0.1, reduction="none").tolist()
     with mpmath.workdps(50):
         for row, label, value in zip(z.tolist(), y.tolist(), found):
-            scores = [mpmath.mpf(s) - mpmath.mpf(row[label]) + (mpmath.mpf(0.1) if k != label else 0) for k, s in enumerate(row)]
+            scores = [
+                mpmath.mpf(s) - mpmath.mpf(row[label]) + (mpmath.mpf(0.1) if k != label else 0)
+                for k, s in enumerate(row)
+            ]
             exact = temperature * mpmath.log(mpmath.fsum(mpmath.exp(s / temperature) for s in scores) / 5)
             assert value == pytest.approx(float(exact), rel=1e-12, abs=1e-9 if temperature > 1e5 else 1e-13)
 

@@ -49,7 +49,9 @@ def test_sinkhorn_at_small_blur_is_the_best_assignment(generator):
     s, y = (torch.rand(1, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     cost = 0.5 * torch.cdist(s, y).square()[0]
     best = min(sum(cost[i, p[i]] for i in range(3)) for p in itertools.permutations(range(3))) / 3
-    assert sinkhorn_set_distance(s, y, 0.01, iterations=3000, scale=False).item() == pytest.approx(best.item(), rel=0.02)
+    assert sinkhorn_set_distance(s, y, 0.01, iterations=3000, scale=False).item() == pytest.approx(
+        best.item(), rel=0.02
+    )
 
 
 def test_generalized_energy_distance_by_hand():
@@ -127,7 +129,9 @@ def test_every_loss_gets_as_many_trials_and_the_best_of_them(monkeypatch, tmp_pa
     raters.tune_trials()
     for radius, (_, losses) in raters.STUDIES.items():
         assert all(raters.tuned(loss, radius)[0] == 3e-2 for loss in losses)
-        assert {len({trial for one, r, trial in tried if (one, r) == (loss, radius)}) for loss in losses} == {len(raters.TRIALS)}
+        assert {len({trial for one, r, trial in tried if (one, r) == (loss, radius)}) for loss in losses} == {
+            len(raters.TRIALS)
+        }
 
 
 @pytest.mark.parametrize("loss", ["energy", "dice", raters.DETERMINISTIC])

@@ -124,7 +124,9 @@ def test_line_search_stops_where_its_share_of_the_decrease_is_reached(share):
 def test_fitted_power_of_running_means_is_that_of_the_excess():
     steps, lengths = torch.arange(1, 100_001, dtype=torch.float64), [12_500, 25_000, 50_000, 100_000]
     excess = torch.stack([steps**-0.5, 3 * steps**-0.25, torch.ones_like(steps)])
-    torch.testing.assert_close(study.fitted_power(excess, lengths), torch.tensor([-0.5, -0.25, 0.0]).double(), atol=5e-3, rtol=0)
+    torch.testing.assert_close(
+        study.fitted_power(excess, lengths), torch.tensor([-0.5, -0.25, 0.0]).double(), atol=5e-3, rtol=0
+    )
 
 
 def test_table_of_more_than_two_classes_is_refused():

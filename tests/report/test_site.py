@@ -142,7 +142,9 @@ def test_a_secret_parameter_reaches_the_notebook_and_is_stored_nowhere(write_not
         plan_of(run)
 
 
-@pytest.mark.parametrize("name, wanted", [("api_key", True), ("hf_token", True), ("tokenizer", False), ("monkey", False)])
+@pytest.mark.parametrize(
+    "name, wanted", [("api_key", True), ("hf_token", True), ("tokenizer", False), ("monkey", False)]
+)
 def test_names_of_secrets_are_told_from_others(name, wanted):
     assert is_secret(name) is wanted
 
@@ -153,8 +155,10 @@ def test_a_run_of_a_store_elsewhere_is_opened_by_its_command(write_notebook, tmp
     assert f"lab jupyter {run.id}" in page and "127.0.0.1:8888" not in page
 
 
-def test_secrets_and_names_printed_in_a_notebook_are_in_no_file_of_its_run_or_page(write_notebook, tmp_path, own_environment):
-    secret, home = "correct<horse>\"battery&staple", tmp_path / "mary jane"
+def test_secrets_and_names_printed_in_a_notebook_are_in_no_file_of_its_run_or_page(
+    write_notebook, tmp_path, own_environment
+):
+    secret, home = 'correct<horse>"battery&staple', tmp_path / "mary jane"
     own_environment("SERVICE_API_KEY", secret)
     own_environment("DATABASE_URL", "postgres://mary:jane-password@db/x")
     own_environment("HOME", str(home))

@@ -29,4 +29,7 @@ def test_a_wrong_count_is_refused(count):
 
 
 def test_the_committed_table_has_every_column():
-    assert all({"case", "peer", "ours_ms", "peer_ms", "ratio", "floor", "target", "date"} <= set(row) for row in speed.committed())
+    assert all(
+        {"case", "peer", "ours_ms", "peer_ms", "ratio", "floor", "target", "date"} <= set(row)
+        for row in speed.committed()
+    )

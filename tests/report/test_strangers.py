@@ -81,7 +81,9 @@ def test_names_of_streams_are_two():
 
 
 def test_titles_hold_emphasis_and_formulas_and_nothing_else():
-    html = text_as_html("Does *it* hold for $x^2$ <img src=x onerror=alarm()><svg/onload=alarm()> [y](javascript:alarm()) & `<b>`?")
+    html = text_as_html(
+        "Does *it* hold for $x^2$ <img src=x onerror=alarm()><svg/onload=alarm()> [y](javascript:alarm()) & `<b>`?"
+    )
     assert "<em>it</em>" in html and "<math" in html and "<code>&lt;b&gt;</code>" in html
     assert not re.search(r"<(a|img|svg)|<[^<>]*\son", html)
 
@@ -106,7 +108,11 @@ def test_a_coloured_table_keeps_its_style_and_no_other_part_of_the_page_takes_it
     (cell,) = re.findall(r'id="(note-T_\w+_row1_col0)"', html)
     assert f"#{cell}" in css and "background-color:gold" in css and "linear-gradient(90deg, #56B4E9" in css
     assert "color:red" in css and "position" not in css
-    selectors = [part for rule in css.split("\n") for part in rule.split("{")[0].replace(":is(.output,.prose)", "below").split(",")]
+    selectors = [
+        part
+        for rule in css.split("\n")
+        for part in rule.split("{")[0].replace(":is(.output,.prose)", "below").split(",")
+    ]
     assert len(selectors) > 3 and all(part.startswith("below #note-T_") for part in selectors)
 
 
@@ -132,7 +138,7 @@ def test_ids_of_a_notebook_are_none_of_the_pages():
 
 def test_an_address_has_no_scheme_after_paths_are_taken_out():
     for root in (project_root(), f"{project_root()}/{project_root()}", f"{project_root()}/"):
-        assert "=\"javascript" not in scrub_page(sanitize.clean(f'<a href="{root}/javascript:alarm()">x</a>'))
+        assert '="javascript' not in scrub_page(sanitize.clean(f'<a href="{root}/javascript:alarm()">x</a>'))
     assert scrub_page('<a href="x"> /home/someone/x.png').endswith("…/x.png")
 
 

@@ -130,9 +130,21 @@ def test_a_batch_on_another_system_runs_cold_and_says_why(notebook, store, monke
 
 def test_plain_papermill_gets_warm_kernels_from_the_command(notebook, tmp_path):
     path = notebook("n = 0", "import sys\nprint('pandas' in sys.modules, n)")
-    command = [sys.executable, "-m", "lab", "warm", sys.executable, "-m", "papermill", str(path), str(tmp_path / "out.ipynb")]
+    command = [
+        sys.executable,
+        "-m",
+        "lab",
+        "warm",
+        sys.executable,
+        "-m",
+        "papermill",
+        str(path),
+        str(tmp_path / "out.ipynb"),
+    ]
     command += ["-p", "n", "3", "--no-progress-bar"]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "".join(json.loads((tmp_path / "out.ipynb").read_text())["cells"][-1]["outputs"][0]["text"]) == "True 3\n"
 

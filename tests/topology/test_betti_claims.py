@@ -53,7 +53,9 @@ def test_label_without_room_is_refused():
 
 def test_exchanged_partners_are_the_same_bars_in_other_pairs():
     plain = [pairs for one, two in study.noise_masks(0, 5) for pairs in matching.match(one, two).matched]
-    other = [pairs for one, two in study.noise_masks(0, 5) for pairs in study.shuffled(matching.match(one, two)).matched]
+    other = [
+        pairs for one, two in study.noise_masks(0, 5) for pairs in study.shuffled(matching.match(one, two)).matched
+    ]
     assert any(len(pairs) > 1 for pairs in plain)
     for pairs, again in zip(plain, other):
         assert torch.equal(pairs.prediction.birth_voxel, again.prediction.birth_voxel)
@@ -110,7 +112,9 @@ def test_committed_run_has_every_arm_on_every_seed_and_the_rows_say_what_it_says
         ]  # fmt: skip
         assert verdicts == ["holds", "refuted"], kind
         overlap = claims.Effects(100 * segmentation_training.gains(pair, "dice"))
-        assert concluded(claims.by_id(f"betti_matching.{prefix}overlap-preserved"), overlap, range(20)).verdict == "holds"
+        assert (
+            concluded(claims.by_id(f"betti_matching.{prefix}overlap-preserved"), overlap, range(20)).verdict == "holds"
+        )
 
 
 def test_rule_of_tuning_prefers_few_errors_among_values_of_enough_overlap():

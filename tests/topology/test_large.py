@@ -89,8 +89,11 @@ def test_gradient_sits_on_the_voxels_of_the_bars():
     loss = BettiMatchingLoss(threads=1)(x, y)
     (gradient,) = torch.autograd.grad(loss, x)
     found = topology.match(x[0, 0].detach(), y[0, 0])
-    voxels = {int(v) for bars in (*(pairs.prediction for pairs in found.matched), *found.unmatched_prediction)
-              for v in (*bars.birth_voxel, *bars.death_voxel)}
+    voxels = {
+        int(v)
+        for bars in (*(pairs.prediction for pairs in found.matched), *found.unmatched_prediction)
+        for v in (*bars.birth_voxel, *bars.death_voxel)
+    }
     touched = set(torch.nonzero(gradient.flatten()).flatten().tolist())
     assert touched <= voxels
     assert len(touched) > 50
@@ -103,5 +106,7 @@ def test_spacing_does_not_enter():
     one, two = topology.match(x, y), topology.match(x.transpose(2, 1, 0), y.transpose(2, 1, 0))
     for d in range(3):
         sides = ((m.matched[d].prediction, m.unmatched_prediction[d]) for m in (one, two))
-        first, second = (sorted((float(bar.birth), float(bar.death)) for bars in side for bar in bars) for side in sides)
+        first, second = (
+            sorted((float(bar.birth), float(bar.death)) for bars in side for bar in bars) for side in sides
+        )
         assert first == second

@@ -121,7 +121,9 @@ def test_batches_of_any_shapes_equal_single_matches():
     found = topology.match_batch([a for a, _ in pairs], [b for _, b in pairs], threads=2)
     for one, (a, b) in zip(found, pairs):
         assert one.to_frame().equals(topology.match(a, b).to_frame())
-    stacked = topology.match_batch(np.stack([pairs[2][0], pairs[3][0]]), np.stack([pairs[2][1], pairs[3][1]]), threads=1)
+    stacked = topology.match_batch(
+        np.stack([pairs[2][0], pairs[3][0]]), np.stack([pairs[2][1], pairs[3][1]]), threads=1
+    )
     assert stacked[1].to_frame().equals(found[3].to_frame())
 
 
@@ -154,7 +156,11 @@ def test_save_and_load_give_the_same_matching(tmp_path):
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
 def test_births_and_deaths_do_not_depend_on_the_orientation(seed, height, width):
     a = np.random.default_rng(seed).integers(0, 6, (height, width))
-    spans = lambda x, d: sorted(zip(*(v.tolist() for v in (topology.barcode(x)[d].birth, topology.barcode(x)[d].death))))  # noqa: E731
+
+    def spans(x, d):
+        bars = topology.barcode(x)[d]
+        return sorted(zip(bars.birth.tolist(), bars.death.tolist()))
+
     for d in range(2):
         assert spans(a, d) == spans(a[::-1], d) == spans(a.T, d)
 

@@ -115,8 +115,7 @@ def test_cheapest_pairing_is_no_dearer_than_any_other():
     found = cost(wasserstein_pairs(one[0], two[0]).tolist())
     places = [*range(len(theirs)), *[None] * len(ours)]
     best = min(
-        cost([(i, j) for i, j in enumerate(order) if j is not None])
-        for order in set(permutations(places, len(ours)))
+        cost([(i, j) for i, j in enumerate(order) if j is not None]) for order in set(permutations(places, len(ours)))
     )
     assert found == pytest.approx(best)
 

@@ -23,7 +23,9 @@ def recorded(name, monkeypatch, **parameters) -> dict:
         source = "".join(cell["source"])
         if cell["cell_type"] != "code":
             continue
-        lines = [line for line in source.splitlines() if not any(word in line for word in LEFT_OUT) and line.strip() != "fig"]
+        lines = [
+            line for line in source.splitlines() if not any(word in line for word in LEFT_OUT) and line.strip() != "fig"
+        ]
         exec("\n".join(lines), space)
         if "parameters" in cell["metadata"].get("tags", ()):
             space.update(parameters)
@@ -50,7 +52,9 @@ def test_every_parameter_that_should_move_a_number_does(monkeypatch):
     first = recorded("betti_matching", monkeypatch, **base)
     assert recorded("betti_matching", monkeypatch, **base) == first
     for change in ({"variant": "boundary"}, {"image": "coins", "variant": "mixed"}, {"threshold": 0.9}):
-        assert recorded("betti_matching", monkeypatch, **{**base, **change})["matching error"] != first["matching error"], change
+        assert (
+            recorded("betti_matching", monkeypatch, **{**base, **change})["matching error"] != first["matching error"]
+        ), change
     longer = recorded("betti_matching", monkeypatch, **base, min_length=0.6)
     assert longer["features without a partner"] < first["features without a partner"]
 

@@ -20,7 +20,13 @@ def noise(*shape, dtype, seed=0):
     return x, y
 
 
-OPTIONS = [{}, {"reduction": "sum"}, {"push_unmatched": True}, {"filtration": "both", "essential": True}, {"border": "foreground"}]
+OPTIONS = [
+    {},
+    {"reduction": "sum"},
+    {"push_unmatched": True},
+    {"filtration": "both", "essential": True},
+    {"border": "foreground"},
+]
 
 
 @HALF
@@ -111,7 +117,9 @@ def test_descriptors_of_half_precision_are_those_of_the_same_values_in_double(dt
         found = _descriptors(x)
     for name, value in found.items():
         assert value.dtype == torch.float32, name
-        tolerance = 2e-2 if name in ("wasserstein", "bottleneck") else 1e-3  # half the cloud is scaled in half precision
+        tolerance = (
+            2e-2 if name in ("wasserstein", "bottleneck") else 1e-3
+        )  # half the cloud is scaled in half precision
         assert float(value) == pytest.approx(float(wanted[name]), rel=tolerance, abs=1e-4), name
 
 

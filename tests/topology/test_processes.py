@@ -46,7 +46,9 @@ class Scores(Dataset):
 
 
 def test_loader_with_two_workers_gives_what_the_parent_computes():
-    wanted = torch.tensor([everything(seed) for seed in range(6)], dtype=torch.float64)  # the parent's threads have started
+    wanted = torch.tensor(
+        [everything(seed) for seed in range(6)], dtype=torch.float64
+    )  # the parent's threads have started
     loader = DataLoader(Scores(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=120)
     assert torch.equal(torch.cat(list(loader)), wanted)
     assert everything(0) == wanted[0].tolist()

@@ -32,7 +32,9 @@ WAYS = {
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap, torch.func.jacrev])
 def test_transforms_are_refused_with_the_remedy(way, transform):
     x = X[:, 0] if transform is torch.func.vmap else X[0, 0]
-    with pytest.raises(TypeError, match="reads values, which tensors inside torch.func transforms and torch.vmap do not have"):
+    with pytest.raises(
+        TypeError, match="reads values, which tensors inside torch.func transforms and torch.vmap do not have"
+    ):
         transform(WAYS[way])(x)
 
 

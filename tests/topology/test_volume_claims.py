@@ -17,7 +17,9 @@ def test_paths_that_stop_at_the_wrong_voxels_fail_the_check(monkeypatch):
     def lazy(x, bar):
         found = honest(x, bar)
         keep = found.voxels[: max(4, len(found.voxels) - 1)]
-        return volume_cycles.Curve(bar, found.points, keep if len(found.voxels) > 4 else found.voxels.flip(0)[[0, 1, 1, 2]])
+        return volume_cycles.Curve(
+            bar, found.points, keep if len(found.voxels) > 4 else found.voxels.flip(0)[[0, 1, 1, 2]]
+        )
 
     assert study.failed_drawings(1, 0)[0] == 0
     monkeypatch.setattr(volume_checks, "curve", lazy)

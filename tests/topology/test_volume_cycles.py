@@ -163,7 +163,10 @@ def test_refusals_name_the_argument():
         (lambda: topology.curve(x, loop, spacing=(1, 1)), "spacing must be three positive lengths"),
         (lambda: topology.surface(x, loop), "loops are curves"),
         (lambda: topology.surface(x, loop, at=2.0), "at must"),
-        (lambda: topology.curve(x, bars.endless if hasattr(bars, "endless") else topology.barcode(x).essential), "dimension"),
+        (
+            lambda: topology.curve(x, bars.endless if hasattr(bars, "endless") else topology.barcode(x).essential),
+            "dimension",
+        ),
     ):
         with pytest.raises((ValueError, TypeError), match=words):
             call()

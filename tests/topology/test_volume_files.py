@@ -108,7 +108,11 @@ def test_planes_put_the_right_side_to_the_right_and_the_top_on_top():
     assert [plane.axis for plane in lps] == [2, 1, 0]
     assert (lps[0].across_reversed, lps[0].up_reversed) == (True, True)
     assert (lps[1].across_reversed, lps[1].up_reversed) == (True, False)
-    assert orientation.axis_labels(np.diag([-1.0, -1.0, 1.0, 1.0])) == ("right to left", "front to back", "below to above")
+    assert orientation.axis_labels(np.diag([-1.0, -1.0, 1.0, 1.0])) == (
+        "right to left",
+        "front to back",
+        "below to above",
+    )
 
 
 def read(path, role="label", limits=uploads.LIMITS):
@@ -129,9 +133,20 @@ def read_array(folder):
 
 def deflated_tiff(pixels, stored):
     """A one-strip TIFF of ``pixels`` x ``pixels`` bytes whose strip is the zlib stream ``stored``."""
-    entries = [(256, 4, 1, pixels), (257, 4, 1, pixels), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8),
-               (277, 3, 1, 1), (278, 4, 1, pixels), (279, 4, 1, len(stored))]
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + b"\0\0\0\0"
+    entries = [
+        (256, 4, 1, pixels),
+        (257, 4, 1, pixels),
+        (258, 3, 1, 8),
+        (259, 3, 1, 8),
+        (262, 3, 1, 1),
+        (273, 4, 1, 8),
+        (277, 3, 1, 1),
+        (278, 4, 1, pixels),
+        (279, 4, 1, len(stored)),
+    ]
+    directory = (
+        struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + b"\0\0\0\0"
+    )
     return b"II*\0" + struct.pack("<I", 8 + len(stored)) + stored + directory
 
 

@@ -50,7 +50,9 @@ def test_error_of_a_dimension_is_the_number_of_features_without_a_partner():
 
 def test_the_loss_does_not_stall_the_thread_that_feeds_the_accelerator(monkeypatch):
     gate, plain = threading.Event(), engine.match_rows
-    monkeypatch.setattr(engine, "match_rows", lambda *stacks, threads: gate.wait(30) and plain(*stacks, threads=threads))
+    monkeypatch.setattr(
+        engine, "match_rows", lambda *stacks, threads: gate.wait(30) and plain(*stacks, threads=threads)
+    )
     x, y = torch.rand(2, 1, 16, 16, requires_grad=True), ring().expand(2, 1, 16, 16)
     loss = BettiMatchingLoss(cache=0)
     pending = loss.submit(x, y)
@@ -101,7 +103,8 @@ def test_one_reference_for_both_errors_with_a_stated_protocol_for_patches():
     tiles.update([prediction], [label])
     by_hand = [
         topology.matching_error(prediction[i : i + 8, j : j + 8], label[i : i + 8, j : j + 8]).total
-        for i in (0, 8) for j in (0, 8)
+        for i in (0, 8)
+        for j in (0, 8)
     ]
     assert tiles.compute().loc["all", "matching_error"] == sum(by_hand)
     assert "without overlap" in " ".join(inspect.getdoc(BettiMatchingMetric).split())
@@ -134,7 +137,9 @@ def test_training_loop_of_the_readme_runs_as_it_stands():
     network = torch.nn.Conv2d(1, 1, 3, padding=1)
     target = ring()[None, None].expand(2, 1, 16, 16)
     names = {
-        "batches": [(target + 0.1, target)] * 2, "network": network, "optimizer": torch.optim.SGD(network.parameters(), 0.1),
+        "batches": [(target + 0.1, target)] * 2,
+        "network": network,
+        "optimizer": torch.optim.SGD(network.parameters(), 0.1),
         "dice": lambda logits, target: 1 - 2 * (logits.sigmoid() * target).sum() / (logits.sigmoid() + target).sum(),
     }
     before = network.weight.detach().clone()

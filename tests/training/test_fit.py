@@ -24,7 +24,9 @@ def assert_same_training(first, second):
     """
     bound = 1e3 * torch.finfo(first.stack.weights[0].dtype).eps
     for a, b in zip(first.stack.weights, second.stack.weights):
-        torch.testing.assert_close(a.detach(), b.detach(), rtol=0, atol=bound * max(float(b.detach().abs().max()), 1e-2))
+        torch.testing.assert_close(
+            a.detach(), b.detach(), rtol=0, atol=bound * max(float(b.detach().abs().max()), 1e-2)
+        )
     for name in ("loss", "validation"):
         a, b = getattr(first.history, name), getattr(second.history, name)
         torch.testing.assert_close(a, b, rtol=bound, atol=bound, equal_nan=True)

@@ -60,7 +60,12 @@ class RandomFeatures(nn.Module):
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.middle, self.again, self.head = nn.Linear(2, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.first, self.middle, self.again, self.head = (
+            nn.Linear(2, 6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 2),
+        )
         self.again.weight = self.middle.weight
 
     def forward(self, x):
@@ -107,7 +112,9 @@ SETTINGS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_model_is_the_one_of_a_plain_loop(name, optimizer, train):
     models = [NETWORKS[name](seed) for seed in range(3)]
-    fitted = train(NETWORKS[name], DATA.x, DATA.label, seeds=3, epochs=3, batch_size=16, optimizer=optimizer, **SETTINGS[optimizer])
+    fitted = train(
+        NETWORKS[name], DATA.x, DATA.label, seeds=3, epochs=3, batch_size=16, optimizer=optimizer, **SETTINGS[optimizer]
+    )
     outputs = fitted.predict(DATA.x)
     for seed, model in enumerate(models):
         wanted = plain_loop(model, seed, optimizer=OPTIMIZERS[optimizer])
@@ -144,7 +151,14 @@ class Attribute(nn.Module):
 
 @pytest.mark.parametrize(
     ("one", "two"),
-    [(1.0, 2.0), (torch.zeros(3), torch.ones(3)), (np.zeros(2), np.ones(2)), ([1, 2], [1, 3]), ({"a": 1}, {"a": 2}), ("x", "y")],
+    [
+        (1.0, 2.0),
+        (torch.zeros(3), torch.ones(3)),
+        (np.zeros(2), np.ones(2)),
+        ([1, 2], [1, 3]),
+        ({"a": 1}, {"a": 2}),
+        ("x", "y"),
+    ],
 )
 def test_attributes_in_which_models_differ_are_refused_by_name(one, two):
     Stack([Attribute(one), Attribute(copy.deepcopy(one))])

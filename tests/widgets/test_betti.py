@@ -25,7 +25,9 @@ def pair():
 def markers(figure):
     """Marks of each named trace, without the gaps of its lines."""
     return {
-        trace.name: sum(x is not None for x in trace.x) for trace in figure.data if trace.type == "scatter" and trace.name
+        trace.name: sum(x is not None for x in trace.x)
+        for trace in figure.data
+        if trace.type == "scatter" and trace.name
     }
 
 
@@ -74,7 +76,9 @@ def test_cost_figures_state_memory_limits_and_orientation():
     assert f"{frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel" in title.replace("<br>", " ")
     flips = segmentation_studies.orientation(pairs=4, size=16)
     assert len(flips) == 12
-    assert flips[flips.kind == "noise with noise"].changed.mean() > flips[flips.kind != "noise with noise"].changed.mean()
+    assert (
+        flips[flips.kind == "noise with noise"].changed.mean() > flips[flips.kind != "noise with noise"].changed.mean()
+    )
     assert len(betti_studies.orientation(flips).data[0].x) == 3
     table = segmentation_studies.benchmark_table("companions")
     assert len(betti_studies.companions(table).data) == 5

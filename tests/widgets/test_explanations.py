@@ -100,7 +100,9 @@ def test_table_with_levels_and_missing_values_keeps_one_column_one_player():
 
 def test_exclusive_or_is_refused_on_the_page():
     generator = np.random.default_rng(0)
-    frame = pd.DataFrame({name: generator.choice([-1.0, 1.0], 800) + 0.05 * generator.normal(size=800) for name in "ab"})
+    frame = pd.DataFrame(
+        {name: generator.choice([-1.0, 1.0], 800) + 0.05 * generator.normal(size=800) for name in "ab"}
+    )
     frame["y"] = frame["a"] * frame["b"]
     upload = SimpleNamespace(data=frame, name="xor.csv")
     answer = page.draw(ASKED["coalitions"], 0.1, 1.0, 0.0, 0, "wine", "deep relu network", "", upload=upload)[0]

@@ -32,7 +32,9 @@ def test_first_message_to_the_browser_holds_the_figure(monkeypatch):
     from widgets.jupyter.explorer import live
 
     sent = []
-    monkeypatch.setattr(comm.DummyComm, "publish_msg", lambda self, kind, data=None, **_: sent.append((self.comm_id, kind, data)))
+    monkeypatch.setattr(
+        comm.DummyComm, "publish_msg", lambda self, kind, data=None, **_: sent.append((self.comm_id, kind, data))
+    )
     widget = live(go.Figure(go.Scatter(y=[1.0, 2.0]), layout_title_text="T"))
     opened = [data["state"] for name, kind, data in sent if kind == "comm_open" and name == widget.model_id]
     assert sent[-1][1] == "comm_open"
@@ -125,7 +127,11 @@ def test_every_method_has_an_explorer_whose_controls_move_it(method):
 def test_twin_has_kind_and_value(widget, kind):
     found = twin(widget)
     assert type(found) is kind
-    assert list(found.value) == list(widget.value) if isinstance(widget.value, (tuple, list)) else found.value == widget.value
+    assert (
+        list(found.value) == list(widget.value)
+        if isinstance(widget.value, (tuple, list))
+        else found.value == widget.value
+    )
 
 
 def test_notebook_alone_gives_its_typed_parameters(tmp_path):

@@ -113,7 +113,15 @@ def test_every_wrong_password_doubles_the_wait_of_its_address(notes):
 
 def test_the_words_of_a_parameter_are_shown_as_they_are():
     parser = Markdown._get_parser("markdown-it", (), Markdown.hard_line_break)
-    for text in [*hostile.HTML, *hostile.MARKDOWN, "a_b *c* 0.5-1 & &lt;b&gt; \\<b> $x$", "# h", "- x", "1. x", "    x"]:
+    for text in [
+        *hostile.HTML,
+        *hostile.MARKDOWN,
+        "a_b *c* 0.5-1 & &lt;b&gt; \\<b> $x$",
+        "# h",
+        "- x",
+        "1. x",
+        "    x",
+    ]:
         text = " ".join(text.translate({2: None, 3: None}).split())
         cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": f"n: int = 1  # [x] {text}"}
         widget = _jobs._widget(read_parameters({"cells": [cell]}).parameters["n"], 1)

@@ -31,7 +31,15 @@ def nifti(**fields) -> bytes:
 
 def looped_tiff() -> bytes:
     """A TIFF whose directory names itself as the next one."""
-    entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 200), (279, 4, 1, 16)]
+    entries = [
+        (256, 4, 1, 4),
+        (257, 4, 1, 4),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 200),
+        (279, 4, 1, 16),
+    ]
     content = bytearray(tiff(*entries, extra=b"\0" * 300))
     struct.pack_into("<I", content, 8 + 2 + 12 * len(entries), 8)
     return bytes(content)
@@ -72,9 +80,16 @@ REFUSED = {
     "giant.jpg": _JPEG,
     "exif.jpg": b"\xff\xd8\xff\xe1\xff\xffExif\0\0MM\0*\0\0\0\x08" + b"\xff" * 500,
     "bomb.tif": tiff(
-        (256, 4, 1, 60000), (257, 4, 1, 60000), *_ENTRIES, (278, 4, 1, 60000), (279, 4, 1, 99), extra=zlib.compress(b"\0" * 2**24)
+        (256, 4, 1, 60000),
+        (257, 4, 1, 60000),
+        *_ENTRIES,
+        (278, 4, 1, 60000),
+        (279, 4, 1, 99),
+        extra=zlib.compress(b"\0" * 2**24),
     ),
-    "far.tif": tiff((256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (273, 4, 1, 2**32 - 9), (279, 4, 1, 64)),
+    "far.tif": tiff(
+        (256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (273, 4, 1, 2**32 - 9), (279, 4, 1, 64)
+    ),
     "big.tif": b"II+\0\x08\0\0\0" + struct.pack("<Q", 2**63) + b"\0" * 64,
     "objects.npy": npy("{'descr': '|O', 'fortran_order': False, 'shape': (4, 4)}", b"\x80\4K\1."),
     "fields.npy": npy("{'descr': [('a', '<f4'), ('b', '|O')], 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 64),
@@ -127,7 +142,7 @@ def test_array_of_another_order_and_of_foreign_bytes_is_read_as_it_is_meant(tmp_
 
 
 def test_formulas_and_markup_in_a_table_stay_text(tmp_path):
-    cells = ["=HYPERLINK(\"http://elsewhere\",\"x\")", "@SUM(A1)", "+cmd|' /C calc'!A0", "<script>alert(1)</script>"]
+    cells = ['=HYPERLINK("http://elsewhere","x")', "@SUM(A1)", "+cmd|' /C calc'!A0", "<script>alert(1)</script>"]
     pd.DataFrame({"=1+1": cells, "b": range(4)}).to_csv(tmp_path / "a.csv", index=False)
     frame = load(tmp_path / "a.csv", ["table"]).data
     assert list(frame["=1+1"].astype(str)) == cells
@@ -138,7 +153,14 @@ def test_formulas_and_markup_in_a_table_stay_text(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b'a,b\n"' + b"x" * 2**22, b"\xff\xfea\0", b"a;b\n\x81;\x8d\x90\n" * 3, b"\0" * 4096, b"a,b\n1\n1,2,3\n1,2\n", b"\n" * 10**6],
+    [
+        b'a,b\n"' + b"x" * 2**22,
+        b"\xff\xfea\0",
+        b"a;b\n\x81;\x8d\x90\n" * 3,
+        b"\0" * 4096,
+        b"a,b\n1\n1,2,3\n1,2\n",
+        b"\n" * 10**6,
+    ],
     ids=["quote", "half a mark", "bytes", "zeros", "ragged", "lines"],
 )
 def test_text_that_is_no_table_either_is_refused(tmp_path, content):
@@ -165,7 +187,10 @@ def test_parquet_that_lies_is_cut_or_unfolds_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "header",
     [
-        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}},
+        {
+            "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+        },
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}},
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}},
         {"a": {"dtype": "F32", "shape": [2**33, 2**33], "data_offsets": [0, 8]}},
@@ -201,12 +226,24 @@ def test_state_dict_of_other_things_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["a.svg", "a.png.exe", "a.png\0.exe", "a.html", "a.pkl", "a.png/", "a.tar.gz", "a.npy ", "gpj.\u202efdp", ".", "png"]
+    "name",
+    [
+        "a.svg",
+        "a.png.exe",
+        "a.png\0.exe",
+        "a.html",
+        "a.pkl",
+        "a.png/",
+        "a.tar.gz",
+        "a.npy ",
+        "gpj.\u202efdp",
+        ".",
+        "png",
+    ],
 )
 def test_other_endings_are_refused(name):
     with pytest.raises(Refused):
         suffix_of(name, ["image", "volume", "table", "weights"])
-
 
 
 def test_tables_of_very_many_rows_are_refused_before_they_are_read(tmp_path):
@@ -231,7 +268,9 @@ def test_refusals_are_sentences_for_visitors(tmp_path, name, content):
     kinds = ["table"] if name.endswith(("csv", "parquet")) else ["image"]
     words = refusal(tmp_path / name, kinds)
     assert words
-    assert not any(part in words.lower() for part in ("codec", "malformed node", "an integer is required", "traceback", "0x"))
+    assert not any(
+        part in words.lower() for part in ("codec", "malformed node", "an integer is required", "traceback", "0x")
+    )
 
 
 def test_memory_of_all_visitors_is_bounded(monkeypatch):

@@ -40,7 +40,10 @@ def page(state):
 
 def draw(level, count, image, size, parts, smooth, span, text, theme):
     x = np.linspace(0, 1, count)
-    return figure(go.Scatter(x=x, y=level * x), theme=theme, title=f"{image} at {level}"), {"slope": level, "points": count}
+    return figure(go.Scatter(x=x, y=level * x), theme=theme, title=f"{image} at {level}"), {
+        "slope": level,
+        "points": count,
+    }
 
 
 FULL = {
@@ -65,7 +68,12 @@ def test_every_page_refuses_an_unknown_setting_in_words(name):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"TITLE": ""}, "TITLE"), ({"ROUTE": "Two Words"}, "kebab-case"), ({"METHOD": None}, "METHOD"), ({"build": 3}, "build")],
+    [
+        ({"TITLE": ""}, "TITLE"),
+        ({"ROUTE": "Two Words"}, "kebab-case"),
+        ({"METHOD": None}, "METHOD"),
+        ({"build": 3}, "build"),
+    ],
 )
 def test_module_that_breaks_the_contract_is_refused(changes, words):
     good = {"TITLE": "T", "ROUTE": "a-b", "METHOD": "m", "build": lambda state: None}
@@ -171,7 +179,9 @@ def test_page_of_a_notebook_is_the_last_one_shown(tmp_path):
 
 
 def test_table_shows_four_digits_keeps_all_and_escapes():
-    frame = pd.DataFrame({"what": ["<b>", "birth"], "value": [0.123456789, -2.0], "count": [12345, 2], "holds": [True, False]})
+    frame = pd.DataFrame(
+        {"what": ["<b>", "birth"], "value": [0.123456789, -2.0], "count": [12345, 2], "holds": [True, False]}
+    )
     text = pages.table_html(frame)
     assert "0.1235" in text
     assert 'title="0.123456789"' in text
@@ -268,7 +278,9 @@ def test_status_of_a_run_is_that_run_s_own():
 
 
 def test_titles_break_into_lines_and_keep_their_words():
-    title = "Betti matching loss removes 8 of 9 false loops at equal Dice, and so it should be on every image of the set"
+    title = (
+        "Betti matching loss removes 8 of 9 false loops at equal Dice, and so it should be on every image of the set"
+    )
     broken = lines(title)
     assert max(map(len, broken.split("<br>"))) <= TITLE_WIDTH
     assert broken.replace("<br>", " ") == title

@@ -73,7 +73,9 @@ def switch(tmp_path):
 def test_websocket_goes_where_its_page_was_built(switch):
     for number in range(3):
         page = head("/comp-sum", Cookie=f"lab_process={(number + 1) % 3}").forwarded(number, "10.0.0.1", trust=False)
-        session = next(line for line in page.decode().split("\r\n") if line.startswith("Bokeh-Session-Id")).split(": ")[1]
+        session = next(line for line in page.decode().split("\r\n") if line.startswith("Bokeh-Session-Id")).split(": ")[
+            1
+        ]
         assert switch.choose(websocket(session)).number == number
 
 
@@ -96,11 +98,16 @@ def test_job_leads_to_its_process_and_no_path_is_followed(switch, tmp_path):
 
 def test_damaged_session_and_foreign_token_choose_by_the_cookie(switch):
     for token in ("x", "bokeh", "bokeh, !!!", "bokeh, eyJzZXNzaW9uX2lkIjogIng"):
-        assert switch.choose(head("/ws", Upgrade="websocket", Sec_WebSocket_Protocol=token, Cookie="lab_process=1")).number == 1
+        assert (
+            switch.choose(head("/ws", Upgrade="websocket", Sec_WebSocket_Protocol=token, Cookie="lab_process=1")).number
+            == 1
+        )
 
 
 def test_visitor_cannot_name_a_session_an_address_or_a_scheme(switch):
-    request = head(Bokeh_Session_Id="mine-0", X_Real_Ip="1.2.3.4", X_Scheme="https", Connection="keep-alive", Accept="text/html")
+    request = head(
+        Bokeh_Session_Id="mine-0", X_Real_Ip="1.2.3.4", X_Scheme="https", Connection="keep-alive", Accept="text/html"
+    )
     text = request.forwarded(1, "10.0.0.1", trust=False).decode()
     assert "mine-0" not in text
     assert "1.2.3.4" not in text

@@ -60,7 +60,9 @@ def test_good_files_of_every_kind_are_read(tmp_path):
     volume = load(tmp_path / "labels.npy", ["image", "volume"], role="label")
     assert volume.kind == "volume"
     np.testing.assert_array_equal(volume.data, np.arange(60).reshape(3, 4, 5))
-    pd.testing.assert_frame_equal(load(tmp_path / "table.csv", ["table"]).data, pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]}))
+    pd.testing.assert_frame_equal(
+        load(tmp_path / "table.csv", ["table"]).data, pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
+    )
     assert load(tmp_path / "table.csv", ["table"]).notes[0] == "target: 'b', the last column; say target= for another"
     (tmp_path / "german.csv.gz").write_bytes(gzip.compress(b"a;b\n1,5;3\n2,5;4\n"))
     german = load(tmp_path / "german.csv.gz", ["table"])
@@ -299,13 +301,23 @@ def tiff(*entries, extra=b"\0" * 200) -> bytes:
 
 
 _BOMB = zlib.compress(b"\0" * 2**26, 9)
-_TIFF = [(258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 2**31 - 1), (279, 4, 1, 100)]
+_TIFF = [
+    (258, 3, 1, 8),
+    (259, 3, 1, 1),
+    (262, 3, 1, 1),
+    (273, 4, 1, 8),
+    (277, 3, 1, 1),
+    (278, 4, 1, 2**31 - 1),
+    (279, 4, 1, 100),
+]
 HOSTILE_IMAGES = {
     "script.png": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>',
     "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(%pipe%true) (w) file\n",
     "text.png": png(8, 8, (b"zTXt", b"c\0\0" + _BOMB)),
     "profile.png": png(8, 8, (b"iCCP", b"c\0\0" + _BOMB)),
-    "many.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, *[0] * 6) + b"\0" * 99,
+    "many.bmp": b"BM"
+    + struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, *[0] * 6)
+    + b"\0" * 99,
     "wide.tif": tiff((256, 4, 1, 2**31 - 1), (257, 4, 1, 2**31 - 1), *_TIFF),
     "deep.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 5000 + ")" * 5000 + "}"),
     "negative.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4)}", b"\0" * 64),

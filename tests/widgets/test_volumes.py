@@ -24,7 +24,11 @@ def pair():
 
 
 def drawn(figure, kind):
-    return {trace.name: trace for trace in figure.data if trace.type == kind and trace.name and trace.showlegend is not False}
+    return {
+        trace.name: trace
+        for trace in figure.data
+        if trace.type == kind and trace.name and trace.showlegend is not False
+    }
 
 
 def test_view_draws_surfaces_and_lines_of_the_features_asked_for():
@@ -34,7 +38,10 @@ def test_view_draws_surfaces_and_lines_of_the_features_asked_for():
     lines, surfaces = drawn(view, "scatter3d"), drawn(view, "mesh3d")
     assert set(lines) == {"matched: loops (1)"}
     assert set(surfaces) == {"prediction only: components (1)", "prediction only: cavities (1)"}
-    assert view.layout.title.text.replace("<br>", " ") == "1 component, 0 loops, 1 cavity without a partner, 1 features matched"
+    assert (
+        view.layout.title.text.replace("<br>", " ")
+        == "1 component, 0 loops, 1 cavity without a partner, 1 features matched"
+    )
     island = surfaces["prediction only: components (1)"]
     assert np.ptp(island.z) == pytest.approx(6, abs=0.1)  # three pages of two units
     assert np.ptp(island.y) == pytest.approx(5, abs=0.1)
@@ -54,7 +61,9 @@ def test_planes_show_what_they_cut_with_the_spacing_of_the_file():
     assert coronal.data[0].z.shape == (14, 20)
     assert np.allclose(coronal.data[0].x, 0.5 * np.arange(20)) and np.allclose(coronal.data[0].y, 2.0 * np.arange(14))
     assert {"label", "prediction"} <= {trace.name for trace in coronal.data} | {"label"}
-    assert figures.plane(shown, prediction, planes(None)[0], (0, 0, 0)).layout.title.text.startswith("Axial plane 1 of 14: 0")
+    assert figures.plane(shown, prediction, planes(None)[0], (0, 0, 0)).layout.title.text.startswith(
+        "Axial plane 1 of 14: 0"
+    )
 
 
 def test_planes_of_an_oriented_file_are_the_anatomical_ones():

@@ -101,7 +101,7 @@ def template(theme: str = "light") -> go.layout.Template:
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": c.muted, "activecolor": c.text},
             "hoverlabel": {"font": {"family": FONT, "size": 12}},
             "colorscale": {"sequential": "Viridis", "diverging": "RdBu"},
-        }
+        },
     )
 
 

@@ -97,7 +97,9 @@ def _scatter(trace, colour):
         step = max(1, length // _POINTS)
         if "lines" not in mode:
             points = (place(a, b) for a, b in zip(x[good][::step], y[good][::step]))
-            return "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{colour}" opacity=".8"/>' for a, b in points)
+            return "".join(
+                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{colour}" opacity=".8"/>' for a, b in points
+            )
         path, pen = [], "M"
         step = step if good.all() else 1
         for a, b, is_good in zip(x[::step], y[::step], good[::step]):
@@ -160,7 +162,9 @@ def _png(share: np.ndarray, scale) -> str:
     from PIL import Image
 
     steps = np.linspace(0, 1, 64)
-    name_or_list = [[float(at), colour] for at, colour in scale] if isinstance(scale, (list, tuple)) else scale or "Viridis"
+    name_or_list = (
+        [[float(at), colour] for at, colour in scale] if isinstance(scale, (list, tuple)) else scale or "Viridis"
+    )
     table = np.array([_rgb(colour) for colour in sample_colorscale(name_or_list, steps)], dtype=np.uint8)
     picture = Image.fromarray(table[(share * 63).astype(int)])
     buffer = io.BytesIO()

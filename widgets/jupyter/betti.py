@@ -42,7 +42,9 @@ class BettiExplorer(Explorer):
         self.prediction = images.image("prediction", prediction, ndim=(2, 3, 4)).squeeze()
         self.label = images.image("label", label, ndim=(2, 3, 4)).squeeze()
         if self.prediction.ndim not in (2, 3):
-            raise ValueError(f"prediction must have 2 axes, or 3 with classes first, got {tuple(self.prediction.shape)}")
+            raise ValueError(
+                f"prediction must have 2 axes, or 3 with classes first, got {tuple(self.prediction.shape)}"
+            )
         one_class(self.prediction, self.label)  # refuses what is no pair
         self.image = None if image is None else images.image("image", image, ndim=(2, 3)).squeeze()
         self.border, self.theme, self.highlight = border, theme, None
@@ -95,8 +97,14 @@ class BettiExplorer(Explorer):
         ]
         length = values["min_length"]
         return [
-            figures.overlay(found, image=self.image, threshold=values["threshold"], min_length=length,
-                            highlight=self.highlight, theme=self.theme),
+            figures.overlay(
+                found,
+                image=self.image,
+                threshold=values["threshold"],
+                min_length=length,
+                highlight=self.highlight,
+                theme=self.theme,
+            ),
             figures.barcodes(found, min_length=length, highlight=self.highlight, theme=self.theme),
             figures.gradient(found.prediction, pull, theme=self.theme),
             rows,
@@ -117,5 +125,13 @@ class BettiExplorer(Explorer):
 
 
 def _slider(words, low, high, value):
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=0.01, description=words, continuous_update=False,
-                                  layout=_WIDTH, style=_STYLE)
+    return ipywidgets.FloatSlider(
+        value=value,
+        min=low,
+        max=high,
+        step=0.01,
+        description=words,
+        continuous_update=False,
+        layout=_WIDTH,
+        style=_STYLE,
+    )

@@ -131,8 +131,12 @@ def twin(widget: pn.widgets.Widget) -> ipywidgets.Widget:
     """
     common = {"description": widget.label or widget.name, "layout": dict(_WIDTH), "style": dict(_STYLE)}
     if isinstance(widget, (pn.widgets.RangeSlider, pn.widgets.IntRangeSlider)):
-        kind = ipywidgets.IntRangeSlider if isinstance(widget, pn.widgets.IntRangeSlider) else ipywidgets.FloatRangeSlider
-        return kind(min=widget.start, max=widget.end, step=widget.step, value=widget.value, continuous_update=False, **common)
+        kind = (
+            ipywidgets.IntRangeSlider if isinstance(widget, pn.widgets.IntRangeSlider) else ipywidgets.FloatRangeSlider
+        )
+        return kind(
+            min=widget.start, max=widget.end, step=widget.step, value=widget.value, continuous_update=False, **common
+        )
     if isinstance(widget, pn.widgets.IntSlider):
         return ipywidgets.IntSlider(
             min=widget.start, max=widget.end, step=widget.step, value=widget.value, continuous_update=False, **common
@@ -143,7 +147,9 @@ def twin(widget: pn.widgets.Widget) -> ipywidgets.Widget:
         )
     if isinstance(widget, pn.widgets.DiscreteSlider):
         return ipywidgets.SelectionSlider(options=_pairs(widget), value=widget.value, continuous_update=False, **common)
-    if isinstance(widget, (pn.widgets.MultiSelect, pn.widgets.CheckBoxGroup, pn.widgets.CheckButtonGroup, pn.widgets.MultiChoice)):
+    if isinstance(
+        widget, (pn.widgets.MultiSelect, pn.widgets.CheckBoxGroup, pn.widgets.CheckButtonGroup, pn.widgets.MultiChoice)
+    ):
         return ipywidgets.SelectMultiple(options=_pairs(widget), value=tuple(widget.value), **common)
     if hasattr(widget, "options"):
         return ipywidgets.Dropdown(options=_pairs(widget), value=widget.value, **common)

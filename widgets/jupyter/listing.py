@@ -33,7 +33,9 @@ class Studies:
                 f'<span style="opacity:.75">{escape(sentence)}</span></td></tr>'
             )
             parts.extend(_row(method, index) for method in methods)
-        head = "".join(f'<th style="text-align:left">{name}</th>' for name in ("Study", "What it is", "Claims, as last measured"))
+        head = "".join(
+            f'<th style="text-align:left">{name}</th>' for name in ("Study", "What it is", "Claims, as last measured")
+        )
         return f'<table style="width:100%"><thead><tr>{head}</tr></thead><tbody>{"".join(parts)}</tbody></table>'
 
 

@@ -15,8 +15,11 @@ from widgets.jupyter.explorer import Explorer
 _WIDTH = {"width": "340px"}
 _STYLE = {"description_width": "130px"}
 _SHOWN = {
-    "unmatched": figures.KINDS[1:], "only in the prediction": figures.KINDS[1:2], "only in the label": figures.KINDS[2:],
-    "matched": figures.KINDS[:1], "all": figures.KINDS,
+    "unmatched": figures.KINDS[1:],
+    "only in the prediction": figures.KINDS[1:2],
+    "only in the label": figures.KINDS[2:],
+    "matched": figures.KINDS[:1],
+    "all": figures.KINDS,
 }
 _DIMENSIONS = {"all": (0, 1, 2), "components": (0,), "loops": (1,), "cavities": (2,)}
 
@@ -43,8 +46,17 @@ class VolumeExplorer(Explorer):
         ValueError: shapes differ, not three axes, NaN, infinite values, a spacing that is not positive.
     """
 
-    def __init__(self, prediction, label, *, image=None, spacing: Sequence[float] = (1.0, 1.0, 1.0), affine=None,
-                 border: str | None = None, theme: str = "light"):
+    def __init__(
+        self,
+        prediction,
+        label,
+        *,
+        image=None,
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
+        affine=None,
+        border: str | None = None,
+        theme: str = "light",
+    ):
         self.prediction = images.image("prediction", prediction, ndim=3)
         self.label = images.image("label", label, ndim=3)
         checks.same_shape("prediction", self.prediction, "label", self.label)
@@ -58,23 +70,42 @@ class VolumeExplorer(Explorer):
         ids = [int(i) for i in torch.unique(self.label.long()).tolist() if i > 0]
         controls = {
             "threshold": ipywidgets.FloatSlider(
-                value=0.5, min=0.01, max=0.99, step=0.01, description="Threshold", continuous_update=False, layout=_WIDTH,
+                value=0.5,
+                min=0.01,
+                max=0.99,
+                step=0.01,
+                description="Threshold",
+                continuous_update=False,
+                layout=_WIDTH,
                 style=_STYLE,
             ),
             "compare": _choice("Compare", ("probabilities", "mask at the threshold")),
             "show": _choice("Features", tuple(_SHOWN)),
             "dimension": _choice("Dimension", tuple(_DIMENSIONS)),
             "min_length": ipywidgets.FloatSlider(
-                value=0.2, min=0.0, max=1.0, step=0.01, description="Shortest bar", continuous_update=False, layout=_WIDTH,
+                value=0.2,
+                min=0.0,
+                max=1.0,
+                step=0.01,
+                description="Shortest bar",
+                continuous_update=False,
+                layout=_WIDTH,
                 style=_STYLE,
             ),
-            "feature": ipywidgets.BoundedIntText(value=0, min=0, max=1000, description="Feature", layout=_WIDTH, style=_STYLE),
+            "feature": ipywidgets.BoundedIntText(
+                value=0, min=0, max=1000, description="Feature", layout=_WIDTH, style=_STYLE
+            ),
         }
         for name, which in zip(("axial", "coronal", "sagittal"), figures.planes(affine)):
             last = self.prediction.shape[which.axis] - 1
             controls[name] = ipywidgets.IntSlider(
-                value=last // 2, min=0, max=last, description=f"{name.capitalize()} plane", continuous_update=False,
-                layout=_WIDTH, style=_STYLE,
+                value=last // 2,
+                min=0,
+                max=last,
+                description=f"{name.capitalize()} plane",
+                continuous_update=False,
+                layout=_WIDTH,
+                style=_STYLE,
             )
         if len(ids) > 1:
             controls["label_id"] = _choice("Class", [("any", 0), *((str(i), i) for i in ids)])
@@ -101,8 +132,12 @@ class VolumeExplorer(Explorer):
         key = (id(found), values["show"], values["dimension"], values["min_length"])
         if key not in self._scenes:
             self._scenes[key] = figures.scene(
-                found, spacing=self.spacing, affine=self.affine, kinds=_SHOWN[values["show"]],
-                dimensions=_DIMENSIONS[values["dimension"]], min_length=values["min_length"],
+                found,
+                spacing=self.spacing,
+                affine=self.affine,
+                kinds=_SHOWN[values["show"]],
+                dimensions=_DIMENSIONS[values["dimension"]],
+                min_length=values["min_length"],
             )
         return label, self._scenes[key]
 
@@ -114,8 +149,10 @@ class VolumeExplorer(Explorer):
         for plane in which:
             at[plane.axis] = values[plane.name]
         return [
-            figures.view(shown, **common), *(figures.plane(shown, self.image, plane, at, **common) for plane in which),
-            figures.by_dimension(self.prediction, label, threshold=values["threshold"]).reset_index(), figures.listing(shown),
+            figures.view(shown, **common),
+            *(figures.plane(shown, self.image, plane, at, **common) for plane in which),
+            figures.by_dimension(self.prediction, label, threshold=values["threshold"]).reset_index(),
+            figures.listing(shown),
         ]
 
     def _listen(self):

@@ -27,7 +27,8 @@ TERMS = {
     "roofline": "The speed that memory bandwidth or arithmetic allows at best on this machine.",
 }
 _PATTERN = re.compile(
-    r"(?<![\w-])(" + "|".join(re.escape(term) for term in sorted(TERMS, key=len, reverse=True)) + r")(?![\w-])", re.IGNORECASE
+    r"(?<![\w-])(" + "|".join(re.escape(term) for term in sorted(TERMS, key=len, reverse=True)) + r")(?![\w-])",
+    re.IGNORECASE,
 )
 _BY_LOWER = {term.lower(): text for term, text in TERMS.items()}
 
@@ -50,5 +51,7 @@ def mark(text: str, *, html: bool = True) -> str:
 
     if html:
         return _PATTERN.sub(explain, escape(text))
-    parts = re.split(r"(`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\[[^\]]*\]\([^)]*\)|^#.*$|<[^>]*>)", text, flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(
+        r"(`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\[[^\]]*\]\([^)]*\)|^#.*$|<[^>]*>)", text, flags=re.MULTILINE | re.DOTALL
+    )
     return "".join(part if i % 2 else _PATTERN.sub(explain, part) for i, part in enumerate(parts))

@@ -53,7 +53,9 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
         methods = matching(claims.methods(), text, index, status.value)
         further = _further(by_name, text) + _broken(broken, text) if status.value == _ANY else ""
         total.object = _total(index, methods)
-        studies.object = _sections(methods, by_name, index) + further or '<div class="lab-empty">No study matches.</div>'
+        studies.object = (
+            _sections(methods, by_name, index) + further or '<div class="lab-empty">No study matches.</div>'
+        )
 
     # every letter filters; the address follows when the field is left
     search.param.watch(lambda event: refresh(event.new), "value_input")
@@ -67,7 +69,13 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
         gap="16px", sizing_mode="stretch_width", max_width=760, margin=(0, 0, 8, 0),
     )  # fmt: skip
     return pn.Column(
-        head("Studies", _INTRODUCTION), filters, total, studies, css_classes=["lab-page"], sizing_mode="stretch_width", margin=0
+        head("Studies", _INTRODUCTION),
+        filters,
+        total,
+        studies,
+        css_classes=["lab-page"],
+        sizing_mode="stretch_width",
+        margin=0,
     )
 
 

@@ -236,7 +236,9 @@ def _progress(job: Job, events) -> str:
         state = "done" if not is_last else "running"
         if job.done and is_last:
             state = "done" if job.status == "ok" else "failed"
-        steps.append(f'<li class="{state}">{escape(event.text or "cell")} <small>cell {event.cell} of {event.cells}</small></li>')
+        steps.append(
+            f'<li class="{state}">{escape(event.text or "cell")} <small>cell {event.cell} of {event.cells}</small></li>'
+        )
     share = 1.0 if job.done else (cells[-1].fraction if cells else 0.0)
     if job.control.reason and not job.done:  # its processes are killed already; what they left is being stored
         words = f"{job.control.reason}, what it left is being kept"
@@ -257,7 +259,9 @@ def _result(run: Run) -> list:
         text = f"<b>{escape(run.status)}{where}</b>: {escape(str(error.get('name', '')))} {escape(str(error.get('message', '')))}"
         parts.append(html(f'<div role="alert">{text}</div>', "lab-notice"))
         if error.get("traceback"):
-            parts.append(html(f"<details><summary>Traceback</summary><pre>{escape(_plain(error['traceback']))}</pre></details>"))
+            parts.append(
+                html(f"<details><summary>Traceback</summary><pre>{escape(_plain(error['traceback']))}</pre></details>")
+            )
     links = []
     if dashboard_link(run):
         links.append(f'<a href="{escape(dashboard_link(run))}"><b>Open as dashboard</b></a>')
@@ -290,4 +294,3 @@ def _reopen(job_id, watch, refuse) -> None:
 def _write_address(state: Mapping) -> None:
     if in_session() and pn.state.location is not None:
         pn.state.location.search = f"?{address(state)}"
-

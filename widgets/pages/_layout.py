@@ -91,6 +91,8 @@ def _claim_item(row: Row) -> str:
     notes = [claim.untestable, " · ".join(filter(None, (row.provenance, row.control)))]
     notes += [row.measured_here if row.recorded else "", *(f"requires {id}, which is refuted" for id in row.undermined)]
     small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
-    where = f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""
+    where = (
+        f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""
+    )
     text = f"{status_badge(row.status)} {number}<span>{mark(claim.text)}</span> <code>{escape(claim.id)}</code>"
     return f"<li>{text}{small}{where}</li>"

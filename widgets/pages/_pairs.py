@@ -30,14 +30,19 @@ class Own:
 def files(*kinds: str) -> dict[str, uploads.Upload]:
     """The controls for the visitor's prediction and label; with the kind ``"channels"`` one channel a class is taken too."""
     several = "s" if "channels" in kinds else ""
-    return {f"own_{role}": uploads.Upload(role.capitalize(), kinds=kinds, role=role + several) for role in ("prediction", "label")}
+    return {
+        f"own_{role}": uploads.Upload(role.capitalize(), kinds=kinds, role=role + several)
+        for role in ("prediction", "label")
+    }
 
 
 def choices(names, value: str) -> dict[str, pn.widgets.Widget]:
     """The controls that choose a pair: which, with what errors, which class."""
     return {
         names[0]: pn.widgets.Select(label=names[0].capitalize(), options=list(names[1]), value=value),
-        "variant": pn.widgets.Select(label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"),
+        "variant": pn.widgets.Select(
+            label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"
+        ),
         "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
     }
 

@@ -109,9 +109,7 @@ def _links(run: Run) -> str:
 
 def _table(runs: Sequence[Run], total: int) -> str:
     if not total:
-        return (
-            '<div class="lab-empty">No run is stored yet. <a href="run">Run a notebook</a>, or <code>make report</code>.</div>'
-        )
+        return '<div class="lab-empty">No run is stored yet. <a href="run">Run a notebook</a>, or <code>make report</code>.</div>'
     if not runs:
         return '<div class="lab-empty">No run matches this filter.</div>'
     rows = []

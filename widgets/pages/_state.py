@@ -267,7 +267,9 @@ def _plain(widget, value):
 
 def _accepted(key: str, widget, value):
     """``value`` as the widget's own value, or a refusal that names ``key``."""
-    if isinstance(widget, (pn.widgets.MultiSelect, pn.widgets.CheckBoxGroup, pn.widgets.CheckButtonGroup, pn.widgets.MultiChoice)):
+    if isinstance(
+        widget, (pn.widgets.MultiSelect, pn.widgets.CheckBoxGroup, pn.widgets.CheckButtonGroup, pn.widgets.MultiChoice)
+    ):
         if not isinstance(value, list):
             raise TypeError(f"{key} must be a list, got {value!r} ({type(value).__name__})")
         return [_option(key, widget, item) for item in value]

@@ -18,9 +18,7 @@ ITEMS_PER_FEATURE, CLIP = 5.0, 3.0
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "k": pn.widgets.IntSlider(label="Items in a bag", start=2, end=12, value=4),
-        "noise": pn.widgets.FloatSlider(
-            label="Noise of one response", start=0.1, end=3, step=0.1, value=0.5
-        ),
+        "noise": pn.widgets.FloatSlider(label="Noise of one response", start=0.1, end=3, step=0.1, value=0.5),
         "rho": pn.widgets.FloatSlider(label="Weight rho of the instance loss", start=0.05, end=1, step=0.05, value=0.3),
         "epsilon": pn.widgets.FloatSlider(label="Privacy epsilon", start=0.2, end=5, step=0.1, value=1.0),
     }

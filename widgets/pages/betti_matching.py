@@ -54,7 +54,12 @@ def build(state: dict) -> pn.viewable.Viewable:
     for pane in (bars, overlay):
         pane.param.watch(lambda event: _point(pointed, event.new), "hover_data")
     return pages.layout(
-        TITLE, QUESTION, widgets | files, [pages.row(overlay, bars), table, every, pull], notice=notice, method=METHOD,
+        TITLE,
+        QUESTION,
+        widgets | files,
+        [pages.row(overlay, bars), table, every, pull],
+        notice=notice,
+        method=METHOD,
         explanation=EXPLANATION,
     )
 
@@ -85,11 +90,14 @@ def by_class(prediction, label, threshold, border, most: int = 12) -> list[dict]
     rows = []
     for each in classes(prediction, label)[:most] if prediction.ndim > 2 else ():
         error = topology.matching_error(*one_class(prediction, label, each), threshold=threshold, border=border)
-        rows.append({
-            "class": str(each), "matching error of the mask": error.total,
-            "Betti number error of the mask": sum(error.betti_number_error),
-            **{f"matching error, {name}": count for name, count in zip(NAMES, error.error)},
-        })
+        rows.append(
+            {
+                "class": str(each),
+                "matching error of the mask": error.total,
+                "Betti number error of the mask": sum(error.betti_number_error),
+                **{f"matching error, {name}": count for name, count in zip(NAMES, error.error)},
+            }
+        )
     return rows
 
 
@@ -105,8 +113,12 @@ def _case(image, variant, label_id, border, own_prediction, own_label):
     x = prediction.detach().clone().requires_grad_()
     topology.BettiMatchingLoss(border=frame, cache=0)(x[None, None], label[None, None]).backward()
     return {
-        "pair": pair, "prediction": prediction, "label": label, "picture": prediction if picture is None else picture,
-        "found": topology.match(prediction, label, border=frame), "gradient": x.grad,
+        "pair": pair,
+        "prediction": prediction,
+        "label": label,
+        "picture": prediction if picture is None else picture,
+        "found": topology.match(prediction, label, border=frame),
+        "gradient": x.grad,
     }
 
 

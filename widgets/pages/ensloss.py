@@ -15,7 +15,9 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "draws": pn.widgets.IntSlider(label="Draws", start=1, end=20, value=5),
         "batch": pn.widgets.IntSlider(label="Batch size", start=2, end=256, value=64),
-        "box_cox": pn.widgets.FloatSlider(label="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0),
+        "box_cox": pn.widgets.FloatSlider(
+            label="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0
+        ),
         "seed": pn.widgets.IntInput(label="Seed", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)

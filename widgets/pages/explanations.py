@@ -47,7 +47,9 @@ def build(state: dict) -> pn.viewable.Viewable:
     model = uploads.Upload("Weights of your network (safetensors or state dict)", kinds=("weights",))
     controls = {**widgets, "upload": mine, "weights": model}
     answer = pages.plot(label="which to trust", height=430)
-    bars = pages.plot(label="eight explanations", height=620, stylesheets=[f":host {{ min-width: {PANELS}px !important; }}"])
+    bars = pages.plot(
+        label="eight explanations", height=620, stylesheets=[f":host {{ min-width: {PANELS}px !important; }}"]
+    )
     numbers = pages.numbers()
     notice = pages.react(controls, draw, answer, bars, numbers)
     sideways = {"overflow-x": "auto", "min-width": "0", "max-width": "100%"}  # a phone pans over the panels
@@ -58,7 +60,9 @@ def build(state: dict) -> pn.viewable.Viewable:
 def draw(question, sigma, width, blank, instance, table, family, target, architecture="layers with relu",
          head="as it is", units=UNITS[0], upload=None, weights=None, theme="light"):  # fmt: skip
     if upload is not None and weights is None and _needs_pipeline(upload.data, target):
-        task, values, columns = _trained(upload, ("pipeline", family, target), lambda: _own_pipeline(upload, family, target))
+        task, values, columns = _trained(
+            upload, ("pipeline", family, target), lambda: _own_pipeline(upload, family, target)
+        )
     else:
         subject = (
             _subject(table, family)
@@ -116,7 +120,10 @@ def with_weights(subject: studies.Subject, tensors: Mapping, architecture: str =
 def _needs_pipeline(frame, target: str) -> bool:
     """Whether a table holds levels or missing values beside its target."""
     columns = frame.drop(columns=[_target(frame, target)], errors="ignore")
-    return bool(columns.isna().any().any()) or len(columns.select_dtypes(include=["number", "bool"]).columns) < columns.shape[1]
+    return (
+        bool(columns.isna().any().any())
+        or len(columns.select_dtypes(include=["number", "bool"]).columns) < columns.shape[1]
+    )
 
 
 def _own_pipeline(upload, family: str, target: str):

@@ -19,7 +19,10 @@ def build(state: dict) -> pn.viewable.Viewable:
         "dtype": pn.widgets.Select(label="Number format", options=list(study.DTYPES), value="float32"),
     }
     pages.sync(widgets, state)
-    times, errors = pages.plot(label="time of each form", height=340), pages.plot(label="error of each form", height=340)
+    times, errors = (
+        pages.plot(label="time of each form", height=340),
+        pages.plot(label="error of each form", height=340),
+    )
     gate, table = pages.plot(label="compile gate", height=330), pages.numbers()
     notice = pages.react(widgets, draw, times, errors, gate, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(times, errors), table, gate], notice=notice, method=METHOD)
@@ -34,8 +37,12 @@ def draw(op, size, dtype, theme):
         "roof (ms)": round(found.roof_ms, 4),
         "GPU": next((form.reason for form in found.forms if form.form == "triton"), "no GPU form"),
     }
-    return (figures.forms(found, theme=theme), figures.errors(found, theme=theme), figures.gate(rows, theme=theme),
-            numbers)
+    return (
+        figures.forms(found, theme=theme),
+        figures.errors(found, theme=theme),
+        figures.gate(rows, theme=theme),
+        numbers,
+    )
 
 
 @lru_cache(maxsize=256)

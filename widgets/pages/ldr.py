@@ -15,10 +15,16 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "temperature": pn.widgets.FloatSlider(label="Temperature lambda", start=0.05, end=20, step=0.05, value=3.0),
         "margin": pn.widgets.FloatSlider(label="Margin c", start=0, end=2, step=0.1, value=0.1),
-        "alpha": pn.widgets.FloatSlider(label="Freedom alpha of the adaptive loss", start=1.1, end=5, step=0.1, value=2.0),
+        "alpha": pn.widgets.FloatSlider(
+            label="Freedom alpha of the adaptive loss", start=1.1, end=5, step=0.1, value=2.0
+        ),
     }
     pages.sync(widgets, state)
-    spectrum, adaptive, table = pages.plot(label="loss over lambda"), pages.plot(label="adaptive temperatures"), pages.numbers()
+    spectrum, adaptive, table = (
+        pages.plot(label="loss over lambda"),
+        pages.plot(label="adaptive temperatures"),
+        pages.numbers(),
+    )
     notice = pages.react(widgets, draw, spectrum, adaptive, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(spectrum, adaptive), table], notice=notice, method=METHOD)
 

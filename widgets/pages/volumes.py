@@ -23,8 +23,11 @@ TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "betti_volumes"
 QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
 VOLUMES = ("vessel_tree_3d", "smooth_field_3d", "mni_intensity")
 SHOWN = {
-    "unmatched": figures.KINDS[1:], "only in the prediction": figures.KINDS[1:2], "only in the label": figures.KINDS[2:],
-    "matched": figures.KINDS[:1], "all": figures.KINDS,
+    "unmatched": figures.KINDS[1:],
+    "only in the prediction": figures.KINDS[1:2],
+    "only in the label": figures.KINDS[2:],
+    "matched": figures.KINDS[:1],
+    "all": figures.KINDS,
 }
 DIMENSIONS = {"all": (0, 1, 2), **{name: (d,) for d, name in enumerate(NAMES)}}
 MOST = 160**3
@@ -41,14 +44,18 @@ directions come from the file and change pictures only, never the matching.
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "threshold": pn.widgets.FloatSlider(label="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
-        "compare": pn.widgets.Select(label="Compare with the label", options=["probabilities", "mask at the threshold"]),
+        "compare": pn.widgets.Select(
+            label="Compare with the label", options=["probabilities", "mask at the threshold"]
+        ),
         "show": pn.widgets.Select(label="Features shown", options=list(SHOWN), value="unmatched"),
         "dimension": pn.widgets.Select(label="Dimension", options=list(DIMENSIONS), value="all"),
         "min_length": pn.widgets.FloatSlider(label="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
         "feature": pn.widgets.IntInput(label="Feature lit up (0: none)", start=0, end=1000, value=0),
         "follow": pn.widgets.Checkbox(label="Planes go through the feature", value=True),
         **{
-            name: pn.widgets.FloatSlider(label=f"{name.capitalize()} plane (share)", start=0.0, end=1.0, step=0.001, value=0.5)
+            name: pn.widgets.FloatSlider(
+                label=f"{name.capitalize()} plane (share)", start=0.0, end=1.0, step=0.001, value=0.5
+            )
             for name in PLACES
         },
         **_pairs.choices(("volume", _available()), "vessel_tree_3d"),
@@ -67,8 +74,24 @@ def build(state: dict) -> pn.viewable.Viewable:
     return pages.layout(TITLE, QUESTION, widgets | files, main, notice=notice, method=METHOD, explanation=EXPLANATION)
 
 
-def draw(threshold, compare, show, dimension, min_length, feature, follow, axial, coronal, sagittal, volume, variant, label_id,
-         own_prediction, own_label, theme):
+def draw(
+    threshold,
+    compare,
+    show,
+    dimension,
+    min_length,
+    feature,
+    follow,
+    axial,
+    coronal,
+    sagittal,
+    volume,
+    variant,
+    label_id,
+    own_prediction,
+    own_label,
+    theme,
+):
     cut = None if compare == "probabilities" else threshold
     case = _case(volume, variant, label_id, Own(own_prediction), Own(own_label), cut)
     shown = _scene(Own(case), show, dimension, min_length)
@@ -100,7 +123,11 @@ def _steady(case, shown, feature, threshold, theme):
 def _scene(case, show, dimension, min_length):
     case = case.value
     return figures.scene(
-        case["found"], spacing=case["spacing"], affine=case["affine"], kinds=SHOWN[show], dimensions=DIMENSIONS[dimension],
+        case["found"],
+        spacing=case["spacing"],
+        affine=case["affine"],
+        kinds=SHOWN[show],
+        dimensions=DIMENSIONS[dimension],
         min_length=min_length,
     )
 
@@ -112,7 +139,12 @@ def _case(volume, variant, label_id, own_prediction, own_label, threshold):
     prediction, label = one_class(prediction, label, label_id, axes=3)
     found = topology.match(prediction if threshold is None else (prediction >= threshold).float(), label)
     return {
-        "image": image, "prediction": prediction, "label": label, "found": found, "spacing": spacing, "affine": affine,
+        "image": image,
+        "prediction": prediction,
+        "label": label,
+        "found": found,
+        "spacing": spacing,
+        "affine": affine,
         "unit": "mm" if affine is not None else "voxels" if set(spacing) == {1.0} else "units of the file",
     }
 
@@ -131,7 +163,9 @@ def _pair(volume, variant, own_prediction, own_label):
             f"a page matches volumes of at most {MOST:,} voxels, got {int(np.prod(own_prediction.shape)):,}; "
             "for larger ones: lab run volumes -p prediction_file a.nii.gz -p label_file b.nii.gz"
         )
-    affine = next((torch.tensor(each.affine, dtype=torch.float64) for each in (own_prediction, own_label) if each.affine), None)
+    affine = next(
+        (torch.tensor(each.affine, dtype=torch.float64) for each in (own_prediction, own_label) if each.affine), None
+    )
     return pair[0], *pair, own_prediction.spacing or (1.0, 1.0, 1.0), affine
 
 

@@ -91,7 +91,8 @@ def depth_reached(task: Task, *, draws: int, seed: int, counted: bool = False) -
     """
     law = space_of(task)
     sample = SampleLaw(law.sample(draws, seed=seed))
-    eps = np.geomspace(*law.quantile([2.0, 8 * math.log2(draws)]).tolist(), 150)
+    first, last = (float(end) for end in law.quantile([2.0, 8 * math.log2(draws)]))
+    eps = np.geomspace(first, last, 150)
     truth = required_bits(law, eps).bits
     if counted:
         answers = required_bits(sample, eps, method="counting").bits

@@ -61,7 +61,9 @@ def reduced(r, marks, last, c, first, squares, shape, report=None, chunk=1 << 16
     return found, spans, pool
 
 
-NEXT, COLUMN, USED, TOP, LONGEST = range(5)  # the state of a reduction; COLUMN is 0 between columns, else minus number - 1
+NEXT, COLUMN, USED, TOP, LONGEST = range(
+    5
+)  # the state of a reduction; COLUMN is 0 between columns, else minus number - 1
 
 
 @njit(cache=True, nogil=True)

@@ -189,8 +189,20 @@ def match_prepared(a, b, side, local):
     across_b, edges_b, order_b, levels_b, basin_b, roots_b, sides_b, bars_b = side
     fb = b.ravel()
     holes_b, images_b, _, done = merge_squares_into(
-        fb, square_values(fb, height, width), squares, height, width, across_b, edges_b, order_b, levels_b, sides_b,
-        basin_b, roots_b, ends, local
+        fb,
+        square_values(fb, height, width),
+        squares,
+        height,
+        width,
+        across_b,
+        edges_b,
+        order_b,
+        levels_b,
+        sides_b,
+        basin_b,
+        roots_b,
+        ends,
+        local,
     )
     if not done:
         return False, failed, counts

@@ -60,7 +60,7 @@ class Grid:
         return self.size
 
     def steps(self) -> list[int]:
-        return [math.prod(self.shape[axis + 1:]) for axis in range(self.axes)]
+        return [math.prod(self.shape[axis + 1 :]) for axis in range(self.axes)]
 
     def spans(self, kind: int, dual: bool) -> tuple[int, ...]:
         """Axes along which an edge (with ``dual``: a cell of dimension d - 1) of the ``kind`` lies."""
@@ -75,8 +75,10 @@ class Grid:
     def corners(self, spans) -> list[int]:
         """Steps from the lowest corner of a cell to its corners, the far one last."""
         steps = self.steps()
-        return [sum(step for step, used in zip([steps[axis] for axis in spans], bits) if used)
-                for bits in product((0, 1), repeat=len(spans))]
+        return [
+            sum(step for step, used in zip([steps[axis] for axis in spans], bits) if used)
+            for bits in product((0, 1), repeat=len(spans))
+        ]
 
     def inside(self, spans, device) -> torch.Tensor:
         """Whether each position is the lowest corner of a cell along ``spans``: (size,)."""
@@ -90,8 +92,10 @@ def levels(*fields: torch.Tensor) -> list[torch.Tensor]:
     """Whole numbers (int32) in the order of the values, on one scale for all ``fields``: the bits of float32, or ranks
     where float32 does not hold the values."""
     narrow = [field.to(torch.float32) + 0.0 for field in fields]
-    if all(field.dtype in (torch.float32, torch.float16, torch.bfloat16) or bool((one.to(field.dtype) == field).all())
-           for one, field in zip(narrow, fields)):
+    if all(
+        field.dtype in (torch.float32, torch.float16, torch.bfloat16) or bool((one.to(field.dtype) == field).all())
+        for one, field in zip(narrow, fields)
+    ):
         bits = [one.contiguous().view(torch.int32) for one in narrow]
         return [each ^ ((each >> 31) & 0x7FFFFFFF) for each in bits]
     known, ranks = torch.unique(torch.cat([field.flatten() for field in fields]), return_inverse=True)
@@ -219,12 +223,17 @@ def matching(predictions: torch.Tensor, labels: torch.Tensor, pair: Pairing = pa
             return torch.cat([one if len(one) else missing, other if len(other) else missing], 1)
 
         none = cells_a[:0]
-        parts.append([
-            (item_a[mates_a], side_by_side(cells_a[mates_a], cells_b[mates_b]),
-             side_by_side(voxels_a[mates_a], voxels_b[mates_b])),
-            (item_a[alone_a], side_by_side(cells_a[alone_a], none), side_by_side(voxels_a[alone_a], none)),
-            (item_b[alone_b], side_by_side(none, cells_b[alone_b]), side_by_side(none, voxels_b[alone_b])),
-        ])
+        parts.append(
+            [
+                (
+                    item_a[mates_a],
+                    side_by_side(cells_a[mates_a], cells_b[mates_b]),
+                    side_by_side(voxels_a[mates_a], voxels_b[mates_b]),
+                ),
+                (item_a[alone_a], side_by_side(cells_a[alone_a], none), side_by_side(voxels_a[alone_a], none)),
+                (item_b[alone_b], side_by_side(none, cells_b[alone_b]), side_by_side(none, voxels_b[alone_b])),
+            ]
+        )
     return _table(len(a), parts)
 
 

@@ -31,7 +31,9 @@ def cubical_barcodes(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
     return elder.barcodes(images, _pairing(path))
 
 
-def cubical_matching(predictions: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def cubical_matching(
+    predictions: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The Betti matching of a batch of pairs of sublevel images or volumes, in dimension 0 and in the top dimension.
 
     Args:

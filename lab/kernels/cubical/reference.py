@@ -43,11 +43,13 @@ def match(a, b) -> list[tuple[list, list, list]]:
             if one and two:
                 matched.append((one, two))
         taken_a, taken_b = {one for one, _ in matched}, {two for _, two in matched}
-        found.append((
-            matched,
-            [bar for bar in bars_a[d] if bar not in taken_a],
-            [bar for bar in bars_b[d] if bar not in taken_b],
-        ))
+        found.append(
+            (
+                matched,
+                [bar for bar in bars_a[d] if bar not in taken_a],
+                [bar for bar in bars_b[d] if bar not in taken_b],
+            )
+        )
     return found
 
 

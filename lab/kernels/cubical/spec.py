@@ -13,7 +13,9 @@ def inputs(shape, dtype=torch.float32, seed=0, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     items, sides = shape["items"], [shape[name] for name in ("height", "width", "depth") if name in shape]
     places = torch.stack(torch.meshgrid(*(torch.arange(side) / max(sides) for side in sides), indexing="ij"), -1)
-    centres = torch.rand(items, 6, len(sides), generator=generator) * torch.tensor([side / max(sides) for side in sides])
+    centres = torch.rand(items, 6, len(sides), generator=generator) * torch.tensor(
+        [side / max(sides) for side in sides]
+    )
     radii = 0.05 + 0.15 * torch.rand(items, 6, generator=generator)
     distance = (places[None, None] - centres.reshape(items, 6, *[1] * len(sides), len(sides))).square().sum(-1).sqrt()
     depth = (distance - radii.reshape(items, 6, *[1] * len(sides))).amin(1)

@@ -220,9 +220,15 @@ def columns_left(marks, last, first, shape):
             for t in range(3):
                 p, q = 1 if t == 0 else 0, 1 if t == 2 else 2
                 _unpaired(
-                    left[t], marks[t * size + base :], last[t * size + base :], first[q * size + base + step[p] :],
-                    first[p * size + base + step[q] :], first[q * size + base :], np.uint8(LOWER_FIRST[t]),
-                    np.uint8(LOWER_SECOND[t]), np.uint8(HIGHER_FIRST[t]),
+                    left[t],
+                    marks[t * size + base :],
+                    last[t * size + base :],
+                    first[q * size + base + step[p] :],
+                    first[p * size + base + step[q] :],
+                    first[q * size + base :],
+                    np.uint8(LOWER_FIRST[t]),
+                    np.uint8(LOWER_SECOND[t]),
+                    np.uint8(HIGHER_FIRST[t]),
                 )
             if used + 3 * nz > len(found):
                 grown = np.empty(2 * len(found) + 3 * nz, np.int32)

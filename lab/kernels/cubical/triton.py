@@ -47,8 +47,22 @@ def edge_key(order, v, one, two, code, live, SQUARE: tl.constexpr, DUAL: tl.cons
 
 
 @triton.jit
-def steepest(nodes, order, parent, ends, size, n0, n1, n2, s0, s1, s2, AXES: tl.constexpr, DUAL: tl.constexpr,
-             BLOCK: tl.constexpr):
+def steepest(
+    nodes,
+    order,
+    parent,
+    ends,
+    size,
+    n0,
+    n1,
+    n2,
+    s0,
+    s1,
+    s2,
+    AXES: tl.constexpr,
+    DUAL: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """The first edge of every node; nodes whose first edge leads to an older one end there and point at it."""
     item = tl.program_id(1).to(tl.int64)
     v = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -117,8 +131,26 @@ def flatten(parent, total, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def gather(order, parent, counts, keys, ones, others, size, one, extent_one, two, extent_two, across, extent, kind,
-           AXES: tl.constexpr, DUAL: tl.constexpr, EMIT: tl.constexpr, BLOCK: tl.constexpr):
+def gather(
+    order,
+    parent,
+    counts,
+    keys,
+    ones,
+    others,
+    size,
+    one,
+    extent_one,
+    two,
+    extent_two,
+    across,
+    extent,
+    kind,
+    AXES: tl.constexpr,
+    DUAL: tl.constexpr,
+    EMIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Edges of one kind between different components: counted by program, or with EMIT written behind ``counts``."""
     item = tl.program_id(1).to(tl.int64)
     v = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -138,7 +170,9 @@ def gather(order, parent, counts, keys, ones, others, size, one, extent_one, two
     program = item * tl.num_programs(0) + tl.program_id(0)
     if EMIT:
         place = tl.load(counts + program) + tl.cumsum(live.to(tl.int64), 0) - 1
-        tl.store(keys + place, edge_key(order + item * size, v, one, two, AXES * v + kind, live, SQUARE, DUAL), mask=live)
+        tl.store(
+            keys + place, edge_key(order + item * size, v, one, two, AXES * v + kind, live, SQUARE, DUAL), mask=live
+        )
         tl.store(ones + place, near, mask=live)
         tl.store(others + place, far, mask=live)
     else:
@@ -223,8 +257,9 @@ def pairing(nodes: torch.Tensor, order: torch.Tensor, dual: bool) -> torch.Tenso
     ends[:, size] = elder.NEVER
     extents, steps = [*grid.shape, 1][:3], [*grid.steps(), 1][:3]
     blocks = triton.cdiv(size, BLOCK)
-    steepest[(blocks, items)](level, order, parent, ends, size, *extents, *steps, AXES=grid.axes, DUAL=dual, BLOCK=BLOCK,
-                              num_warps=WARPS)
+    steepest[(blocks, items)](
+        level, order, parent, ends, size, *extents, *steps, AXES=grid.axes, DUAL=dual, BLOCK=BLOCK, num_warps=WARPS
+    )
     _each(flatten, parent.numel())(parent, parent.numel(), BLOCK=BLOCK, num_warps=WARPS)
     keys, ones, others = _gathered(grid, order, parent, dual)
     for _ in range(ROUNDS):
@@ -251,8 +286,10 @@ def _offsets(counts):
 
 
 def _room(count, device):
-    return (torch.empty(count, dtype=torch.int64, device=device),
-            *(torch.empty(count, dtype=torch.int32, device=device) for _ in range(2)))
+    return (
+        torch.empty(count, dtype=torch.int64, device=device),
+        *(torch.empty(count, dtype=torch.int32, device=device) for _ in range(2)),
+    )
 
 
 def _gathered(grid, order, parent, dual):
@@ -265,9 +302,27 @@ def _gathered(grid, order, parent, dual):
             first, *more = grid.spans(kind, dual)
             second = more[0] if more else first
             across = grid.across(kind) if dual else first
-            gather[(blocks, items)](order, parent, places[kind], keys, ones, others, grid.size, steps[first], shape[first],
-                                    steps[second], shape[second], steps[across], shape[across], kind, AXES=grid.axes,
-                                    DUAL=dual, EMIT=emit, BLOCK=BLOCK, num_warps=WARPS)
+            gather[(blocks, items)](
+                order,
+                parent,
+                places[kind],
+                keys,
+                ones,
+                others,
+                grid.size,
+                steps[first],
+                shape[first],
+                steps[second],
+                shape[second],
+                steps[across],
+                shape[across],
+                kind,
+                AXES=grid.axes,
+                DUAL=dual,
+                EMIT=emit,
+                BLOCK=BLOCK,
+                num_warps=WARPS,
+            )
 
     launch(counts, counts, parent, parent, False)
     offsets, total = _offsets(counts.flatten())
@@ -281,8 +336,9 @@ def _round(grid, level, parent, ends, keys, ones, others, dual):
     count = len(keys)
     best = torch.full((parent.numel(),), elder.NEVER, dtype=torch.int64, device=keys.device)
     _each(first_edges, count)(keys, ones, others, best, count, BLOCK=BLOCK, num_warps=WARPS)
-    _each(hook, count)(keys, ones, others, best, level, parent, ends, count, grid.size, DUAL=dual, BLOCK=BLOCK,
-                       num_warps=WARPS)
+    _each(hook, count)(
+        keys, ones, others, best, level, parent, ends, count, grid.size, DUAL=dual, BLOCK=BLOCK, num_warps=WARPS
+    )
     counts = torch.empty(triton.cdiv(count, BLOCK), dtype=torch.int64, device=keys.device)
     _each(relabel, count)(ones, others, parent, counts, count, BLOCK=BLOCK, num_warps=WARPS)
     offsets, total = _offsets(counts)
@@ -309,13 +365,35 @@ def gate():
     sizes = {name: "i32" for name in ("size", "n0", "n1", "n2", "s0", "s1", "s2")}
     lists = {"keys": "*i64", "ones": "*i32", "others": "*i32"}
     return [
-        Configuration("cubical first round, volumes, top dimension", steepest, {**levels, "ends": "*i64", **sizes},
-                      {"AXES": 3, "DUAL": True, "BLOCK": BLOCK}, warps=WARPS, registers=128),
-        Configuration("cubical edges between basins", gather,
-                      {**{k: v for k, v in levels.items() if k != "nodes"}, "counts": "*i64", **lists, "size": "i32",
-                       **{name: "i32" for name in ("one", "extent_one", "two", "extent_two", "across", "extent", "kind")}},
-                      {"AXES": 2, "DUAL": False, "EMIT": True, "BLOCK": BLOCK}, warps=WARPS, registers=96),
-        Configuration("cubical later rounds", hook,
-                      {**lists, "best": "*i64", "nodes": "*i32", "parent": "*i32", "ends": "*i64", "count": "i32",
-                       "size": "i32"}, {"DUAL": True, "BLOCK": BLOCK}, warps=WARPS, registers=96, wide=True),
+        Configuration(
+            "cubical first round, volumes, top dimension",
+            steepest,
+            {**levels, "ends": "*i64", **sizes},
+            {"AXES": 3, "DUAL": True, "BLOCK": BLOCK},
+            warps=WARPS,
+            registers=128,
+        ),
+        Configuration(
+            "cubical edges between basins",
+            gather,
+            {
+                **{k: v for k, v in levels.items() if k != "nodes"},
+                "counts": "*i64",
+                **lists,
+                "size": "i32",
+                **{name: "i32" for name in ("one", "extent_one", "two", "extent_two", "across", "extent", "kind")},
+            },
+            {"AXES": 2, "DUAL": False, "EMIT": True, "BLOCK": BLOCK},
+            warps=WARPS,
+            registers=96,
+        ),
+        Configuration(
+            "cubical later rounds",
+            hook,
+            {**lists, "best": "*i64", "nodes": "*i32", "parent": "*i32", "ends": "*i64", "count": "i32", "size": "i32"},
+            {"DUAL": True, "BLOCK": BLOCK},
+            warps=WARPS,
+            registers=96,
+            wide=True,
+        ),
     ]

@@ -55,8 +55,9 @@ def match_volumes(predictions, labels, report: Report | None = None):
     and kind (matched, only in the prediction, only in the label), in this order.
     """
     n = len(predictions)
-    parts = [match_volume(a, b, None, _part(report, k / n, (k + 1) / n))
-             for k, (a, b) in enumerate(zip(predictions, labels))]
+    parts = [
+        match_volume(a, b, None, _part(report, k / n, (k + 1) / n)) for k, (a, b) in enumerate(zip(predictions, labels))
+    ]
     return _joined(parts)
 
 
@@ -126,8 +127,9 @@ def _mates(a, b, prediction, label, shape, report):
     if two:
         cubes = cube_levels(c, shape)
         ends = [forests.cavity_images(r, stencils.cofaces(r, shape), cubes, shape) for r in (a, b)]
-        found[2] = mates.cavity_mates(c, holes, *[_as_listed(bars, *end) for bars, end in
-                                                  zip((prediction.cavities, label.cavities), ends)], shape)
+        found[2] = mates.cavity_mates(
+            c, holes, *[_as_listed(bars, *end) for bars, end in zip((prediction.cavities, label.cavities), ends)], shape
+        )
     if one:
         left = stencils.columns_left(squares, last, first, shape)
         born = columns.pivots(c, marks, last, c, first, left, shape, _counted(report, 0.5, 0.65, len(left)))

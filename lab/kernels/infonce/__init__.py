@@ -40,8 +40,9 @@ def infonce(a: torch.Tensor, b: torch.Tensor, *, temperature: float | torch.Tens
     a = checks.tensor("a", a, ndim=2, floating=True, finite=eager)
     b = checks.tensor("b", b, shape=(None, a.shape[1]), floating=True, finite=eager)
     if a.dtype != b.dtype or a.device != b.device:
-        raise TypeError("a and b must agree in dtype and device, "
-                        f"got {a.dtype} on {a.device} and {b.dtype} on {b.device}")
+        raise TypeError(
+            f"a and b must agree in dtype and device, got {a.dtype} on {a.device} and {b.dtype} on {b.device}"
+        )
     if len(b) < len(a):
         raise ValueError(f"b must have a row for every row of a ({len(a)}), got {len(b)}")
     if len(b) < 2:

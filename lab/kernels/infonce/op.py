@@ -16,14 +16,14 @@ def infonce(a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor) -> torc
 def reference(a, b, temperature):
     """log u by the dense matrix."""
     a, b = a.float(), b.float()
-    positive = (a * b[:len(a)]).sum(1)
+    positive = (a * b[: len(a)]).sum(1)
     difference = (a @ b.T - positive[:, None]) / temperature.to(a.dtype)
     others = torch.diagonal_scatter(difference, torch.full_like(positive, -float("inf")))
     return torch.logsumexp(others, dim=1)
 
 
 def _own(a, b):
-    return (a.float() * b[:len(a)].float()).sum(1)
+    return (a.float() * b[: len(a)].float()).sum(1)
 
 
 @torch.library.custom_op("lab::infonce", mutates_args=())
@@ -34,8 +34,9 @@ def negatives(a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor) -> to
 
 
 @torch.library.custom_op("lab::infonce_backward", mutates_args=())
-def negatives_backward(a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor, log_u: torch.Tensor,
-                       gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def negatives_backward(
+    a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor, log_u: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     from lab.kernels.infonce import triton
 
     n, t, own, g = len(a), float(temperature), _own(a, b), gradient.float()

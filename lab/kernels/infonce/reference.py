@@ -17,7 +17,7 @@ def dense(a: torch.Tensor, b: torch.Tensor, temperature: torch.Tensor, first: in
     if a.dtype in (torch.float16, torch.bfloat16):
         return dense(a.float(), b.float(), temperature, first).to(a.dtype)
     t = temperature.to(a.dtype)
-    positive = (a * b[first:first + len(a)]).sum(1)
+    positive = (a * b[first : first + len(a)]).sum(1)
     # The positive leaves the sum and comes back through log1p: the loss keeps its relative accuracy near zero.
     difference = (a @ b.T - positive[:, None]) / t
     others = torch.diagonal_scatter(difference, torch.full_like(positive, -math.inf), offset=first)

@@ -20,16 +20,33 @@ def product(a, b, i, j, n, m, d, DEPTH: tl.constexpr, PRECISION: tl.constexpr):
     s = tl.zeros([ROWS, COLUMNS], tl.float32)
     for low in range(0, d, DEPTH):
         k = low + tl.arange(0, DEPTH)
-        left = tl.load(a + i[:, None].to(tl.int64) * d + k[None, :], mask=(i[:, None] < n) & (k[None, :] < d), other=0.0)
+        left = tl.load(
+            a + i[:, None].to(tl.int64) * d + k[None, :], mask=(i[:, None] < n) & (k[None, :] < d), other=0.0
+        )
         # The second block is loaded in transposed order: a transposed register tile miscompiles on some versions.
-        right = tl.load(b + j[None, :].to(tl.int64) * d + k[:, None], mask=(j[None, :] < m) & (k[:, None] < d), other=0.0)
+        right = tl.load(
+            b + j[None, :].to(tl.int64) * d + k[:, None], mask=(j[None, :] < m) & (k[:, None] < d), other=0.0
+        )
         s = tl.dot(left, right, s, input_precision=PRECISION)
     return s
 
 
 @triton.jit
-def forward(a, b, own, out, n, m, d, part, inverse, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-            PRECISION: tl.constexpr):
+def forward(
+    a,
+    b,
+    own,
+    out,
+    n,
+    m,
+    d,
+    part,
+    inverse,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """out[split, i] = log sum over j of the split, j != i, of exp((s_ij - own_i) inverse)."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     split = tl.program_id(1)
@@ -48,9 +65,27 @@ def forward(a, b, own, out, n, m, d, part, inverse, ROWS: tl.constexpr, COLUMNS:
 
 
 @triton.jit
-def backward(a, b, own, log_u, factor, out, moment, n, m, d, part, rows, inverse, ROWS: tl.constexpr,
-             COLUMNS: tl.constexpr, DEPTH: tl.constexpr, WIDTH: tl.constexpr, OF_COLUMNS: tl.constexpr,
-             PRECISION: tl.constexpr):
+def backward(
+    a,
+    b,
+    own,
+    log_u,
+    factor,
+    out,
+    moment,
+    n,
+    m,
+    d,
+    part,
+    rows,
+    inverse,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    WIDTH: tl.constexpr,
+    OF_COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """out[split, i] = sum_j w_ij b_j over j of the split, for one slice of WIDTH features.
 
     w_ij = factor exp((s_ij - own) inverse - log_u), j != i; own, log_u and factor belong to i, or with OF_COLUMNS to j
@@ -78,7 +113,9 @@ def backward(a, b, own, log_u, factor, out, moment, n, m, d, part, rows, inverse
         exponent = (s - positive) * inverse
         w = tl.where(valid, scale * tl.exp(tl.where(valid, exponent - known, 0.0)), 0.0)
         sum_ += tl.sum(w * exponent, 1)
-        right = tl.load(b + j[:, None].to(tl.int64) * d + k[None, :], mask=(j[:, None] < high) & (k[None, :] < d), other=0.0)
+        right = tl.load(
+            b + j[:, None].to(tl.int64) * d + k[None, :], mask=(j[:, None] < high) & (k[None, :] < d), other=0.0
+        )
         total = tl.dot(w.to(right.dtype), right, total, input_precision=PRECISION)
     place = (split.to(tl.int64) * n + i[:, None]) * d + k[None, :]
     tl.store(out + place, total, mask=(i[:, None] < n) & (k[None, :] < d))
@@ -103,8 +140,21 @@ def log_others(a: torch.Tensor, b: torch.Tensor, own: torch.Tensor, temperature:
     splits, part = _split(n, m)
     out = torch.empty(splits, n, device=a.device)
     forward[(triton.cdiv(n, ROWS), splits)](
-        a.contiguous(), b.contiguous(), own.float().contiguous(), out, n, m, d, part, 1.0 / temperature, ROWS=ROWS,
-        COLUMNS=COLUMNS, DEPTH=DEPTH, PRECISION=precision(a.dtype), num_warps=WARPS)
+        a.contiguous(),
+        b.contiguous(),
+        own.float().contiguous(),
+        out,
+        n,
+        m,
+        d,
+        part,
+        1.0 / temperature,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+        DEPTH=DEPTH,
+        PRECISION=precision(a.dtype),
+        num_warps=WARPS,
+    )
     return torch.logsumexp(out, 0)
 
 
@@ -116,9 +166,27 @@ def pull(a, b, own, log_u, gradient, temperature, of_columns):
     out, moment = torch.empty(splits, n, d, device=a.device), torch.empty(splits, n, device=a.device)
     factor = (gradient / temperature).float().contiguous()
     backward[(triton.cdiv(n, ROWS), splits, triton.cdiv(d, width))](
-        a.contiguous(), b.contiguous(), own.float().contiguous(), log_u.contiguous(), factor, out, moment, n, m, d,
-        part, len(own), 1.0 / temperature, ROWS=ROWS, COLUMNS=32, DEPTH=DEPTH, WIDTH=width, OF_COLUMNS=of_columns,
-        PRECISION=precision(a.dtype), num_warps=8)
+        a.contiguous(),
+        b.contiguous(),
+        own.float().contiguous(),
+        log_u.contiguous(),
+        factor,
+        out,
+        moment,
+        n,
+        m,
+        d,
+        part,
+        len(own),
+        1.0 / temperature,
+        ROWS=ROWS,
+        COLUMNS=32,
+        DEPTH=DEPTH,
+        WIDTH=width,
+        OF_COLUMNS=of_columns,
+        PRECISION=precision(a.dtype),
+        num_warps=8,
+    )
     return out.sum(0), moment.sum(0)
 
 
@@ -130,11 +198,35 @@ def gate():
     sizes = {"n": "i32", "m": "i32", "d": "i32", "part": "i32"}
     blocks = {"ROWS": ROWS, "COLUMNS": COLUMNS, "DEPTH": DEPTH, "PRECISION": "tf32"}
     return [
-        Configuration("infonce forward bf16", forward, {**features, "out": "*fp32", **sizes, "inverse": "fp32"}, blocks,
-                      warps=WARPS, registers=255, dot=True, wide=True, special=True),
-        Configuration("infonce backward bf16", backward,
-                      {**features, "log_u": "*fp32", "factor": "*fp32", "out": "*fp32", "moment": "*fp32", **sizes,
-                       "rows": "i32", "inverse": "fp32"},
-                      {**blocks, "COLUMNS": 32, "WIDTH": 128, "OF_COLUMNS": False}, warps=8, registers=255, dot=True, wide=True,
-                      special=True),
+        Configuration(
+            "infonce forward bf16",
+            forward,
+            {**features, "out": "*fp32", **sizes, "inverse": "fp32"},
+            blocks,
+            warps=WARPS,
+            registers=255,
+            dot=True,
+            wide=True,
+            special=True,
+        ),
+        Configuration(
+            "infonce backward bf16",
+            backward,
+            {
+                **features,
+                "log_u": "*fp32",
+                "factor": "*fp32",
+                "out": "*fp32",
+                "moment": "*fp32",
+                **sizes,
+                "rows": "i32",
+                "inverse": "fp32",
+            },
+            {**blocks, "COLUMNS": 32, "WIDTH": 128, "OF_COLUMNS": False},
+            warps=8,
+            registers=255,
+            dot=True,
+            wide=True,
+            special=True,
+        ),
     ]

@@ -45,6 +45,7 @@ def pair_sum(x: torch.Tensor, y: torch.Tensor, v: torch.Tensor, code: int) -> to
         def piece(start, stop):
             cpu.gaussian_sum3(points, others, values[0], out, start, stop)
     else:
+
         def piece(start, stop):
             cpu.weighted_sum(points, others, values, code, out, start, stop)
 
@@ -60,8 +61,9 @@ def pair_logsumexp(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: i
 
     points, others, line = _rows(x), _columns(y), _rows(bias)
     out = np.empty(len(x), np.float32)
-    chunks.run(lambda start, stop: cpu.logsumexp(points, others, line, code, out, start, stop), len(x),
-               cost=_cost(x, y))
+    chunks.run(
+        lambda start, stop: cpu.logsumexp(points, others, line, code, out, start, stop), len(x), cost=_cost(x, y)
+    )
     return torch.from_numpy(out).to(x.dtype)
 
 
@@ -78,8 +80,16 @@ def pair_argmin(x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor, code: int)
 
 
 @torch.library.custom_op("lab::pair_gradient", mutates_args=(), device_types="cpu")
-def pair_gradient(x: torch.Tensor, y: torch.Tensor, g: torch.Tensor, v: torch.Tensor, row: torch.Tensor,
-                  column: torch.Tensor, code: int, of_score: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def pair_gradient(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    g: torch.Tensor,
+    v: torch.Tensor,
+    row: torch.Tensor,
+    column: torch.Tensor,
+    code: int,
+    of_score: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient (n, d) in x, and the sums over j of its weights (n,); see :func:`lab.kernels.pairwise.cpu.gradient`."""
     if dispatch.current() == "triton":
         return _gpu_pair_gradient(x, y, g, v, row, column, code, of_score)
@@ -87,8 +97,11 @@ def pair_gradient(x: torch.Tensor, y: torch.Tensor, g: torch.Tensor, v: torch.Te
 
     points, others, gt, vt, r, c = _rows(x), _columns(y), _columns(g), _columns(v), _rows(row), _rows(column)
     dx, da = np.empty(x.shape, np.float32), np.empty(len(x), np.float32)
-    chunks.run(lambda start, stop: cpu.gradient(points, others, gt, vt, r, c, code, of_score, dx, da, start, stop),
-               len(x), cost=2 * _cost(x, y, v.shape[1]))
+    chunks.run(
+        lambda start, stop: cpu.gradient(points, others, gt, vt, r, c, code, of_score, dx, da, start, stop),
+        len(x),
+        cost=2 * _cost(x, y, v.shape[1]),
+    )
     return torch.from_numpy(dx).to(x.dtype), torch.from_numpy(da).to(x.dtype)
 
 
@@ -132,7 +145,9 @@ def _(x, y, bias, code):
 def _gpu_pair_gradient(x, y, g, v, row, column, code, of_score):
     from lab.kernels.pairwise import triton
 
-    return triton.reduce_gradient(x.detach(), y.detach(), g.detach(), v.detach(), row.detach(), column.detach(), code, of_score)
+    return triton.reduce_gradient(
+        x.detach(), y.detach(), g.detach(), v.detach(), row.detach(), column.detach(), code, of_score
+    )
 
 
 @pair_gradient.register_fake
@@ -191,8 +206,9 @@ def _backward_twice(ctx, *cotangents):
         found = [torch.zeros_like(leaf) for leaf in leaves]
         to_held = torch.zeros_like(held)
         if pairs:
-            *direct, to_held = torch.autograd.grad(dx, [*leaves, frozen], cotangents[0], retain_graph=True,
-                                                   materialize_grads=True)
+            *direct, to_held = torch.autograd.grad(
+                dx, [*leaves, frozen], cotangents[0], retain_graph=True, materialize_grads=True
+            )
             found = [a + b for a, b in zip(found, direct)]
         if ctx.of_score and cotangents[1] is not None:
             to_held = to_held + cotangents[1][:, None]

@@ -16,8 +16,15 @@ SMALL = 40_000
 DENSE = 1 << 24  # numbers of the dense matrix that the reference holds at once
 
 
-def pairwise(x: torch.Tensor, y: torch.Tensor, values: torch.Tensor | None = None, *, kernel: str = "gaussian",
-             reduce: str = "sum", lengthscale: float | torch.Tensor = 1.0) -> torch.Tensor:
+def pairwise(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    values: torch.Tensor | None = None,
+    *,
+    kernel: str = "gaussian",
+    reduce: str = "sum",
+    lengthscale: float | torch.Tensor = 1.0,
+) -> torch.Tensor:
     r"""Reduce a kernel of all pairs of points without storing the matrix; memory grows as n + m.
 
     .. math:: \text{sum: } \sum_j k(x_i, y_j)\,v_j \qquad \text{logsumexp: } \log\sum_j e^{s(x_i, y_j) + v_j} \qquad
@@ -52,8 +59,9 @@ def pairwise(x: torch.Tensor, y: torch.Tensor, values: torch.Tensor | None = Non
     x = checks.tensor("x", x, ndim=2, floating=True, finite=eager)
     y = checks.tensor("y", y, shape=(None, x.shape[1]), floating=True, finite=eager)
     if y.dtype != x.dtype or y.device != x.device:
-        raise TypeError("x and y must agree in dtype and device, "
-                        f"got {x.dtype} on {x.device} and {y.dtype} on {y.device}")
+        raise TypeError(
+            f"x and y must agree in dtype and device, got {x.dtype} on {x.device} and {y.dtype} on {y.device}"
+        )
     if values is None:
         v = (torch.ones if reduce == "sum" else torch.zeros)(len(y), dtype=x.dtype, device=x.device)
     else:
@@ -78,8 +86,9 @@ def pairwise(x: torch.Tensor, y: torch.Tensor, values: torch.Tensor | None = Non
 
 
 def _dense(x, y, v, kernel, reduce):
-    function: Callable = {"sum": reference.weighted_sum, "logsumexp": reference.logsumexp,
-                          "argmin": reference.argmin}[reduce]
+    function: Callable = {"sum": reference.weighted_sum, "logsumexp": reference.logsumexp, "argmin": reference.argmin}[
+        reduce
+    ]
     per_pair = 1 if kernel == "dot" else x.shape[1]
     rows = max(1, DENSE // max(1, len(y) * per_pair))
     if len(x) <= rows or (kernel == "dot" and reduce == "sum"):

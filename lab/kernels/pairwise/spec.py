@@ -58,7 +58,10 @@ SPEC = KernelSpec(
     peers=("KeOps", "torch.compile"),
     gate=_gate,
     tolerance="long reduction",
-    variants={f"{kernel} {reduce}": {"kernel": kernel, "reduce": reduce}
-              for kernel in KERNELS for reduce in ("sum", "logsumexp", "argmin")},
+    variants={
+        f"{kernel} {reduce}": {"kernel": kernel, "reduce": reduce}
+        for kernel in KERNELS
+        for reduce in ("sum", "logsumexp", "argmin")
+    },
 )
 __all__ = ["SMALL", "SPEC"]

@@ -149,8 +149,9 @@ def slope(squared, CODE: tl.constexpr, OF_SCORE: tl.constexpr):
 
 
 @triton.jit
-def weighted_sum(x, y, v, out, n, m, columns, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr,
-                 COLUMNS: tl.constexpr):
+def weighted_sum(
+    x, y, v, out, n, m, columns, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     """out[split, column, i] = sum of k(x_i, y_j) v[column, j] over j of the split."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     split, column = tl.program_id(1), tl.program_id(2)
@@ -165,8 +166,9 @@ def weighted_sum(x, y, v, out, n, m, columns, part, D: tl.constexpr, CODE: tl.co
 
 
 @triton.jit
-def logsumexp(x, y, bias, out, n, m, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr,
-              COLUMNS: tl.constexpr):
+def logsumexp(
+    x, y, bias, out, n, m, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     """out[split, i] = log sum exp(score(x_i, y_j) + bias_j) over j of the split."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     split = tl.program_id(1)
@@ -185,8 +187,9 @@ def logsumexp(x, y, bias, out, n, m, part, D: tl.constexpr, CODE: tl.constexpr, 
 
 
 @triton.jit
-def argmin(x, y, bias, out, place, n, m, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr,
-           COLUMNS: tl.constexpr):
+def argmin(
+    x, y, bias, out, place, n, m, part, D: tl.constexpr, CODE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     """The largest score(x_i, y_j) + bias_j over j of the split, and its first j."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     split = tl.program_id(1)
@@ -207,9 +210,27 @@ def argmin(x, y, bias, out, place, n, m, part, D: tl.constexpr, CODE: tl.constex
 
 
 @triton.jit
-def gradient(x, y, g, v, row, column, dx, da, n, m, columns, part, D: tl.constexpr, WIDTH: tl.constexpr,
-             CODE: tl.constexpr, OF_SCORE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-             PRECISION: tl.constexpr):
+def gradient(
+    x,
+    y,
+    g,
+    v,
+    row,
+    column,
+    dx,
+    da,
+    n,
+    m,
+    columns,
+    part,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CODE: tl.constexpr,
+    OF_SCORE: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """dx[split, i, axis] and da[split, i] as in :func:`lab.kernels.pairwise.cpu.gradient`, y padded to WIDTH axes."""
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     split = tl.program_id(1)
@@ -271,8 +292,19 @@ def reduce_sum(x, y, v, code):
     splits, part = _split(n, m)
     out = torch.empty(splits, columns, n, device=x.device)
     weighted_sum[(triton.cdiv(n, ROWS), splits, columns)](
-        *_centred(x, y, code), _planes(v), out, n, m, columns, part, D=d, CODE=code, ROWS=ROWS, COLUMNS=COLUMNS,
-        num_warps=WARPS)
+        *_centred(x, y, code),
+        _planes(v),
+        out,
+        n,
+        m,
+        columns,
+        part,
+        D=d,
+        CODE=code,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+        num_warps=WARPS,
+    )
     return out.sum(0).T.to(x.dtype)
 
 
@@ -282,8 +314,18 @@ def reduce_logsumexp(x, y, bias, code):
     splits, part = _split(n, m)
     out = torch.empty(splits, n, device=x.device)
     logsumexp[(triton.cdiv(n, ROWS), splits)](
-        *_centred(x, y, code), bias.float().contiguous(), out, n, m, part, D=d, CODE=code, ROWS=ROWS, COLUMNS=COLUMNS,
-        num_warps=WARPS)
+        *_centred(x, y, code),
+        bias.float().contiguous(),
+        out,
+        n,
+        m,
+        part,
+        D=d,
+        CODE=code,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+        num_warps=WARPS,
+    )
     return torch.logsumexp(out, 0).to(x.dtype)
 
 
@@ -294,8 +336,19 @@ def reduce_argmin(x, y, bias, code):
     out = torch.empty(splits, n, device=x.device)
     place = torch.empty(splits, n, dtype=torch.int32, device=x.device)
     argmin[(triton.cdiv(n, ROWS), splits)](
-        *_centred(x, y, code), bias.float().contiguous(), out, place, n, m, part, D=d, CODE=code, ROWS=ROWS,
-        COLUMNS=COLUMNS, num_warps=WARPS)
+        *_centred(x, y, code),
+        bias.float().contiguous(),
+        out,
+        place,
+        n,
+        m,
+        part,
+        D=d,
+        CODE=code,
+        ROWS=ROWS,
+        COLUMNS=COLUMNS,
+        num_warps=WARPS,
+    )
     # argmax returns the first of equal splits, and splits stand in the order of y.
     first = (out == out.amax(0)).to(torch.int8).argmax(0)
     return place.gather(0, first[None])[0].to(torch.int64)
@@ -308,9 +361,26 @@ def reduce_gradient(x, y, g, v, row, column, code, of_score):
     dx, da = torch.empty(splits, n, d, device=x.device), torch.empty(splits, n, device=x.device)
     width = max(16, triton.next_power_of_2(d))
     gradient[(triton.cdiv(n, ROWS), splits)](
-        *_centred(x, y, code), _planes(g), _planes(v),
-        row.float().contiguous(), column.float().contiguous(), dx, da, n, m, g.shape[1], part, D=d, WIDTH=width,
-        CODE=code, OF_SCORE=of_score, ROWS=ROWS, COLUMNS=32, PRECISION="ieee", num_warps=WARPS)
+        *_centred(x, y, code),
+        _planes(g),
+        _planes(v),
+        row.float().contiguous(),
+        column.float().contiguous(),
+        dx,
+        da,
+        n,
+        m,
+        g.shape[1],
+        part,
+        D=d,
+        WIDTH=width,
+        CODE=code,
+        OF_SCORE=of_score,
+        ROWS=ROWS,
+        COLUMNS=32,
+        PRECISION="ieee",
+        num_warps=WARPS,
+    )
     da = da.sum(0) if of_score else torch.zeros(n, device=x.device)
     return dx.sum(0).to(x.dtype), da.to(x.dtype)
 
@@ -323,15 +393,43 @@ def gate():
     points = {"x": "*fp32", "y": "*fp32"}
     blocks = {"D": 3, "CODE": 0, "ROWS": ROWS, "COLUMNS": COLUMNS}
     return [
-        Configuration("pairwise gaussian sum, 3 axes", weighted_sum,
-                      {**points, "v": "*fp32", "out": "*fp32", **sizes, "columns": "i32"}, blocks, warps=WARPS,
-                      registers=168, special=True),
-        Configuration("pairwise gaussian logsumexp, 64 axes", logsumexp,
-                      {**points, "bias": "*fp32", "out": "*fp32", **sizes}, {**blocks, "D": 64},
-                      warps=WARPS, registers=255, dot=True, special=True),
-        Configuration("pairwise gaussian gradient, 3 axes", gradient,
-                      {**points, "g": "*fp32", "v": "*fp32", "row": "*fp32", "column": "*fp32", "dx": "*fp32",
-                       "da": "*fp32", **sizes, "columns": "i32"},
-                      {**blocks, "WIDTH": 16, "OF_SCORE": False, "COLUMNS": 32, "PRECISION": "tf32"}, warps=WARPS,
-                      registers=255, dot=True, special=True),
+        Configuration(
+            "pairwise gaussian sum, 3 axes",
+            weighted_sum,
+            {**points, "v": "*fp32", "out": "*fp32", **sizes, "columns": "i32"},
+            blocks,
+            warps=WARPS,
+            registers=168,
+            special=True,
+        ),
+        Configuration(
+            "pairwise gaussian logsumexp, 64 axes",
+            logsumexp,
+            {**points, "bias": "*fp32", "out": "*fp32", **sizes},
+            {**blocks, "D": 64},
+            warps=WARPS,
+            registers=255,
+            dot=True,
+            special=True,
+        ),
+        Configuration(
+            "pairwise gaussian gradient, 3 axes",
+            gradient,
+            {
+                **points,
+                "g": "*fp32",
+                "v": "*fp32",
+                "row": "*fp32",
+                "column": "*fp32",
+                "dx": "*fp32",
+                "da": "*fp32",
+                **sizes,
+                "columns": "i32",
+            },
+            {**blocks, "WIDTH": 16, "OF_SCORE": False, "COLUMNS": 32, "PRECISION": "tf32"},
+            warps=WARPS,
+            registers=255,
+            dot=True,
+            special=True,
+        ),
     ]

@@ -371,5 +371,7 @@ def warm() -> None:
     ends = np.array([0, 2, 4])
     sliced_rows(np.zeros((1, 2)), np.zeros(2), np.zeros((1, 2), np.int64), np.array([0, 1, 2]))
     sliced_areas(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1)
-    sliced_gradient(rows, np.zeros((4, 4)), ends, pair, pair + 1, 1, np.ones(1), np.zeros((1, 2), np.int64), np.zeros((1, 2)))
+    sliced_gradient(
+        rows, np.zeros((4, 4)), ends, pair, pair + 1, 1, np.ones(1), np.zeros((1, 2), np.int64), np.zeros((1, 2))
+    )
     elder_pairs(line, np.array([0, 1]), np.array([1, 2]), np.arange(2))

@@ -40,8 +40,15 @@ class Perturbations:
         if self.law == "mask" and self.paired and self.probability != 0.5:
             raise ValueError(f"probability must be 0.5 for paired masks, got {self.probability}")
 
-    def draw(self, count: int, *, seed: int = 0, start: int = 0, dtype: torch.dtype = torch.float32,
-             device: torch.device | str = "cpu") -> torch.Tensor:
+    def draw(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        start: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> torch.Tensor:
         """Perturbations ``start``, ..., ``start + count - 1`` under ``seed``: (count, dimension)."""
         count = checks.integer("count", count, low=1)
         seed = checks.integer("seed", seed, low=0, high=2**64 - 1)

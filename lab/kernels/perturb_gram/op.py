@@ -17,8 +17,9 @@ def draw(law: Perturbations, count: int, seed: int, start: int) -> torch.Tensor:
 
 
 @torch.library.custom_op("lab::perturbations", mutates_args=())
-def _draw(code: int, count: int, dimension: int, seed: int, start: int, paired: bool, a: float,
-          b: float) -> torch.Tensor:
+def _draw(
+    code: int, count: int, dimension: int, seed: int, start: int, paired: bool, a: float, b: float
+) -> torch.Tensor:
     from lab.kernels.perturb_gram import cpu
 
     out = np.empty((count, dimension), np.float32)

@@ -51,8 +51,10 @@ class Gram:
         smallest = factor.diagonal(dim1=-2, dim2=-1).amin(-1)
         singular = (failed > 0) | ~(smallest > 1e-7)
         if dispatch.eager() and bool(singular.any()):
-            raise ValueError(f"the local fit has no unique solution for {int(singular.sum())} of {len(singular)} sets "
-                             "of weights; draw more perturbations or pass ridge > 0")
+            raise ValueError(
+                f"the local fit has no unique solution for {int(singular.sum())} of {len(singular)} sets "
+                "of weights; draw more perturbations or pass ridge > 0"
+            )
         right = (self.moment * size)[..., None]
         return torch.cholesky_solve(right, factor.expand(len(right), -1, -1))[..., 0] * size
 
@@ -62,8 +64,15 @@ class Gram:
         return (self.square - 2.0 * (self.moment * coefficients).sum(-1) + fitted) / self.total
 
 
-def perturb_gram(perturbations: Perturbations | torch.Tensor, outputs: torch.Tensor,
-                 weights: torch.Tensor | None = None, *, seed: int = 0, start: int = 0, intercept: bool = True) -> Gram:
+def perturb_gram(
+    perturbations: Perturbations | torch.Tensor,
+    outputs: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    intercept: bool = True,
+) -> Gram:
     r"""Weighted normal equations of local linear fits of a model's outputs on perturbations.
 
     .. math:: A_i = \sum_s w_{is} z_s z_s^\top,\qquad b_i = \sum_s w_{is} f_{is} z_s,\qquad z_s = (1, \xi_s)
@@ -118,12 +127,13 @@ def perturb_gram(perturbations: Perturbations | torch.Tensor, outputs: torch.Ten
         for first in range(0, count, size):
             k = min(size, count - first)
             if law is None:
-                yield first, xi[first:first + k].to(dtype)
+                yield first, xi[first : first + k].to(dtype)
             else:
                 yield first, law.draw(k, seed=seed, start=start + first, dtype=dtype, device=f.device)
 
     graph = torch.is_grad_enabled() and any(
-        value is not None and value.requires_grad for value in (f, w, None if law else xi))
+        value is not None and value.requires_grad for value in (f, w, None if law else xi)
+    )
     choice = dispatch.choose("perturb_gram", f, refused="a gradient is asked for" if graph else "")
     if choice.path == "triton" and w is not None and w.ndim == 2 and p <= 128:
         from lab.kernels.perturb_gram import triton

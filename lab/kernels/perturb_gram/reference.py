@@ -7,7 +7,9 @@ from functools import lru_cache
 import torch
 
 HELD = 1 << 17  # products of coordinate pairs held at once: they stay in the cache between their making and their use
-NARROW = 64  # coordinates up to which each pair is multiplied once: beyond, blocks are too short for a loop over coordinates
+NARROW = (
+    64  # coordinates up to which each pair is multiplied once: beyond, blocks are too short for a loop over coordinates
+)
 
 
 def accumulate(blocks, outputs: torch.Tensor, weights: torch.Tensor | None, intercept: bool, *, matrix: bool = True):

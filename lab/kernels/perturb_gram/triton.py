@@ -13,8 +13,21 @@ DRAWS, WARPS = 64, 4
 
 
 @triton.jit
-def draw(out, seed, first, count, d, a, b, CODE: tl.constexpr, PAIRED: tl.constexpr, STREAM: tl.constexpr,
-         FAST: tl.constexpr, ROWS: tl.constexpr, BLOCKS: tl.constexpr):
+def draw(
+    out,
+    seed,
+    first,
+    count,
+    d,
+    a,
+    b,
+    CODE: tl.constexpr,
+    PAIRED: tl.constexpr,
+    STREAM: tl.constexpr,
+    FAST: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+):
     """out[s, k] for draws s of one block of rows and four coordinates k at a time."""
     s = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     block = tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
@@ -40,8 +53,19 @@ def draw(out, seed, first, count, d, a, b, CODE: tl.constexpr, PAIRED: tl.conste
 
 
 @triton.jit
-def gram(xi, w, out, m, d, p, part, INTERCEPT: tl.constexpr, WIDTH: tl.constexpr, DRAWS: tl.constexpr,
-         PRECISION: tl.constexpr):
+def gram(
+    xi,
+    w,
+    out,
+    m,
+    d,
+    p,
+    part,
+    INTERCEPT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    DRAWS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """out[split, n, :, :] = sum of w[n, s] z_s z_s^T over s of the split; z = (1, xi) or xi, padded to WIDTH."""
     instance = tl.program_id(0).to(tl.int64)
     split = tl.program_id(1)
@@ -73,8 +97,21 @@ def perturbations(law: Perturbations, count: int, seed: int, start: int, device)
     out = torch.empty(count, law.dimension, device=device)
     blocks = min(16, triton.next_power_of_2(triton.cdiv(law.dimension, 4)))
     draw[(triton.cdiv(count, DRAWS), triton.cdiv(law.dimension, 4 * blocks))](
-        out, seed, start, count, law.dimension, a, b, CODE=LAWS.index(law.law), PAIRED=law.paired, STREAM=STREAM,
-        FAST=not dispatch.interpreting(), ROWS=DRAWS, BLOCKS=blocks, num_warps=WARPS)
+        out,
+        seed,
+        start,
+        count,
+        law.dimension,
+        a,
+        b,
+        CODE=LAWS.index(law.law),
+        PAIRED=law.paired,
+        STREAM=STREAM,
+        FAST=not dispatch.interpreting(),
+        ROWS=DRAWS,
+        BLOCKS=blocks,
+        num_warps=WARPS,
+    )
     return out
 
 
@@ -86,8 +123,20 @@ def matrices(xi: torch.Tensor, w: torch.Tensor, intercept: bool) -> torch.Tensor
     part = triton.cdiv(triton.cdiv(m, splits), DRAWS) * DRAWS
     splits = triton.cdiv(m, part)
     out = torch.empty(splits, n, p, p, device=xi.device)
-    gram[(n, splits)](xi.contiguous(), w.contiguous(), out, m, d, p, part, INTERCEPT=intercept,
-                      WIDTH=max(16, triton.next_power_of_2(p)), DRAWS=DRAWS, PRECISION="tf32x3", num_warps=WARPS)
+    gram[(n, splits)](
+        xi.contiguous(),
+        w.contiguous(),
+        out,
+        m,
+        d,
+        p,
+        part,
+        INTERCEPT=intercept,
+        WIDTH=max(16, triton.next_power_of_2(p)),
+        DRAWS=DRAWS,
+        PRECISION="tf32x3",
+        num_warps=WARPS,
+    )
     return out.double().sum(0)
 
 
@@ -96,13 +145,22 @@ def gate():
     from lab.kernels.aot import Configuration
 
     return [
-        Configuration("perturb_gram draw", draw,
-                      {"out": "*fp32", "seed": "i64", "first": "i64", "count": "i32", "d": "i32", "a": "fp32",
-                       "b": "fp32"},
-                      {"CODE": 0, "PAIRED": False, "STREAM": STREAM, "FAST": True, "ROWS": DRAWS, "BLOCKS": 8},
-                      warps=WARPS, registers=168, special=True),
-        Configuration("perturb_gram gram, 30 axes", gram,
-                      {"xi": "*fp32", "w": "*fp32", "out": "*fp32", "m": "i32", "d": "i32", "p": "i32", "part": "i32"},
-                      {"INTERCEPT": True, "WIDTH": 32, "DRAWS": DRAWS, "PRECISION": "tf32"}, warps=WARPS, registers=200,
-                      dot=True),
+        Configuration(
+            "perturb_gram draw",
+            draw,
+            {"out": "*fp32", "seed": "i64", "first": "i64", "count": "i32", "d": "i32", "a": "fp32", "b": "fp32"},
+            {"CODE": 0, "PAIRED": False, "STREAM": STREAM, "FAST": True, "ROWS": DRAWS, "BLOCKS": 8},
+            warps=WARPS,
+            registers=168,
+            special=True,
+        ),
+        Configuration(
+            "perturb_gram gram, 30 axes",
+            gram,
+            {"xi": "*fp32", "w": "*fp32", "out": "*fp32", "m": "i32", "d": "i32", "p": "i32", "part": "i32"},
+            {"INTERCEPT": True, "WIDTH": 32, "DRAWS": DRAWS, "PRECISION": "tf32"},
+            warps=WARPS,
+            registers=200,
+            dot=True,
+        ),
     ]

@@ -70,7 +70,11 @@ def words_numpy(seed: int, index, block, *, stream: int = 0, rounds: int = ROUND
     for _ in range(rounds):
         first, second = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
         c0, c1, c2, c3 = (
-            (second >> shift) ^ c1 ^ np.uint64(k0), second & mask, (first >> shift) ^ c3 ^ np.uint64(k1), first & mask)
+            (second >> shift) ^ c1 ^ np.uint64(k0),
+            second & mask,
+            (first >> shift) ^ c3 ^ np.uint64(k1),
+            first & mask,
+        )
         k0, k1 = (k0 + KEY_STEPS[0]) & MASK, (k1 + KEY_STEPS[1]) & MASK
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
@@ -94,8 +98,9 @@ def uniforms(seed: int, index: torch.Tensor, count: int, *, stream: int = 0) -> 
 
 def normals(seed: int, index: torch.Tensor, count: int, *, stream: int = 0) -> torch.Tensor:
     """``count`` standard normal float32 numbers of each item: index (n,) -> (n, count)."""
-    return _items(seed, index, count, stream,
-                  lambda w: [*normals_from_words(w[0], w[1]), *normals_from_words(w[2], w[3])])
+    return _items(
+        seed, index, count, stream, lambda w: [*normals_from_words(w[0], w[1]), *normals_from_words(w[2], w[3])]
+    )
 
 
 def _items(seed, index, count, stream, convert):

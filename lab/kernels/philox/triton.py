@@ -35,12 +35,19 @@ def normal_pair(first, second, FAST: tl.constexpr):
     angle = tl.where(turn > 0.5, turn - 1.0, turn) * 6.283185307179586
     if FAST:
         radius = tl.inline_asm_elementwise(
-            "{ .reg .f32 l; lg2.approx.f32 l, $1; mul.f32 l, l, 0fBFB17218; sqrt.approx.f32 $0, l; }", "=f,f", [u],
-            dtype=tl.float32, is_pure=True, pack=1)
-        cosine = tl.inline_asm_elementwise("cos.approx.f32 $0, $1;", "=f,f", [angle], dtype=tl.float32, is_pure=True,
-                                           pack=1)
-        sine = tl.inline_asm_elementwise("sin.approx.f32 $0, $1;", "=f,f", [angle], dtype=tl.float32, is_pure=True,
-                                         pack=1)
+            "{ .reg .f32 l; lg2.approx.f32 l, $1; mul.f32 l, l, 0fBFB17218; sqrt.approx.f32 $0, l; }",
+            "=f,f",
+            [u],
+            dtype=tl.float32,
+            is_pure=True,
+            pack=1,
+        )
+        cosine = tl.inline_asm_elementwise(
+            "cos.approx.f32 $0, $1;", "=f,f", [angle], dtype=tl.float32, is_pure=True, pack=1
+        )
+        sine = tl.inline_asm_elementwise(
+            "sin.approx.f32 $0, $1;", "=f,f", [angle], dtype=tl.float32, is_pure=True, pack=1
+        )
     else:
         radius = tl.sqrt(-2.0 * tl.log(u))
         cosine = tl.cos(angle)

@@ -21,7 +21,7 @@ def scale(numbers, sizes, scales, uniform):
     for k in range(len(sizes) - 1):
         for kind in range(2):
             count = sizes[k] * sizes[k + 1] if kind == 0 else sizes[k + 1]
-            part = numbers[place:place + count]
+            part = numbers[place : place + count]
             if uniform:
                 for i in range(count):
                     part[i] = (f32(2.0) * part[i] - f32(1.0)) * scales[k, kind]
@@ -58,8 +58,25 @@ def layer(weight, bias, fan_in, fan_out, given, given_stride, result, result_str
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activation, xt, target, labels, measure, edges,
-             tile, out, values):
+def evaluate(
+    seed,
+    stream,
+    first,
+    start,
+    stop,
+    sizes,
+    scales,
+    uniform,
+    activation,
+    xt,
+    target,
+    labels,
+    measure,
+    edges,
+    tile,
+    out,
+    values,
+):
     """Rows start .. stop - 1 of ``out`` (count, segments), or of ``values`` (count, points, outputs).
 
     ``xt`` (features, points and 32 more); ``target`` (points, outputs) for squared errors; ``labels`` (points,) for
@@ -77,8 +94,8 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
     # Rows begin at multiples of 64 bytes: no vector straddles two lines of the cache.
     room = np.empty(2 * widest * tile + 16, f32)
     begin = (16 - room.ctypes.data // 4 % 16) % 16
-    one = room[begin:begin + widest * tile].reshape(widest, tile)
-    two = room[begin + widest * tile:begin + 2 * widest * tile].reshape(widest, tile)
+    one = room[begin : begin + widest * tile].reshape(widest, tile)
+    two = room[begin + widest * tile : begin + 2 * widest * tile].reshape(widest, tile)
     stride = xt.shape[1]
     outputs = sizes[layers]
     for h in range(start, stop):
@@ -98,8 +115,18 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
                     relu = activation == RELU and k < layers - 1
                     given = xt.ctypes.data + 4 * low if k == 0 else (two if k % 2 == 0 else one).ctypes.data
                     bias = weight + 4 * sizes[k] * sizes[k + 1]
-                    layer(weight, bias, sizes[k], sizes[k + 1], given, stride if k == 0 else tile, result.ctypes.data,
-                          tile, points, relu)
+                    layer(
+                        weight,
+                        bias,
+                        sizes[k],
+                        sizes[k + 1],
+                        given,
+                        stride if k == 0 else tile,
+                        result.ctypes.data,
+                        tile,
+                        points,
+                        relu,
+                    )
                     weight = bias + 4 * sizes[k + 1]
                     if activation == TANH and k < layers - 1:
                         for o in range(sizes[k + 1]):
@@ -112,7 +139,7 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
                             values[h, low + p, o] = result[o, p]
                 elif measure == SQUARED:
                     for o in range(outputs):
-                        part, got, wanted = f32(0.0), result[o, :points], target[o, low:low + points]
+                        part, got, wanted = f32(0.0), result[o, :points], target[o, low : low + points]
                         for p in range(points):
                             difference = got[p] - wanted[p]
                             part += difference * difference
@@ -137,5 +164,22 @@ def evaluate(seed, stream, first, start, stop, sizes, scales, uniform, activatio
 def warm():
     """Compile the kernels of this module."""
     sizes, scales = np.array([1, 1]), np.ones((1, 2), f32)
-    evaluate(u64(0), 1, u64(0), 0, 1, sizes, scales, False, RELU, np.zeros((1, 33), f32), np.zeros((1, 1), f32),
-             np.zeros(1, np.int64), SQUARED, np.array([0, 1]), 32, np.zeros((1, 1), f32), np.zeros((1, 1, 1), f32))
+    evaluate(
+        u64(0),
+        1,
+        u64(0),
+        0,
+        1,
+        sizes,
+        scales,
+        False,
+        RELU,
+        np.zeros((1, 33), f32),
+        np.zeros((1, 1), f32),
+        np.zeros(1, np.int64),
+        SQUARED,
+        np.array([0, 1]),
+        32,
+        np.zeros((1, 1), f32),
+        np.zeros((1, 1, 1), f32),
+    )

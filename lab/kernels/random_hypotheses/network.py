@@ -69,8 +69,14 @@ class RandomNetwork:
         """Number of parameters."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.layers)
 
-    def parameters(self, seed: int, index: int | torch.Tensor, *, dtype: torch.dtype = torch.float32,
-                   device: torch.device | str = "cpu") -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def parameters(
+        self,
+        seed: int,
+        index: int | torch.Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Weights and biases of network ``index``: a list of (W (fan out, fan in), b (fan out,)), one pair a layer.
 
         With a tensor of n indices W is (n, fan out, fan in) and b (n, fan out).
@@ -84,8 +90,8 @@ class RandomNetwork:
         flat = draw(seed, index, self.size, stream=STREAM)
         found, place = [], 0
         for (fan_in, fan_out), (ws, bs) in zip(self.layers, self.scales()):
-            weight = flat[:, place:place + fan_in * fan_out].reshape(-1, fan_out, fan_in)
-            bias = flat[:, place + fan_in * fan_out:place + (fan_in + 1) * fan_out]
+            weight = flat[:, place : place + fan_in * fan_out].reshape(-1, fan_out, fan_in)
+            bias = flat[:, place + fan_in * fan_out : place + (fan_in + 1) * fan_out]
             place += (fan_in + 1) * fan_out
             if self.law == "uniform":
                 weight, bias = 2.0 * weight - 1.0, 2.0 * bias - 1.0
@@ -96,8 +102,10 @@ class RandomNetwork:
     def scales(self) -> list[tuple[float, float]]:
         """(scale of W, scale of b) of each layer."""
         uniform = self.law == "uniform"
-        return [(self.weight_scale / math.sqrt(fan_in), self.bias_scale / (math.sqrt(fan_in) if uniform else 1.0))
-                for fan_in, _ in self.layers]
+        return [
+            (self.weight_scale / math.sqrt(fan_in), self.bias_scale / (math.sqrt(fan_in) if uniform else 1.0))
+            for fan_in, _ in self.layers
+        ]
 
     def evaluate(self, x: torch.Tensor, seed: int, index: int | torch.Tensor) -> torch.Tensor:
         """Outputs of network ``index`` at x (n, features): (n, outputs); (k, n, outputs) for a tensor of k indices."""

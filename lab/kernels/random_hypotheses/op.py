@@ -11,8 +11,17 @@ from lab.kernels.random_hypotheses.network import ACTIVATIONS, STREAM, RandomNet
 MEASURES = {"values": 0, "squared": 1, "error": 2}
 
 
-def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Tensor | None, count: int, seed: int,
-                      start: int, measure: str, segments: tuple[int, ...], path: str) -> torch.Tensor:
+def random_hypotheses(
+    network: RandomNetwork,
+    x: torch.Tensor,
+    target: torch.Tensor | None,
+    count: int,
+    seed: int,
+    start: int,
+    measure: str,
+    segments: tuple[int, ...],
+    path: str,
+) -> torch.Tensor:
     """See :func:`lab.kernels.random_hypotheses`; arguments arrive checked."""
     sizes = [network.features, *network.widths, network.outputs]
     scales = [value for pair in network.scales() for value in pair]
@@ -21,16 +30,39 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
     if path == "triton":
         from lab.kernels.random_hypotheses import triton
 
-        return triton.random_hypotheses(network, x, None if measure == "values" else target, count, seed, start,
-                                        measure, segments)
+        return triton.random_hypotheses(
+            network, x, None if measure == "values" else target, count, seed, start, measure, segments
+        )
     signed = seed - 2**64 if seed >= 2**63 else seed
-    return _evaluate(x, target, sizes, scales, network.law == "uniform", ACTIVATIONS.index(network.activation), count,
-                     signed, start, MEASURES[measure], list(segments))
+    return _evaluate(
+        x,
+        target,
+        sizes,
+        scales,
+        network.law == "uniform",
+        ACTIVATIONS.index(network.activation),
+        count,
+        signed,
+        start,
+        MEASURES[measure],
+        list(segments),
+    )
 
 
 @torch.library.custom_op("lab::random_hypotheses", mutates_args=(), device_types="cpu")
-def _evaluate(x: torch.Tensor, target: torch.Tensor, sizes: list[int], scales: list[float], uniform: bool,
-              activation: int, count: int, seed: int, start: int, measure: int, segments: list[int]) -> torch.Tensor:
+def _evaluate(
+    x: torch.Tensor,
+    target: torch.Tensor,
+    sizes: list[int],
+    scales: list[float],
+    uniform: bool,
+    activation: int,
+    count: int,
+    seed: int,
+    start: int,
+    measure: int,
+    segments: list[int],
+) -> torch.Tensor:
     from lab.kernels.random_hypotheses import cpu
 
     f32 = np.float32
@@ -38,7 +70,7 @@ def _evaluate(x: torch.Tensor, target: torch.Tensor, sizes: list[int], scales: l
     stride = -(-points // 16) * 16 + 32
     room = np.zeros(sizes[0] * stride + 16, f32)
     begin = (16 - room.ctypes.data // 4 % 16) % 16
-    xt = room[begin:begin + sizes[0] * stride].reshape(sizes[0], stride)
+    xt = room[begin : begin + sizes[0] * stride].reshape(sizes[0], stride)
     xt[:, :points] = x.detach().float().numpy().T
     wanted, labels = np.zeros((outputs, points), f32), np.zeros(points, np.int64)
     if measure == 1:
@@ -55,8 +87,25 @@ def _evaluate(x: torch.Tensor, target: torch.Tensor, sizes: list[int], scales: l
     key, first = np.uint64(seed % 2**64), np.uint64(start)
 
     def piece(low, high):
-        cpu.evaluate(key, STREAM, first, low, high, layers, pairs, uniform, activation, xt, wanted, labels, measure,
-                     edges, tile, out, values)
+        cpu.evaluate(
+            key,
+            STREAM,
+            first,
+            low,
+            high,
+            layers,
+            pairs,
+            uniform,
+            activation,
+            xt,
+            wanted,
+            labels,
+            measure,
+            edges,
+            tile,
+            out,
+            values,
+        )
 
     cost = points * sum(a * b for a, b in zip(sizes[:-1], sizes[1:])) / 16
     chunks.run(piece, count, cost=cost)

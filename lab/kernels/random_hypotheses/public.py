@@ -16,9 +16,18 @@ MEASURES = ("values", "squared", "error")
 AT_ONCE = 1 << 16  # hypotheses a piece: between pieces Ctrl-C and progress are served
 
 
-def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Tensor | None = None, *, count: int,
-                      seed: int = 0, start: int = 0, measure: str = "error", segments: Sequence[int] | None = None,
-                      progress: Callable[[float], None] | None = None) -> torch.Tensor:
+def random_hypotheses(
+    network: RandomNetwork,
+    x: torch.Tensor,
+    target: torch.Tensor | None = None,
+    *,
+    count: int,
+    seed: int = 0,
+    start: int = 0,
+    measure: str = "error",
+    segments: Sequence[int] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> torch.Tensor:
     r"""What ``count`` random networks do on the points ``x``; no network is ever stored.
 
     Networks ``start``, ..., ``start + count - 1`` of the law ``network`` are drawn inside the computation from
@@ -65,6 +74,7 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
     work = count * len(x) * network.size
     choice = dispatch.choose("random_hypotheses", x, work=work, small=SMALL, refused=refused)
     if choice.path == "reference":
+
         def run(first, size):
             return reference.random_hypotheses(network, x, target, size, seed, first, measure, parts)
     else:
@@ -72,6 +82,7 @@ def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Ten
 
         def run(first, size):
             return op.random_hypotheses(network, x, target, size, seed, first, measure, parts, choice.path)
+
     found = []
     for first in range(0, count, AT_ONCE):
         size = min(AT_ONCE, count - first)
@@ -118,6 +129,7 @@ def _target(target, x, network, measure, eager):
     if target.is_floating_point():
         raise TypeError(f"target must hold integer classes with {network.outputs} outputs, got {target.dtype}")
     if eager and (int(target.min()) < 0 or int(target.max()) >= network.outputs):
-        raise ValueError(f"target must lie in [0, {network.outputs}), got values from {int(target.min())} to "
-                         f"{int(target.max())}")
+        raise ValueError(
+            f"target must lie in [0, {network.outputs}), got values from {int(target.min())} to {int(target.max())}"
+        )
     return target.to(device=x.device, dtype=torch.int64)

@@ -9,8 +9,16 @@ from lab.kernels.random_hypotheses.network import RandomNetwork
 HELD = 1 << 22  # numbers held at once: parameters and activations of a piece
 
 
-def random_hypotheses(network: RandomNetwork, x: torch.Tensor, target: torch.Tensor | None, count: int, seed: int,
-                      start: int, measure: str, segments: tuple[int, ...]) -> torch.Tensor:
+def random_hypotheses(
+    network: RandomNetwork,
+    x: torch.Tensor,
+    target: torch.Tensor | None,
+    count: int,
+    seed: int,
+    start: int,
+    measure: str,
+    segments: tuple[int, ...],
+) -> torch.Tensor:
     """See :func:`lab.kernels.random_hypotheses`; arguments arrive checked."""
     per_item = network.size + len(x) * max(network.features, network.outputs, *network.widths, 1)
     piece = max(1, HELD // per_item)

@@ -15,8 +15,14 @@ def inputs(shape, dtype=torch.float32, seed=0, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(shape["points"], shape["d"], generator=generator)
     target = torch.randn(shape["points"], shape.get("outputs", 1), generator=generator)
-    return {"network": network(shape), "x": x.to(device, dtype), "target": target.to(device, dtype),
-            "count": shape["count"], "seed": seed, "measure": "squared"}
+    return {
+        "network": network(shape),
+        "x": x.to(device, dtype),
+        "target": target.to(device, dtype),
+        "count": shape["count"],
+        "seed": seed,
+        "measure": "squared",
+    }
 
 
 def run(arguments):

@@ -17,8 +17,20 @@ POINTS, WARPS = 64, 4
 
 
 @triton.jit
-def matrix(seed, index, start, ROWS: tl.constexpr, COLUMNS: tl.constexpr, rows, columns, scale, STREAM: tl.constexpr,
-           UNIFORM: tl.constexpr, ALIGNED: tl.constexpr, FAST: tl.constexpr):
+def matrix(
+    seed,
+    index,
+    start,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    rows,
+    columns,
+    scale,
+    STREAM: tl.constexpr,
+    UNIFORM: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FAST: tl.constexpr,
+):
     """Weights (COLUMNS inputs, ROWS outputs), zero beyond rows and columns: numbers start + output * columns + input."""
     output = tl.arange(0, ROWS)
     if ALIGNED:
@@ -39,8 +51,9 @@ def matrix(seed, index, start, ROWS: tl.constexpr, COLUMNS: tl.constexpr, rows, 
 
 
 @triton.jit
-def vector(seed, index, start, ROWS: tl.constexpr, rows, scale, STREAM: tl.constexpr, UNIFORM: tl.constexpr,
-           FAST: tl.constexpr):
+def vector(
+    seed, index, start, ROWS: tl.constexpr, rows, scale, STREAM: tl.constexpr, UNIFORM: tl.constexpr, FAST: tl.constexpr
+):
     """Biases (ROWS,), zero beyond rows."""
     at = start + tl.arange(0, ROWS)
     drawn = number(seed, tl.zeros([ROWS], tl.int64) + index, at, STREAM, UNIFORM, FAST)
@@ -64,11 +77,35 @@ def activate(h, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def evaluate(x, target, labels, segment, out, values, seed, first, scales, features, width, points, segments,
-             DEPTH: tl.constexpr, FEATURES: tl.constexpr, WIDTH: tl.constexpr, OUTPUTS: tl.constexpr,
-             PADDED: tl.constexpr, SEGMENTS: tl.constexpr, MEASURE: tl.constexpr, ACTIVATION: tl.constexpr,
-             STREAM: tl.constexpr, UNIFORM: tl.constexpr, ALIGNED: tl.constexpr, FAST: tl.constexpr,
-             PRECISION: tl.constexpr, POINTS: tl.constexpr):
+def evaluate(
+    x,
+    target,
+    labels,
+    segment,
+    out,
+    values,
+    seed,
+    first,
+    scales,
+    features,
+    width,
+    points,
+    segments,
+    DEPTH: tl.constexpr,
+    FEATURES: tl.constexpr,
+    WIDTH: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    PADDED: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    MEASURE: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    STREAM: tl.constexpr,
+    UNIFORM: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    FAST: tl.constexpr,
+    PRECISION: tl.constexpr,
+    POINTS: tl.constexpr,
+):
     """Row ``program`` of out (count, segments), or of values (count, points, OUTPUTS).
 
     x (points, features); target (points, OUTPUTS); labels and segment (points,) int32; scales (layers, 2).
@@ -82,24 +119,69 @@ def evaluate(x, target, labels, segment, out, values, seed, first, scales, featu
     for low in range(0, points, POINTS):
         point = low + tl.arange(0, POINTS)
         inside = point < points
-        h = tl.load(x + point[:, None] * features + feature[None, :],
-                    mask=inside[:, None] & (feature[None, :] < features), other=0.0)
+        h = tl.load(
+            x + point[:, None] * features + feature[None, :],
+            mask=inside[:, None] & (feature[None, :] < features),
+            other=0.0,
+        )
         start = 0
         fan_in = features
         for layer in tl.static_range(DEPTH):
             # The weights of a layer are drawn again for each block of points; with all points in few blocks the
             # compiler keeps them in registers.
-            weight = matrix(seed, index, start, WIDTH, FEATURES if layer == 0 else WIDTH, width, fan_in,
-                            tl.load(scales + 2 * layer), STREAM, UNIFORM, ALIGNED, FAST)
-            bias = vector(seed, index, start + fan_in * width, WIDTH, width, tl.load(scales + 2 * layer + 1), STREAM,
-                          UNIFORM, FAST)
+            weight = matrix(
+                seed,
+                index,
+                start,
+                WIDTH,
+                FEATURES if layer == 0 else WIDTH,
+                width,
+                fan_in,
+                tl.load(scales + 2 * layer),
+                STREAM,
+                UNIFORM,
+                ALIGNED,
+                FAST,
+            )
+            bias = vector(
+                seed,
+                index,
+                start + fan_in * width,
+                WIDTH,
+                width,
+                tl.load(scales + 2 * layer + 1),
+                STREAM,
+                UNIFORM,
+                FAST,
+            )
             h = activate(tl.dot(h, weight, input_precision=PRECISION) + bias[None, :], ACTIVATION)
             start += (fan_in + 1) * width
             fan_in = width
-        weight = matrix(seed, index, start, PADDED, FEATURES if DEPTH == 0 else WIDTH, OUTPUTS, fan_in,
-                        tl.load(scales + 2 * DEPTH), STREAM, UNIFORM, ALIGNED, FAST)
-        bias = vector(seed, index, start + fan_in * OUTPUTS, PADDED, OUTPUTS, tl.load(scales + 2 * DEPTH + 1), STREAM,
-                      UNIFORM, FAST)
+        weight = matrix(
+            seed,
+            index,
+            start,
+            PADDED,
+            FEATURES if DEPTH == 0 else WIDTH,
+            OUTPUTS,
+            fan_in,
+            tl.load(scales + 2 * DEPTH),
+            STREAM,
+            UNIFORM,
+            ALIGNED,
+            FAST,
+        )
+        bias = vector(
+            seed,
+            index,
+            start + fan_in * OUTPUTS,
+            PADDED,
+            OUTPUTS,
+            tl.load(scales + 2 * DEPTH + 1),
+            STREAM,
+            UNIFORM,
+            FAST,
+        )
         result = tl.dot(h, weight, input_precision=PRECISION) + bias[None, :]
         shown = inside[:, None] & (output[None, :] < OUTPUTS)
         if MEASURE == 0:
@@ -147,11 +229,33 @@ def random_hypotheses(network, x, target, count, seed, start, measure, segments)
     padded = {"FEATURES": _pad(network.features), "WIDTH": _pad(width), "PADDED": _pad(network.outputs)}
     interpreting = dispatch.interpreting()
     evaluate[(count,)](
-        x.float().contiguous(), wanted, labels, segment, out, values, seed, start, scales, network.features, width,
-        points, len(segments), DEPTH=len(network.widths), OUTPUTS=network.outputs, **padded,
-        SEGMENTS=triton.next_power_of_2(len(segments)), MEASURE=code, ACTIVATION=ACTIVATIONS.index(network.activation),
-        STREAM=STREAM, UNIFORM=network.law == "uniform", ALIGNED=aligned, FAST=not interpreting, PRECISION="tf32x3",
-        POINTS=min(128, max(16, triton.next_power_of_2(points))), num_warps=WARPS)
+        x.float().contiguous(),
+        wanted,
+        labels,
+        segment,
+        out,
+        values,
+        seed,
+        start,
+        scales,
+        network.features,
+        width,
+        points,
+        len(segments),
+        DEPTH=len(network.widths),
+        OUTPUTS=network.outputs,
+        **padded,
+        SEGMENTS=triton.next_power_of_2(len(segments)),
+        MEASURE=code,
+        ACTIVATION=ACTIVATIONS.index(network.activation),
+        STREAM=STREAM,
+        UNIFORM=network.law == "uniform",
+        ALIGNED=aligned,
+        FAST=not interpreting,
+        PRECISION="tf32x3",
+        POINTS=min(128, max(16, triton.next_power_of_2(points))),
+        num_warps=WARPS,
+    )
     return (values if code == 0 else out / lengths).to(x.dtype)
 
 
@@ -163,14 +267,55 @@ def gate():
     """Configurations of the compile gate."""
     from lab.kernels.aot import Configuration
 
-    signature = {"x": "*fp32", "target": "*fp32", "labels": "*i32", "segment": "*i32", "out": "*fp32",
-                 "values": "*fp32", "seed": "i64", "first": "i64", "scales": "*fp32", "features": "i32", "width": "i32",
-                 "points": "i32", "segments": "i32"}
-    blocks = {"DEPTH": 2, "FEATURES": 16, "WIDTH": 32, "OUTPUTS": 1, "PADDED": 16, "SEGMENTS": 1, "ACTIVATION": 0,
-              "STREAM": STREAM, "UNIFORM": False, "ALIGNED": True, "FAST": True, "PRECISION": "tf32", "POINTS": POINTS}
+    signature = {
+        "x": "*fp32",
+        "target": "*fp32",
+        "labels": "*i32",
+        "segment": "*i32",
+        "out": "*fp32",
+        "values": "*fp32",
+        "seed": "i64",
+        "first": "i64",
+        "scales": "*fp32",
+        "features": "i32",
+        "width": "i32",
+        "points": "i32",
+        "segments": "i32",
+    }
+    blocks = {
+        "DEPTH": 2,
+        "FEATURES": 16,
+        "WIDTH": 32,
+        "OUTPUTS": 1,
+        "PADDED": 16,
+        "SEGMENTS": 1,
+        "ACTIVATION": 0,
+        "STREAM": STREAM,
+        "UNIFORM": False,
+        "ALIGNED": True,
+        "FAST": True,
+        "PRECISION": "tf32",
+        "POINTS": POINTS,
+    }
     return [
-        Configuration("random_hypotheses 16-32-32-1 squared", evaluate, signature, {**blocks, "MEASURE": 1},
-                      warps=WARPS, registers=255, dot=True, special=True),
-        Configuration("random_hypotheses 16-32-32-1 error", evaluate, signature, {**blocks, "MEASURE": 2},
-                      warps=WARPS, registers=255, dot=True, special=True),
+        Configuration(
+            "random_hypotheses 16-32-32-1 squared",
+            evaluate,
+            signature,
+            {**blocks, "MEASURE": 1},
+            warps=WARPS,
+            registers=255,
+            dot=True,
+            special=True,
+        ),
+        Configuration(
+            "random_hypotheses 16-32-32-1 error",
+            evaluate,
+            signature,
+            {**blocks, "MEASURE": 2},
+            warps=WARPS,
+            registers=255,
+            dot=True,
+            special=True,
+        ),
     ]

@@ -75,21 +75,21 @@ def planes_forward(z, y, t, margin, out, start, stop):
     for b in range(start, stop):
         for low in range(0, pixels, PIXELS):
             size = min(PIXELS, pixels - low)
-            labels = y[b, low:low + size]
+            labels = y[b, low : low + size]
             for p in range(size):
                 shift[p] = margin - z[b, labels[p], low + p]
                 inverse[p] = f32(1.0) / t[b, low + p]
                 top[p] = f32(-3.0e38)
                 total[p] = f32(0.0)
             for c in range(classes):
-                plane = z[b, c, low:low + size]
+                plane = z[b, c, low : low + size]
                 for p in range(size):
                     peak = max(top[p], plane[p])
                     top[p] = top[p] if labels[p] == c else peak
             for p in range(size):
                 top[p] = (top[p] + shift[p]) * inverse[p]
             for c in range(classes):
-                plane = z[b, c, low:low + size]
+                plane = z[b, c, low : low + size]
                 for p in range(size):
                     e = exp((plane[p] + shift[p]) * inverse[p] - top[p])
                     total[p] += f32(0.0) if labels[p] == c else e
@@ -106,14 +106,14 @@ def planes_backward(z, y, t, margin, log_u, gradient, dz, dt, start, stop):
     for b in range(start, stop):
         for low in range(0, pixels, PIXELS):
             size = min(PIXELS, pixels - low)
-            labels = y[b, low:low + size]
-            top, factor = log_u[b, low:low + size], gradient[b, low:low + size]
+            labels = y[b, low : low + size]
+            top, factor = log_u[b, low : low + size], gradient[b, low : low + size]
             for p in range(size):
                 shift[p] = margin - z[b, labels[p], low + p]
                 inverse[p] = f32(1.0) / t[b, low + p]
                 moment[p] = f32(0.0)
             for c in range(classes):
-                plane, result = z[b, c, low:low + size], dz[b, c, low:low + size]
+                plane, result = z[b, c, low : low + size], dz[b, c, low : low + size]
                 for p in range(size):
                     a = (plane[p] + shift[p]) * inverse[p]
                     q = f32(-1.0) if labels[p] == c else exp(a - top[p])

@@ -18,8 +18,12 @@ def _arrays(z, y, t):
     f32 = np.float32
     z, t = z.detach().float(), t.detach().float().expand(y.shape)
     if _shapes(z):
-        return z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous().numpy(), y.reshape(-1).contiguous().numpy(), \
-            t.reshape(-1).contiguous().numpy(), f32
+        return (
+            z.transpose(1, 2).reshape(-1, z.shape[1]).contiguous().numpy(),
+            y.reshape(-1).contiguous().numpy(),
+            t.reshape(-1).contiguous().numpy(),
+            f32,
+        )
     return z.contiguous().numpy(), y.contiguous().numpy(), t.contiguous().numpy(), f32
 
 
@@ -41,8 +45,9 @@ def log_others(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float)
 
 
 @torch.library.custom_op("lab::log_others_backward", mutates_args=(), device_types="cpu")
-def log_others_backward(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float, log_u: torch.Tensor,
-                        gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def log_others_backward(
+    z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float, log_u: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     if dispatch.current() == "triton":
         return _gpu_backward(z, y, t, margin, log_u, gradient)
     from lab.kernels.rowloss import cpu

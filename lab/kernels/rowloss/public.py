@@ -13,8 +13,14 @@ from lab.kernels.rowloss.family import RowLoss, comp_sum
 SMALL = 20_000
 
 
-def rowloss(logits: torch.Tensor, target: torch.Tensor, loss: RowLoss | None = None, *,
-            temperature: float | torch.Tensor = 1.0, weight: float | torch.Tensor = 1.0) -> torch.Tensor:
+def rowloss(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    loss: RowLoss | None = None,
+    *,
+    temperature: float | torch.Tensor = 1.0,
+    weight: float | torch.Tensor = 1.0,
+) -> torch.Tensor:
     r"""One loss value for each row of scores, with gradients in ``logits``, ``temperature`` and ``weight``.
 
     .. math:: u_i = \sum_{j \ne y_i} \exp\frac{z_{ij} - z_{iy_i} + c}{t_i},\qquad
@@ -82,7 +88,9 @@ def refuse_overflow(logits: torch.Tensor, loss: RowLoss) -> None:
         raise TypeError(f"logits in float16 overflow for tau < 1 (tau = {loss.tau}); use bfloat16 or float32")
 
 
-def per_row(name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False) -> torch.Tensor | float:
+def per_row(
+    name: str, value, shape: tuple[int, ...], like: torch.Tensor, *, positive: bool = False
+) -> torch.Tensor | float:
     """``value`` as a float, or as a tensor () or ``shape`` on the device of ``like``; half precision becomes float32."""
     dtype = torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -9,7 +9,9 @@ import torch
 from lab.kernels.rowloss.family import RowLoss
 
 
-def log_others(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor | float, margin: float) -> torch.Tensor:
+def log_others(
+    logits: torch.Tensor, target: torch.Tensor, temperature: torch.Tensor | float, margin: float
+) -> torch.Tensor:
     """log u (B, S) of ``logits`` (B, C, S), ``target`` (B, S) int64, ``temperature`` (B, S), scalar or a number.
 
     It is a logsumexp over the wrong classes alone, so that log(1 + u) keeps its relative accuracy where the softmax of
@@ -27,8 +29,9 @@ def log_others(logits: torch.Tensor, target: torch.Tensor, temperature: torch.Te
     return torch.logsumexp(scores.scatter(1, label, -math.inf), dim=1)
 
 
-def value(log_u: torch.Tensor, temperature: torch.Tensor | float, weight: torch.Tensor | float, loss: RowLoss,
-          classes: int) -> torch.Tensor:
+def value(
+    log_u: torch.Tensor, temperature: torch.Tensor | float, weight: torch.Tensor | float, loss: RowLoss, classes: int
+) -> torch.Tensor:
     """The loss of each row from its log u."""
     if loss.kind == "margin":
         result = -temperature * log_u

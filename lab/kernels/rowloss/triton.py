@@ -118,21 +118,24 @@ def forward(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float) ->
     return out.reshape(size)
 
 
-def backward(z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float, log_u: torch.Tensor,
-             gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def backward(
+    z: torch.Tensor, y: torch.Tensor, t: torch.Tensor, margin: float, log_u: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients in z and t (per row)."""
     shape, size = z.shape, y.shape
     rows, z, y, t = _prepare(z, y, t)
     log_u, gradient = (x.float().reshape(y.shape).contiguous() for x in (log_u, gradient))
     dz, dt = torch.empty(z.shape, dtype=z.dtype, device=z.device), torch.empty_like(t)
     if rows:
-        rows_backward[(len(z),)](z, y, t, log_u, gradient, dz, dt, margin, z.shape[1], z.stride(0), BLOCK=_block(z),
-                                 num_warps=WARPS)
+        rows_backward[(len(z),)](
+            z, y, t, log_u, gradient, dz, dt, margin, z.shape[1], z.stride(0), BLOCK=_block(z), num_warps=WARPS
+        )
         dz = dz.reshape(shape[0], shape[2], shape[1]).transpose(1, 2)
     else:
         grid = (triton.cdiv(z.shape[2], PIXELS), len(z))
-        planes_backward[grid](z, y, t, log_u, gradient, dz, dt, margin, z.shape[1], z.shape[2], PIXELS=PIXELS,
-                              num_warps=4)
+        planes_backward[grid](
+            z, y, t, log_u, gradient, dz, dt, margin, z.shape[1], z.shape[2], PIXELS=PIXELS, num_warps=4
+        )
     return dz, dt.reshape(size)
 
 
@@ -155,10 +158,31 @@ def gate():
     pointers = {"z": "*bf16", "y": "*i64", "t": "*fp32", "out": "*fp32", "margin": "fp32", "classes": "i32"}
     more = {"log_u": "*fp32", "gradient": "*fp32", "dz": "*bf16", "dt": "*fp32"}
     return [
-        Configuration("rowloss forward bf16", rows_forward, {**pointers, "stride": "i32"}, {"BLOCK": BLOCK},
-                      warps=WARPS, registers=96, wide=True),
-        Configuration("rowloss backward bf16", rows_backward, {**pointers, **more, "stride": "i32"}, {"BLOCK": BLOCK},
-                      warps=WARPS, registers=128, wide=True),
-        Configuration("rowloss image forward fp32", planes_forward, {**pointers, "z": "*fp32", "pixels": "i32"},
-                      {"PIXELS": 512}, warps=4, registers=96, wide=True),
+        Configuration(
+            "rowloss forward bf16",
+            rows_forward,
+            {**pointers, "stride": "i32"},
+            {"BLOCK": BLOCK},
+            warps=WARPS,
+            registers=96,
+            wide=True,
+        ),
+        Configuration(
+            "rowloss backward bf16",
+            rows_backward,
+            {**pointers, **more, "stride": "i32"},
+            {"BLOCK": BLOCK},
+            warps=WARPS,
+            registers=128,
+            wide=True,
+        ),
+        Configuration(
+            "rowloss image forward fp32",
+            planes_forward,
+            {**pointers, "z": "*fp32", "pixels": "i32"},
+            {"PIXELS": 512},
+            warps=4,
+            registers=96,
+            wide=True,
+        ),
     ]

@@ -61,14 +61,18 @@ def risk_curve(trial):
             theory = asymptotic_risk(rho, items_per_feature=5, k=k, noise=0.0 if trial.control else 0.25)["risk"]
             found[f"k {k}, rho {rho}"] = simulated[:, column] / theory - 1
     worst = max(found, key=lambda name: abs(float(found[name].mean())))
-    return Effects(found[worst], {"features": d, "relative difference": {name: float(v.mean()) for name, v in found.items()}})
+    return Effects(
+        found[worst], {"features": d, "relative difference": {name: float(v.mean()) for name, v in found.items()}}
+    )
 
 
 @measures("aggregate.best-weight")
 def best_weight(trial):
     """Weight of least risk by the formula over noise, and over features for each bag. Control: the weight of largest risk."""
     by_noise = {noise: study.extreme_weight(2, noise, 5, largest=trial.control)[0] for noise in (0.05, 0.25, 1.0, 4.0)}
-    by_overlap = {1 / bags: study.extreme_weight(2, 0.25, 2 * bags, largest=trial.control)[0] for bags in (6, 3, 2, 1.5)}
+    by_overlap = {
+        1 / bags: study.extreme_weight(2, 0.25, 2 * bags, largest=trial.control)[0] for bags in (6, 3, 2, 1.5)
+    }
     details = {"best weight by noise variance": by_noise, "by features a bag": by_overlap}
     return Effects([list(by_noise.values()), list(by_overlap.values())], details)
 
@@ -100,7 +104,9 @@ def risk_by_size(trial):
     errors = torch.stack([
         torch.stack([study.simulate(seed, (weights[k],), k=k)[0, 0] for k in sizes]) for seed in trial.seeds
     ])  # fmt: skip
-    return Effects(errors.log(), {"best weight by the formula": weights, "error": dict(zip(SIZES, errors.mean(0).tolist()))})
+    return Effects(
+        errors.log(), {"best weight by the formula": weights, "error": dict(zip(SIZES, errors.mean(0).tolist()))}
+    )
 
 
 @measures("aggregate.private-mechanism")
@@ -122,5 +128,9 @@ def optimal_bag_size(trial):
     inside = min(study.BAG_SIZES[1:-1], key=expected.__getitem__)
     end = min((study.BAG_SIZES[0], study.BAG_SIZES[-1]), key=expected.__getitem__)
     errors = study.private_risks(trial.seeds, epsilon, sizes=(inside, end))
-    details = {"bag size inside and end": (inside, end), "error": errors.mean(0).tolist(), "risk by the formula": expected}
+    details = {
+        "bag size inside and end": (inside, end),
+        "error": errors.mean(0).tolist(),
+        "risk by the formula": expected,
+    }
     return Effects(1 - errors[:, 0] / errors[:, 1], details)

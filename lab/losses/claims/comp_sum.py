@@ -55,7 +55,9 @@ def consistency_bound(trial):
     tightest = {}
     for classes in (2, 3, 10):
         p, z = _draw(generator, rows, classes)
-        z[: rows // 2] = p[: rows // 2].log() + 0.3 * torch.randn(rows // 2, classes, generator=generator, dtype=torch.float64)
+        z[: rows // 2] = p[: rows // 2].log() + 0.3 * torch.randn(
+            rows // 2, classes, generator=generator, dtype=torch.float64
+        )
         zero_one = p.amax(1) - p.gather(1, z.argmax(1, keepdim=True))[:, 0]
         for tau in TAUS:
             excess = (_risk(p, z, tau) - conditional_risk(p, tau)).clamp_min(0)
@@ -110,7 +112,12 @@ def gaps(trial):
         best = torch.stack([difference.clamp(-2 * bound, 2 * bound), torch.zeros(4, dtype=torch.float64)], 1)
         gap = error - float((_risk(exclusive, best, tau) - conditional_risk(exclusive, tau)).mean())
         violations += [abs(realizable), -free, -gap, gap - error]
-        found[f"tau {tau}"] = {"realizable": realizable, "hard": free, "hard, bounded": gap, "its approximation error": error}
+        found[f"tau {tau}"] = {
+            "realizable": realizable,
+            "hard": free,
+            "hard, bounded": gap,
+            "its approximation error": error,
+        }
     return Effects(torch.tensor(violations).max(), {"gaps": found})
 
 
@@ -118,7 +125,9 @@ def _linear_gap(x, p, tau, bound=None):
     """inf over linear scores of the mean risk, less the mean of the pointwise infima."""
     design = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
     w = torch.zeros(design.shape[1], p.shape[1], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([w], max_iter=500, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [w], max_iter=500, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimizer.zero_grad()
@@ -205,7 +214,9 @@ def adversarial_bound(trial):
                 tie = comp_sum_loss(torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.long), tau)
                 value = objective(lambda inputs, w=w: inputs @ w, x, y, seed=generator)
                 slack.append(float(value / tie) - losses[-1])
-    return Effects(torch.tensor(slack).min(), {"rows": len(losses), "mean adversarial margin loss": sum(losses) / len(losses)})
+    return Effects(
+        torch.tensor(slack).min(), {"rows": len(losses), "mean adversarial margin loss": sum(losses) / len(losses)}
+    )
 
 
 @measures("comp_sum.adversarial-robustness")

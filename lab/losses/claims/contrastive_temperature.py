@@ -42,7 +42,9 @@ def entropy(trial):
         s = s[:, :1].expand_as(s)
     temperatures = (0.05, 0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)
     entropies = torch.stack([penalty_entropy(s, t) for t in temperatures])
-    return Effects(entropies.diff(dim=0).min(), {"mean entropy": dict(zip(map(str, temperatures), entropies.mean(1).tolist()))})
+    return Effects(
+        entropies.diff(dim=0).min(), {"mean entropy": dict(zip(map(str, temperatures), entropies.mean(1).tolist()))}
+    )
 
 
 @measures("contrastive_temperature.limits")
@@ -71,7 +73,9 @@ def dilemma(trial):
     epochs = EPOCHS[trial.budget]
     found = {field: stack("info-nce", warm, trial.seeds, epochs, field) for field in ("uniformity", "tolerance")}
     steps = torch.cat([values.diff(dim=0) for values in found.values()])
-    return Effects(steps.min(0).values, {"temperatures": warm, **{name: v.mean(1).tolist() for name, v in found.items()}})
+    return Effects(
+        steps.min(0).values, {"temperatures": warm, **{name: v.mean(1).tolist() for name, v in found.items()}}
+    )
 
 
 @measures("contrastive_temperature.interior-optimum")
@@ -102,7 +106,9 @@ def separates(trial):
     uniform = stack("info-nce", values, trial.seeds, epochs, "uniformity")
     gain = probe[0] - probe[1]
     effect = torch.where(uniform[0] < uniform[1], gain, -gain.abs())
-    return Effects(effect, {"temperatures": values, "probe": probe.mean(1).tolist(), "uniformity": uniform.mean(1).tolist()})
+    return Effects(
+        effect, {"temperatures": values, "probe": probe.mean(1).tolist(), "uniformity": uniform.mean(1).tolist()}
+    )
 
 
 @measures("contrastive_temperature.hard-negatives")

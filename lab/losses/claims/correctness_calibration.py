@@ -50,7 +50,9 @@ def differ(trial):
     losses = {"cross-entropy": cross_entropy, "squared error": (p - F.one_hot(y, 5)).square().sum(2),
               "correctness-aware": cross_entropy if trial.control else aware}  # fmt: skip
     change = (p.amax(2) - correct).abs().diff(dim=0)[0].sign()
-    agreement = {name: float((values.diff(dim=0)[0].sign() == change).float().mean()) for name, values in losses.items()}
+    agreement = {
+        name: float((values.diff(dim=0)[0].sign() == change).float().mean()) for name, values in losses.items()
+    }
     ours = agreement["correctness-aware"]
     return Effects([ours - agreement["cross-entropy"], ours - agreement["squared error"]], {"agreement": agreement})
 
@@ -72,7 +74,9 @@ def in_distribution(trial):
     mean = {name: float(_ece(trial, "clean", name).mean()) for name in OTHERS}
     best = min(mean, key=mean.__getitem__)
     ours = _ece(trial, "clean", study.SHUFFLED_LABELS if trial.control else "correctness")
-    return Effects(ours - _ece(trial, "clean", best), {"ECE": study.mean_table(trial.seeds, 0, trial.budget), "best other": best})
+    return Effects(
+        ours - _ece(trial, "clean", best), {"ECE": study.mean_table(trial.seeds, 0, trial.budget), "best other": best}
+    )
 
 
 @measures("correctness_calibration.shifted")
@@ -82,7 +86,10 @@ def shifted(trial):
     Control: cross-entropy on the same features in the place of the balanced loss.
     """
     ours = "cross-entropy with transforms" if trial.control else "correctness, balanced"
-    details = {"ECE": study.mean_table(trial.seeds, 0, trial.budget), "accuracy": study.accuracies(trial.seeds, trial.budget)}
+    details = {
+        "ECE": study.mean_table(trial.seeds, 0, trial.budget),
+        "accuracy": study.accuracies(trial.seeds, trial.budget),
+    }
     return Effects(_ece(trial, "roll", "temperature") - _ece(trial, "roll", ours), details)
 
 

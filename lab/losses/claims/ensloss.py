@@ -50,7 +50,10 @@ def consistency(trial):
     """Excess error over the Bayes classifier of a linear model at the largest sample. Control: shuffled labels."""
     sizes = trial.of((100, 400), (100, 400, 1600, 6400), (100, 400, 1600, 6400, 25600))
     curve = {size: study.excess_errors(size, trial.seeds, shuffled=trial.control) for size in sizes}
-    details = {"excess error": {str(size): float(found.mean()) for size, found in curve.items()}, "Bayes error": study.BAYES}
+    details = {
+        "excess error": {str(size): float(found.mean()) for size, found in curve.items()},
+        "Bayes error": study.BAYES,
+    }
     return Effects(curve[sizes[-1]], details)
 
 
@@ -86,7 +89,8 @@ def digit_pairs(trial):
         torch.cat([(found[ours] - found[name]).sign() for found in accuracy.values()]).mean(0) for name in study.FIXED
     ]
     counts = {
-        kind: {name: study.against(found[name], found[ours]) for name in study.FIXED} for kind, found in accuracy.items()
+        kind: {name: study.against(found[name], found[ours]) for name in study.FIXED}
+        for kind, found in accuracy.items()
     }
     total = {name: [sum(found[name][k] for found in counts.values()) for k in range(3)] for name in study.FIXED}
     return Effects(torch.stack(net).amin(0), {

@@ -115,7 +115,9 @@ def _against_contrast(trial, field, instead):
     epochs = EPOCHS[trial.budget]
     steepness, temperature = (best_setting("groco", field, name) for name in ("groco", "info-nce"))
     contrast = stack("info-nce", [temperature], trial.seeds, epochs, field)[0]
-    ordering = instead(temperature, epochs) if trial.control else stack("groco", [steepness], trial.seeds, epochs, field)[0]
+    ordering = (
+        instead(temperature, epochs) if trial.control else stack("groco", [steepness], trial.seeds, epochs, field)[0]
+    )
     return ordering - contrast, {
         "steepness": steepness, "temperature": temperature, "ordering": float(ordering.mean()),
         "contrast": float(contrast.mean()), "raw pixels, neighbours": raw_pixel_neighbours(trial.seeds[0]),
@@ -136,5 +138,7 @@ def neighbours(trial):
 @measures("groco.linear-probe")
 def probe(trial):
     """Probe accuracy that ordering loses against contrast. Control: the network before training in its place."""
-    difference, details = _against_contrast(trial, "probe", lambda *_: stack("groco", [1.0], trial.seeds, 0, "probe")[0])
+    difference, details = _against_contrast(
+        trial, "probe", lambda *_: stack("groco", [1.0], trial.seeds, 0, "probe")[0]
+    )
     return Effects(-difference, details)

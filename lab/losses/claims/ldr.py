@@ -43,7 +43,8 @@ def limits(trial):
         "lambda 1": _largest(loss(1.0) - cross_entropy(1.0)),
         "temperature-scaled": max(_largest(loss(t) - cross_entropy(t)) for t in (0.1, 0.5, 3.0, 10.0)),
         "lambda to 0": _largest(scores.amax(1) - loss(1e-8, 0.1)) - 1e-8 * log_k,
-        "lambda to infinity": _largest(loss(1e8, 0.1) - scores.mean(1)) - float((scores.var(1, correction=0) / 2e8).max()),
+        "lambda to infinity": _largest(loss(1e8, 0.1) - scores.mean(1))
+        - float((scores.var(1, correction=0) / 2e8).max()),
     }
     return Effects(list(found.values()), found)
 
@@ -85,7 +86,9 @@ def top_k(trial):
 
         def closure(z=z, optimizer=optimizer, temperature=temperature):
             optimizer.zero_grad()
-            losses = ldr_kl_loss(z.repeat_interleave(6, 0), y, temperature, margin=0.1, reduction="none").reshape(rows, 6)
+            losses = ldr_kl_loss(z.repeat_interleave(6, 0), y, temperature, margin=0.1, reduction="none").reshape(
+                rows, 6
+            )
             value = (seen * losses).sum()
             value.backward()
             return value
@@ -112,7 +115,9 @@ def symmetric(trial):
     ranked = ranked + (1 - ranked.sum(1, keepdim=True)) / classes
     candidates = torch.cat([torch.eye(classes, dtype=p.dtype).expand(rows, -1, -1), ranked[:, None]], 1)
     flat = candidates.reshape(-1, classes).repeat_interleave(classes, 0)
-    losses = ldr_kl_loss(flat, torch.arange(classes).repeat(len(flat) // classes), temperature, margin=0.0, reduction="none")
+    losses = ldr_kl_loss(
+        flat, torch.arange(classes).repeat(len(flat) // classes), temperature, margin=0.0, reduction="none"
+    )
     losses = losses.reshape(rows, classes + 1, classes)
     best = candidates[torch.arange(rows), (losses * p[:, None]).sum(2).argmin(1)]
     found = {
@@ -160,7 +165,9 @@ def follows_noise(trial):
     epochs = study.EPOCHS[trial.budget]
     found = study.temperature_gaps(x, y, settings, seeds=trial.seeds, epochs=epochs, shuffled=trial.control)
     worst = min(found, key=lambda name: float(found[name].mean()))
-    return Effects(found[worst], {"noise": worst, "mean of each noise": {name: float(v.mean()) for name, v in found.items()}})
+    return Effects(
+        found[worst], {"noise": worst, "mean of each noise": {name: float(v.mean()) for name, v in found.items()}}
+    )
 
 
 @measures("ldr.robust-under-noise", stacked=True)

@@ -88,7 +88,9 @@ def narrow(trial):
 def rate(trial):
     """Power with which the squared error falls from step 200 on. Control: noise far too narrow for the data."""
     curves = study.squared_error_curves(0.5 if trial.control else 3.0, trial.seeds, trial.of(600, 8000, 8000))
-    return Effects(study.fitted_power(curves), {"squared error at the end": curves[:, -len(curves[0]) // 4 :].mean(1).tolist()})
+    return Effects(
+        study.fitted_power(curves), {"squared error at the end": curves[:, -len(curves[0]) // 4 :].mean(1).tolist()}
+    )
 
 
 @measures("meco.rate-depends-on-noise")
@@ -109,7 +111,9 @@ def density(trial):
     found = torch.tensor([
         [study.held_out_nats("meco", seed, steps, trial.control), study.held_out_nats("nce", seed, steps)] for seed in trial.seeds
     ])  # fmt: skip
-    return Effects(found[:, 0] - found[:, 1], {"test nats, likelihood and noise contrast": found.mean(0).tolist(), "steps": steps})
+    return Effects(
+        found[:, 0] - found[:, 1], {"test nats, likelihood and noise contrast": found.mean(0).tolist(), "steps": steps}
+    )
 
 
 @measures("meco.out-of-distribution")
@@ -123,4 +127,6 @@ def out_of_distribution(trial):
         ]
         for seed in trial.seeds
     ])  # fmt: skip
-    return Effects(found[:, 0] - found[:, 1], {"AUROC, likelihood and noise contrast": found.mean(0).tolist(), "steps": steps})
+    return Effects(
+        found[:, 0] - found[:, 1], {"AUROC, likelihood and noise contrast": found.mean(0).tolist(), "steps": steps}
+    )

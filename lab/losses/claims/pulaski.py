@@ -80,7 +80,9 @@ def imbalance(trial):
     Control: cross-entropy in the place of the energy loss.
     """
     found = {radius: _reduction(trial, replace(Setting.of(trial.budget), radius=radius)) for radius in (1.0, 2.0)}
-    return Effects(found[1.0] - found[2.0], {f"radius {radius:g}": float(values.mean()) for radius, values in found.items()})
+    return Effects(
+        found[1.0] - found[2.0], {f"radius {radius:g}": float(values.mean()) for radius, values in found.items()}
+    )
 
 
 @measures("pulaski.three-dimensions", stacked=True)

@@ -159,8 +159,13 @@ def imitation(trial):
     """
     rounds, tuned = trial.of(2, study.ROUNDS, study.ROUNDS), study.tuned("imitation")
     losses = {
-        inner: torch.tensor([study.imitate(tuned[arm], inner, seed, rounds) for seed in trial.seeds], dtype=torch.float64)
+        inner: torch.tensor(
+            [study.imitate(tuned[arm], inner, seed, rounds) for seed in trial.seeds], dtype=torch.float64
+        )
         for inner, arm in ((1, "1 inner step"), (20, "20 inner steps"))
     }
-    details = {"cumulative loss": {f"{inner} inner steps": float(v.mean()) for inner, v in losses.items()}, "eta": tuned}
+    details = {
+        "cumulative loss": {f"{inner} inner steps": float(v.mean()) for inner, v in losses.items()},
+        "eta": tuned,
+    }
     return Effects(1 - losses[1 if trial.control else 20] / losses[1], details)

@@ -104,7 +104,9 @@ def reduction_on_table(data, seeds: Sequence[int], *, k: int = 8, at_end: bool =
     return torch.tensor(reductions, dtype=torch.float64), weights
 
 
-def private_risks(seeds: Sequence[int], epsilon: float = 1.0, *, n=2000, d=20, clip=3.0, sizes: Sequence[int] = BAG_SIZES):
+def private_risks(
+    seeds: Sequence[int], epsilon: float = 1.0, *, n=2000, d=20, clip=3.0, sizes: Sequence[int] = BAG_SIZES
+):
     """Squared parameter errors (seeds, sizes) from private bag means, each bag size at its best weight by the formula."""
     rows = []
     for seed in seeds:
@@ -146,7 +148,9 @@ def log_likelihood_excess(epsilon: float, clip: float, k: int, *, stated: float 
     bags = torch.arange(k).expand(draws, k)
     low, high = (private_bag_means(y, bags, stated, clip, seed) for seed, y in enumerate(responses))
     truth = responses.clamp(-clip, clip).mean(1)
-    bias = max(abs(float(release.mean() - mean)) for release, mean in zip((low, high), truth)) * k * epsilon / (2 * clip)
+    bias = (
+        max(abs(float(release.mean() - mean)) for release, mean in zip((low, high), truth)) * k * epsilon / (2 * clip)
+    )
     marks = torch.quantile(torch.cat([low, high])[::8], torch.linspace(0.01, 0.99, 99, dtype=torch.float64))
     above_low, above_high = (1 - torch.searchsorted(release.sort().values, marks) / draws for release in (low, high))
     ratios = torch.cat([(above_high / above_low).log(), ((1 - above_low) / (1 - above_high)).log()])

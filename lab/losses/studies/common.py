@@ -47,7 +47,11 @@ def scale(budget: str, seeds: Sequence[int]) -> dict:
     return {"seeds": tuple(seeds), "epochs": EPOCHS[budget], "learning_rates": LEARNING_RATES}
 
 
-EPOCHS = {"smoke": 6, "default": 40, "full": 100}  # of networks on a table; learning rates are tuned at the default ones
+EPOCHS = {
+    "smoke": 6,
+    "default": 40,
+    "full": 100,
+}  # of networks on a table; learning rates are tuned at the default ones
 
 
 def tune_rates(

@@ -177,7 +177,9 @@ def _under_attack(data, seeds, budget):
         settings = chosen("comp_sum", "under attack", GRIDS)
     else:
         epochs = TRAINING[budget]["epochs"]
-        settings = tune("own data", GRIDS, lambda *arm: robust_validation(x, y, *arm, epochs), seeds=TUNING_SEEDS[:2]).chosen
+        settings = tune(
+            "own data", GRIDS, lambda *arm: robust_validation(x, y, *arm, epochs), seeds=TUNING_SEEDS[:2]
+        ).chosen
     settings = {NO_DEFENCE: WITHOUT_DEFENCE, **settings}
     return *attacked(x, y, seeds, settings, **TRAINING[budget]), settings
 
@@ -191,10 +193,12 @@ def tune_settings(progress=None) -> None:
         tune_rates(study, FAMILY, x, y, seeds=TUNING_SEEDS[:2], noise=noise, epochs=epochs, progress=progress)
         for study, noise in NOISE.items()
     ]
-    record("comp_sum", *family, tune(
-        "under attack", GRIDS, lambda *arm: robust_validation(x, y, *arm, TRAINING["default"]["epochs"]),
-        seeds=TUNING_SEEDS[:2], progress=progress,
-    ))  # fmt: skip
+
+    def under_attack(arm, settings, seeds):
+        return robust_validation(x, y, arm, settings, seeds, TRAINING["default"]["epochs"])
+
+    attacked = tune("under attack", GRIDS, under_attack, seeds=TUNING_SEEDS[:2], progress=progress)
+    record("comp_sum", *family, attacked)
 
 
 def _network(features, classes, seed):

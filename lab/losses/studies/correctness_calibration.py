@@ -34,7 +34,9 @@ def calibration_gap(confidence: torch.Tensor, correct: torch.Tensor, bins: int =
 def rotated(degrees: float):
     """Images (N, 1, H, W) rotated about their centre."""
     angle = torch.tensor(degrees).deg2rad()
-    matrix = torch.stack([torch.stack([angle.cos(), -angle.sin(), 0 * angle]), torch.stack([angle.sin(), angle.cos(), 0 * angle])])
+    matrix = torch.stack(
+        [torch.stack([angle.cos(), -angle.sin(), 0 * angle]), torch.stack([angle.sin(), angle.cos(), 0 * angle])]
+    )
 
     def transform(x):
         grid = F.affine_grid(matrix.expand(len(x), 2, 3), list(x.shape), align_corners=False)
@@ -93,7 +95,10 @@ def study(seed: int, budget: str = "default"):
         SHUFFLED_LABELS: (phi, y[held][shuffled], "correctness"),
         SHUFFLED_FEATURES: (phi[shuffled], y[held], "correctness"),
     }
-    fits = {name: fit_calibrator(z, f, labels, loss=loss, steps=steps, seed=seed) for name, (f, labels, loss) in fits.items()}
+    fits = {
+        name: fit_calibrator(z, f, labels, loss=loss, steps=steps, seed=seed)
+        for name, (f, labels, loss) in fits.items()
+    }
     found, accuracy = {}, {}
     for name, images in tests.items():
         logits = model(images)
@@ -109,7 +114,8 @@ def study(seed: int, budget: str = "default"):
                 **{k: confidences(logits, f(seen[k])) for k, f in fits.items()},
             }  # fmt: skip
         found[name] = {
-            k: (calibration_gap(c, correct), float(roc_auc_score(correct.numpy(), c.numpy()))) for k, c in confidence.items()
+            k: (calibration_gap(c, correct), float(roc_auc_score(correct.numpy(), c.numpy())))
+            for k, c in confidence.items()
         }
     return found, accuracy
 

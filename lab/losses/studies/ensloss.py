@@ -17,7 +17,11 @@ from lab.losses.studies.common import EPOCHS, table, tune_rates, tuned_rates
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 METHOD = "ensloss"
-FIXED = ("cross-entropy", "multi-margin", "sum-exponential")  # of two classes: the logistic, hinge and exponential losses
+FIXED = (
+    "cross-entropy",
+    "multi-margin",
+    "sum-exponential",
+)  # of two classes: the logistic, hinge and exponential losses
 NAMES = (*FIXED, METHOD)
 TABLE_NOISE = 0.1
 BAYES = 0.5 * float(torch.erfc(torch.tensor(1.0)))  # two coordinates at distance one: Phi(-sqrt(2))
@@ -38,7 +42,9 @@ def excess_errors(size: int, seeds: Sequence[int], *, shuffled: bool = False) ->
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     x, y = (torch.stack(parts) for parts in zip(*(two_gaussians(size, generator) for generator in generators)))
-    test_x, test_y = (torch.stack(parts) for parts in zip(*(two_gaussians(20000, generator) for generator in generators)))
+    test_x, test_y = (
+        torch.stack(parts) for parts in zip(*(two_gaussians(20000, generator) for generator in generators))
+    )
     if shuffled:
         y = torch.stack([row[torch.randperm(size, generator=generator)] for row, generator in zip(y, generators)])
     fitted = training.fit(
@@ -114,7 +120,9 @@ def pair_accuracies(architecture: str, pairs, seeds, rates: dict[str, float], ep
     splits = []
     for pair in pairs:
         for seed in seeds:
-            order = torch.randperm(len(rows[pair]), generator=torch.Generator().manual_seed(100 * seed + PAIRS.index(pair)))
+            order = torch.randperm(
+                len(rows[pair]), generator=torch.Generator().manual_seed(100 * seed + PAIRS.index(pair))
+            )
             splits.append(rows[pair][order[:items]])
     index = torch.stack(splits)  # (pairs x seeds, items)
     second = torch.tensor([pair[1] for pair in pairs]).repeat_interleave(len(seeds))[:, None]
@@ -135,7 +143,9 @@ def pair_accuracies(architecture: str, pairs, seeds, rates: dict[str, float], ep
     )  # fmt: skip
     with torch.no_grad():
         predicted = fitted.predict(training.PerModel(x[:, train:].repeat(len(NAMES), *[1] * (x.ndim - 1)))).argmax(-1)
-    right = (predicted == y[:, train:].repeat(len(NAMES), 1)).double().mean(1).reshape(len(NAMES), len(pairs), len(seeds))
+    right = (
+        (predicted == y[:, train:].repeat(len(NAMES), 1)).double().mean(1).reshape(len(NAMES), len(pairs), len(seeds))
+    )
     return dict(zip(NAMES, right))
 
 
@@ -174,7 +184,11 @@ def against(fixed: torch.Tensor, ours: torch.Tensor) -> tuple[int, int, int]:
 def tune_settings(progress=None) -> None:
     """Tune the learning rate of every loss on the table and, on every ninth pair, for each architecture; record all trials."""
     setting = _setting(None, "default")
-    trials = [tune_rates("table", NAMES, setting.pop("x"), setting.pop("y"), seeds=TUNING_SEEDS[:2], progress=progress, **setting)]
+    trials = [
+        tune_rates(
+            "table", NAMES, setting.pop("x"), setting.pop("y"), seeds=TUNING_SEEDS[:2], progress=progress, **setting
+        )
+    ]
     for architecture in ARCHITECTURES:
         seeds = TUNING_SEEDS[:2]
         found = [

@@ -64,7 +64,12 @@ def network_features(seed: int, epochs: int = 60):
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     own, rest = order[: len(x) // 3], order[len(x) // 3 :]
     fitted = training.fit(
-        lambda s: training.mlp(64, 10, widths=(128, 64), seed=s), x[own], y[own], seeds=[seed], epochs=epochs, learning_rate=1e-3
+        lambda s: training.mlp(64, 10, widths=(128, 64), seed=s),
+        x[own],
+        y[own],
+        seeds=[seed],
+        epochs=epochs,
+        learning_rate=1e-3,
     )
     body = fitted.model(0)[:-1]
     with torch.no_grad():

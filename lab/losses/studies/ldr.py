@@ -17,8 +17,19 @@ LOSSES = (
     "cross-entropy", "generalized-cross-entropy", "mean-absolute-error", "sum-exponential", "symmetric-cross-entropy", "focal",
     "label-smoothing", "multi-margin", "ldr-kl", "ldr-kl-small-temperature", "aldr-kl",
 )  # fmt: skip
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # wider than elsewhere: normalized scores at a large temperature have small gradients
-NOISES = (("uniform", 0.3), ("uniform", 0.6), ("next", 0.3), ("pairs", 0.3))  # labels redrawn, or taken for another class
+RATES = (
+    3e-4,
+    1e-3,
+    3e-3,
+    1e-2,
+    3e-2,
+)  # wider than elsewhere: normalized scores at a large temperature have small gradients
+NOISES = (
+    ("uniform", 0.3),
+    ("uniform", 0.6),
+    ("next", 0.3),
+    ("pairs", 0.3),
+)  # labels redrawn, or taken for another class
 SETTINGS = (("uniform", 0.0), *NOISES[1:])  # what the suite of losses is trained under
 
 SEEDS = TUNING_SEEDS[:2]  # eleven losses by five rates by four noises are 220 networks for each seed
@@ -39,14 +50,22 @@ def _tune(kind, level, progress):
     options = {"noise": level, "noise_kind": kind, "epochs": epochs("default"), "seeds": SEEDS, "learning_rates": RATES}
     found = compare(LOSSES, *table(None), **options).validation_accuracy  # all losses at once
     arms = dict.fromkeys(LOSSES, RATES)
-    return tune(f"{kind} {level:g}", arms, lambda loss, rates, seeds: found[loss].numpy(), seeds=SEEDS, progress=progress)
+    return tune(
+        f"{kind} {level:g}", arms, lambda loss, rates, seeds: found[loss].numpy(), seeds=SEEDS, progress=progress
+    )
 
 
 def under_noise(names, kind: str, level: float, seeds, budget: str, data=None) -> Comparison:
     """Networks trained under each loss and label noise at the learning rates that were tuned on digits."""
     rates = tuned_rates("ldr", f"{kind} {level:g}", names, rates=RATES)
     return compare(
-        names, *table(data), noise=level, noise_kind=kind, seeds=tuple(seeds), epochs=epochs(budget), learning_rates=rates
+        names,
+        *table(data),
+        noise=level,
+        noise_kind=kind,
+        seeds=tuple(seeds),
+        epochs=epochs(budget),
+        learning_rates=rates,
     )
 
 

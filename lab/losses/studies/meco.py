@@ -17,7 +17,9 @@ METHODS = ("meco", "nce")
 def mean_errors(mean, scale, seeds, steps, methods=METHODS):
     """Distances of the estimated mean from ``mean`` over the steps by each method, ``{method: (seeds, steps)}``."""
     return {
-        method: torch.stack([estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed) for seed in seeds])
+        method: torch.stack(
+            [estimate_gaussian_mean(mean, scale, method=method, steps=steps, seed=seed) for seed in seeds]
+        )
         for method in methods
     }
 
@@ -57,7 +59,15 @@ def fit_ring(method: str, seed: int, steps: int, blind: bool = False):
         x, z = ring(256, generator), 3 * torch.randn(256, 2, generator=generator)
         return (3 * torch.randn(256, 2, generator=generator) if blind else x), z
 
-    return _fit(method, training.mlp(2, 1, widths=(64, 64), activation="silu", seed=seed), noise, log_density, batch, steps, seed)
+    return _fit(
+        method,
+        training.mlp(2, 1, widths=(64, 64), activation="silu", seed=seed),
+        noise,
+        log_density,
+        batch,
+        steps,
+        seed,
+    )
 
 
 def _fit(method, model, noise, score, batch, steps, seed, weight_decay=0.0):
@@ -127,14 +137,18 @@ def detection(method: str, seed: int, steps: int, weights: int | None = None) ->
     train, test = inside[: len(inside) // 2], inside[len(inside) // 2 :]
     outside = order[y[order] >= 5][: len(test)]
     projection = PCA(10, whiten=True, random_state=0).fit(x[train].numpy())
-    known, fresh, strange = (torch.from_numpy(projection.transform(x[r].numpy())).float() for r in (train, test, outside))
+    known, fresh, strange = (
+        torch.from_numpy(projection.transform(x[r].numpy())).float() for r in (train, test, outside)
+    )
     noise = torch.distributions.MultivariateNormal(torch.zeros(10), 2.25 * torch.eye(10))
 
     def score(model, v):
         return model(v)[:, 0] - 0.5 * v.square().sum(1)
 
     def batch(generator):
-        return known[torch.randint(len(known), (128,), generator=generator)], 1.5 * torch.randn(256, 10, generator=generator)
+        return known[torch.randint(len(known), (128,), generator=generator)], 1.5 * torch.randn(
+            256, 10, generator=generator
+        )
 
     weights = seed if weights is None else weights
     model = training.mlp(10, 1, widths=(64, 64), activation="silu", seed=weights)

@@ -137,7 +137,10 @@ def trials_of(loss: str) -> tuple[Trial, ...]:
     return tuple((rate, 0.0) for rate in (1e-3, 3e-3, 1e-2, 3e-2)) if loss == DETERMINISTIC else TRIALS
 
 
-STUDIES = {2.0: ("radius 2", (METHOD, *BASELINES)), 1.0: ("radius 1", (METHOD, "cross-entropy"))}  # by the blobs' radius
+STUDIES = {
+    2.0: ("radius 2", (METHOD, *BASELINES)),
+    1.0: ("radius 1", (METHOD, "cross-entropy")),
+}  # by the blobs' radius
 
 
 @tunes("pulaski")

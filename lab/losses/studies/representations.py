@@ -59,7 +59,9 @@ def objective(name: str, value: float) -> Callable[[torch.Tensor, torch.Tensor],
 
 
 @lru_cache(maxsize=512)
-def train(name: str, value: float, seed: int, epochs: int, *, weights: int | None = None, shuffled: bool = False) -> Quality:
+def train(
+    name: str, value: float, seed: int, epochs: int, *, weights: int | None = None, shuffled: bool = False
+) -> Quality:
     """Train a network 64-256-256-32 on two views of the digits and evaluate it on held-out digits.
 
     Adam 1e-3, batch 128. Neighbours: 20 nearest by cosine among the training digits. Probe: logistic regression on centred
@@ -133,7 +135,7 @@ def raw_pixel_neighbours(seed: int) -> float:
     order = torch.randperm(len(digits.x), generator=torch.Generator().manual_seed(seed))
     train_rows, test_rows = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]
     x, y = digits.x.flatten(1), digits.label
-    nearest = KNeighborsClassifier(20, metric="cosine", weights="distance").fit(x[train_rows].numpy(), y[train_rows].numpy())
+    nearest = KNeighborsClassifier(20, metric="cosine", weights="distance").fit(
+        x[train_rows].numpy(), y[train_rows].numpy()
+    )
     return float(nearest.score(x[test_rows].numpy(), y[test_rows].numpy()))
-
-

@@ -19,7 +19,9 @@ OPTIMIZERS = {  # twelve settings each: eta and inner steps, learning rate, grow
     "adagrad": tuple(round(10 * rate, 6) for rate in _RATES),
     "line search": tuple(round(1.0 + 0.2 * k, 1) for k in range(12)),
 }
-IMITATION = dict.fromkeys(("1 inner step", "20 inner steps"), (0.25, 0.5, 1.0, 2.0))  # eta; 1 = 1/L is the largest with a guarantee
+IMITATION = dict.fromkeys(
+    ("1 inner step", "20 inner steps"), (0.25, 0.5, 1.0, 2.0)
+)  # eta; 1 = 1/L is the largest with a guarantee
 
 
 @tunes("target_surrogates")
@@ -53,7 +55,9 @@ def problem(seed, n=200, d=8):
     """Gaussian rows (n, d), noisy labels of a linear rule (n,) and the generator that drew them."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    y = (x @ torch.randn(d, generator=generator, dtype=torch.float64) + torch.randn(n, generator=generator) > 0).double()
+    y = (
+        x @ torch.randn(d, generator=generator, dtype=torch.float64) + torch.randn(n, generator=generator) > 0
+    ).double()
     return x, y, generator
 
 

@@ -57,7 +57,11 @@ def picture(row: Row) -> str:
         lines.append(("this machine", row.here, "here"))
     region = row.claim.region()
     dots = [number_of(v) for _, entry, _ in lines for v in entry.get("values") or () if not isinstance(v, list)]
-    spots = [number_of(entry["value"]) for _, entry, _ in lines] + [end for _, entry, _ in lines for end in ends(entry)] + dots
+    spots = (
+        [number_of(entry["value"]) for _, entry, _ in lines]
+        + [end for _, entry, _ in lines for end in ends(entry)]
+        + dots
+    )
     marks = [end for end in region if math.isfinite(end)]
     known = [spot for spot in [*spots, *marks] if math.isfinite(spot)]
     if not lines or not known:
@@ -87,7 +91,9 @@ def picture(row: Row) -> str:
     for value in (*marks, min(known), max(known)):
         if all(abs(x(value) - place) > 60 for place in taken):
             taken.append(x(value))
-            parts.append(f'<text class="axis" text-anchor="middle" x="{x(value):.1f}" y="{height - 8}">{value:.3g}</text>')
+            parts.append(
+                f'<text class="axis" text-anchor="middle" x="{x(value):.1f}" y="{height - 8}">{value:.3g}</text>'
+            )
     words = f"{row.claim.unit or 'effect'}; shaded: the statement is true"
     return (
         f'<figure class="claim-picture"><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words, quote=True)}">'
@@ -121,7 +127,9 @@ def _history(row):
         for line in reversed(found)
     )
     head = "".join(f"<th>{name}</th>" for name in ("Date", "Verdict", "Effect", "Replicates", "Rule then", "Commit"))
-    return f'<h2>History</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>'
+    return (
+        f'<h2>History</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>'
+    )
 
 
 def _tuning(row):

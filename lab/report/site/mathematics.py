@@ -53,13 +53,17 @@ def mathml(tex: str, display: bool = False) -> str:
         body = convert(_simplify(tex), display="block" if display else "inline")
     except (*unreadable, LookupError, ValueError, TypeError, AttributeError, StopIteration):
         return f'<code class="tex">{escape(tex)}</code>'
-    body = _TEXT.sub(lambda match: f"<{match[1]}{match[2]}>{escape(unescape(match[3]), quote=False)}</{match[1]}>", body)
+    body = _TEXT.sub(
+        lambda match: f"<{match[1]}{match[2]}>{escape(unescape(match[3]), quote=False)}</{match[1]}>", body
+    )
     body = _VARIANT.sub(_letter, body).replace("negativethinmathspace", "-0.167em")
     body = sanitize.formula(body.replace("<math ", f'<math title="{escape(tex, quote=True)}" ', 1))
     return f'<div class="formula">{body}</div>' if display else body
 
 
-_TEXT = re.compile(r"<(mi|mn|mo|ms|mtext)((?:\s[^<>]*)?)>(.*?)</\1>", re.S)  # where the converter leaves characters as they are
+_TEXT = re.compile(
+    r"<(mi|mn|mo|ms|mtext)((?:\s[^<>]*)?)>(.*?)</\1>", re.S
+)  # where the converter leaves characters as they are
 _VARIANT = re.compile(r'<(mi|mn|mo) mathvariant="([a-z-]+)">([^<]+)</\1>')
 _ALPHABETS = {
     "bold": "BOLD",

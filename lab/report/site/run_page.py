@@ -69,7 +69,12 @@ def _head(run):
         if run.ok
         else f'<span class="status bad">{escape(run.status)}</span>'
     )
-    facts = [mark, f"{info['seconds']:.1f} s", f"{info['peak_memory'] / 2**20:.0f} MiB", escape(str(info["started"])[:10])]
+    facts = [
+        mark,
+        f"{info['seconds']:.1f} s",
+        f"{info['peak_memory'] / 2**20:.0f} MiB",
+        escape(str(info["started"])[:10]),
+    ]
     given = "".join(
         f"<span{' class=given' if name in info['given'] else ''}><b>{escape(name)}</b>{escape(short(value))}</span>"
         for name, value in run.parameters.items()

@@ -19,12 +19,16 @@ from lab.report.scrub import scrub
 PREFIX = "note-"  # before every id that a notebook gives, so that it stands for no part of the page itself
 IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp", ".svg": "svg+xml"}
 
-_PHRASE = set("abbr b bdi bdo br cite code del dfn em i ins kbd mark q rp rt ruby s samp small span strong sub sup u var".split())
+_PHRASE = set(
+    "abbr b bdi bdo br cite code del dfn em i ins kbd mark q rp rt ruby s samp small span strong sub sup u var".split()
+)
 _ELEMENTS = _PHRASE | set(
     "a blockquote caption center col colgroup dd details div dl dt figcaption figure font h1 h2 h3 h4 h5 h6 hr img li meter ol p "
     "pre progress section strike summary table tbody td tfoot th thead time tr tt ul wbr".split()
 )
-_DROPPED = set("script style title template noscript iframe noembed noframes object embed math svg xmp plaintext".split())
+_DROPPED = set(
+    "script style title template noscript iframe noembed noframes object embed math svg xmp plaintext".split()
+)
 _ATTRIBUTES = {
     "*": {"aria-hidden", "aria-label", "class", "dir", "id", "lang", "role", "style", "title"},
     "a": {"href"},
@@ -180,7 +184,11 @@ def _selectors(prelude):
             current = []
         elif token.type == "hash":
             current.append(tinycss2.ast.HashToken(0, 0, f"{PREFIX}{token.value.removeprefix(PREFIX)}", True))
-        elif token.type == "function" and token.lower_name in _SELECTING or token.type in ("ident", "whitespace", "comment"):
+        elif (
+            token.type == "function"
+            and token.lower_name in _SELECTING
+            or token.type in ("ident", "whitespace", "comment")
+        ):
             current.append(token)
         elif token.type == "literal" and token.value in (".", ":", ">", "+", "~", "*"):
             current.append(token)

@@ -50,7 +50,9 @@ def _placements(trial):
     shares = []
     for seed, (_, label) in zip(trial.seeds, studies.labels_of(trial.data, trial.seeds, trial.budget)):
         predictions = equal_dice_predictions(label, variants=("mixed", "islands"), seed=seed)
-        found = [placement(x, label, partners_of=study.shuffled if trial.control else None) for x in predictions.values()]
+        found = [
+            placement(x, label, partners_of=study.shuffled if trial.control else None) for x in predictions.values()
+        ]
         names = ("induced_share", "wasserstein_share")
         shares.append([float(np.mean([getattr(each, share) for each in found])) for share in names])
     return shares
@@ -62,7 +64,9 @@ def share_a_place(trial):
     shares = []
     for seed in trial.seeds:
         masks = study.noise_masks(seed, trial.of(5, 50, 500))
-        found = np.array([studies.union_shares(*pair, partners_of=study.shuffled if trial.control else None) for pair in masks])
+        found = np.array(
+            [studies.union_shares(*pair, partners_of=study.shuffled if trial.control else None) for pair in masks]
+        )
         shares.append(float(found[:, 1].sum() / found[:, 0].sum()))
     return Effects(shares)
 
@@ -126,7 +130,9 @@ def bounds(trial):
         gaps += [m - n for m, n in zip(error.error, error.betti_number_error)]
     if not any(gaps):
         raise ValueError("the two errors agree on every pair of masks: nothing is bounded")
-    return Effects(min(-gap if trial.control else gap for gap in gaps), {"where they differ": int(np.count_nonzero(gaps))})
+    return Effects(
+        min(-gap if trial.control else gap for gap in gaps), {"where they differ": int(np.count_nonzero(gaps))}
+    )
 
 
 def _masks(trial):
@@ -186,6 +192,7 @@ def depends_on_orientation(trial):
     of the label."""
     count = trial.of(4, 10, 50)
     noise, label = (
-        [study.orientation_changes(seed, count, binary) for seed in trial.seeds] for binary in (False, not trial.control)
+        [study.orientation_changes(seed, count, binary) for seed in trial.seeds]
+        for binary in (False, not trial.control)
     )
     return Effects(np.subtract(noise, label), {"noise": noise, "label": label})

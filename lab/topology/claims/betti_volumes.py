@@ -49,7 +49,9 @@ def efficient(trial):
     else:
         sizes = trial.of((12, 16, 24), (24, 32, 48, 64), (32, 48, 64, 96, 128))
         frames = [study.growth(sizes, seed=seed) for seed in trial.seeds]
-    return Effects([exponent(frame, "voxels") for frame in frames], {"seconds": dict(zip(frames[0].voxels, frames[0].seconds))})
+    return Effects(
+        [exponent(frame, "voxels") for frame in frames], {"seconds": dict(zip(frames[0].voxels, frames[0].seconds))}
+    )
 
 
 @measures("betti_volumes.topology-improves", "betti_volumes.several-datasets")

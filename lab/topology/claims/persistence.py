@@ -99,7 +99,9 @@ def several_parameters_converge(trial):
     """Movement of the loss of a Hilbert measure at the end of a descent. Control: a loss without a minimum."""
     count, steps = trial.of((20, 80), (40, 250), (200, 1500))
     pull = 0.0 if trial.control else 0.5
-    runs = [study.two_parameter_descent(seed, study.FALLING, count=count, steps=steps, pull=pull) for seed in trial.seeds]
+    runs = [
+        study.two_parameter_descent(seed, study.FALLING, count=count, steps=steps, pull=pull) for seed in trial.seeds
+    ]
     return Effects([study.last_movement(losses) for losses in runs], {"points": count, "steps": steps})
 
 
@@ -165,7 +167,9 @@ def two_parameters_embed(trial):
 def regularizer_is_cheap(trial):
     """Share of the CPU time of a training step that the regularizer takes. Control: the distance over 50 times as many lines."""
     steps, lines = trial.of(30, 300, 2000), 400 if trial.control else 8
-    return Effects([embed(2, steps=steps, seed=seed, lines=lines).regularizer_share for seed in trial.seeds], {"steps": steps})
+    return Effects(
+        [embed(2, steps=steps, seed=seed, lines=lines).regularizer_share for seed in trial.seeds], {"steps": steps}
+    )
 
 
 @measures("persistence.simplest-descriptors-suffice")
@@ -185,7 +189,9 @@ def simplest_descriptors_cost(trial):
     """CPU time of the cheaper costly descriptor over that of the dearer simple one. Control: the two kinds exchanged."""
     simple, costly = (COSTLY, SIMPLE) if trial.control else (SIMPLE, COSTLY)
     seconds = [dict(zip(found.names, found.seconds)) for found in _scores(trial)]
-    return Effects([min(s[name] for name in costly) / max(s[name] for name in simple) for s in seconds], {"seconds": seconds})
+    return Effects(
+        [min(s[name] for name in costly) / max(s[name] for name in simple) for s in seconds], {"seconds": seconds}
+    )
 
 
 def _scores(trial, dealt=()):

@@ -30,7 +30,10 @@ def noise_masks(seed: int, count: int, size: int = 24):
 
 def shuffled(found: Matching) -> Matching:
     """The matching with its partners exchanged: the same bars, other pairs."""
-    pairs = [replace(pair, label=pair.label.select(torch.arange(len(pair)).roll(1 + len(pair) // 2))) for pair in found.matched]
+    pairs = [
+        replace(pair, label=pair.label.select(torch.arange(len(pair)).roll(1 + len(pair) // 2)))
+        for pair in found.matched
+    ]
     return replace(found, matched=tuple(pairs))
 
 
@@ -51,7 +54,8 @@ def wrong_pairs(count: int, seed: int, *, shift: int = 0) -> tuple[int, int]:
         for d in range(2):
             mine = _values(found.matched[d])
             exact = sorted(
-                tuple(-reference.value(f, cell) for f, cell in zip((a, a, b, b), one + two)) for one, two in wanted[d][0]
+                tuple(-reference.value(f, cell) for f, cell in zip((a, a, b, b), one + two))
+                for one, two in wanted[d][0]
             )
             pairs += len(exact)
             wrong += abs(len(mine) - len(exact)) + sum(one != two for one, two in zip(mine, exact))

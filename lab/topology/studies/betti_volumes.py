@@ -42,7 +42,9 @@ def failed_drawings(count: int, seed: int, *, dealt: bool = False) -> tuple[int,
     return tuple(total.tolist())
 
 
-def equal_dice_errors(data: ImageSet | None, seeds, size: int, *, outlines_only: bool = False) -> list[tuple[str, dict[str, int]]]:
+def equal_dice_errors(
+    data: ImageSet | None, seeds, size: int, *, outlines_only: bool = False
+) -> list[tuple[str, dict[str, int]]]:
     """Matching errors of predictions of equal Dice, a label for each seed: of ``data`` in turn, else networks of tubes."""
     kinds = [("boundary",)] * 2 if outlines_only else [("boundary", "islands", "breaks")]
     items = None if data is None else [(item.name or f"volume {k}", item.label > 0) for k, item in enumerate(data)]

@@ -160,7 +160,9 @@ def cells_of(filtration) -> list[tuple[np.ndarray, np.ndarray]]:
     distance = filtration.matrix()
     found = []
     for top in range(3):
-        simplices = np.stack(np.meshgrid(*[np.arange(filtration.size)] * (top + 1), indexing="ij"), -1).reshape(-1, top + 1)
+        simplices = np.stack(np.meshgrid(*[np.arange(filtration.size)] * (top + 1), indexing="ij"), -1).reshape(
+            -1, top + 1
+        )
         simplices = simplices[(np.diff(simplices, axis=1) > 0).all(1)]
         grades = [distance[simplices[:, :, None], simplices[:, None]].max((1, 2))]
         if filtration.parameters == 2:
@@ -306,7 +308,9 @@ def one_parameter_descent(seed: int, rule: StepRule, steps: int):
     return minimize(loss, x, steps=steps, optimizer="sgd", learning_rate=rule)
 
 
-def two_parameter_descent(seed: int, rule: StepRule, *, count: int, steps: int, sign: int = 1, pull: float = 0.5) -> list[float]:
+def two_parameter_descent(
+    seed: int, rule: StepRule, *, count: int, steps: int, sign: int = 1, pull: float = 0.5
+) -> list[float]:
     """Losses of descent on minus the 1-norms of a Hilbert measure plus a pull to the start; ``sign`` -1 climbs.
 
     Without ``pull`` the loss has no minimum.

@@ -93,4 +93,6 @@ def table(method: str, study: str) -> pd.DataFrame:
 
     frame = pd.DataFrame(trials_of(method))
     parts = frame[frame.study == study].groupby(["arm", "setting"], sort=False)
-    return parts.agg(score=("score", "mean"), seeds=("seed", "count"), chosen=("chosen", "any"), edge=("edge", "any")).reset_index()
+    return parts.agg(
+        score=("score", "mean"), seeds=("seed", "count"), chosen=("chosen", "any"), edge=("edge", "any")
+    ).reset_index()

@@ -18,7 +18,9 @@ def build(state):
     shown, arrows, table = pages.plot(label="picture"), pages.plot(label="arrows"), pages.numbers()
     notice = pages.react({"picture": picture, **widgets}, draw, shown, arrows, table)
     main = [pages.row(shown, arrows), table]
-    return pages.layout(TITLE, "Where is the picture above its birth level?", [*widgets.values(), picture], main, notice=notice)
+    return pages.layout(
+        TITLE, "Where is the picture above its birth level?", [*widgets.values(), picture], main, notice=notice
+    )
 
 
 def draw(picture, level, theme):

@@ -106,13 +106,16 @@ def test_levels_keep_the_order_of_every_dtype():
         assert elder.levels(x)[0].flatten().argsort(stable=True).tolist() == [0, 3, 1, 2]
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ((torch.rand(3, 4), torch.rand(3, 4)), "predictions"),
-    ((torch.full((1, 2, 2), torch.nan), torch.zeros(1, 2, 2)), "predictions"),
-    ((torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)), "labels"),
-    ((torch.zeros(1, 2, 2, dtype=torch.complex64), torch.zeros(1, 2, 2)), "predictions"),
-    ((torch.zeros(0, 2, 2), torch.zeros(0, 2, 2)), "predictions"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((torch.rand(3, 4), torch.rand(3, 4)), "predictions"),
+        ((torch.full((1, 2, 2), torch.nan), torch.zeros(1, 2, 2)), "predictions"),
+        ((torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)), "labels"),
+        ((torch.zeros(1, 2, 2, dtype=torch.complex64), torch.zeros(1, 2, 2)), "predictions"),
+        ((torch.zeros(0, 2, 2), torch.zeros(0, 2, 2)), "predictions"),
+    ],
+)
 def test_bad_input_is_refused_by_name(arguments, said):
     with pytest.raises((ValueError, TypeError), match=said):
         kernels.cubical_matching(*arguments)

@@ -72,7 +72,9 @@ def test_matching_equals_boundary_matrix_reduction_in_cells_and_voxels(seed):
             for kind in range(3):
                 images = (a, a, b, b)
                 cells = {tuple(-1 if c is None else code(f, c) for f, c in zip(images, row)) for row in sides[kind]}
-                places = {tuple(-1 if c is None else flat_voxel(f, c) for f, c in zip(images, row)) for row in sides[kind]}
+                places = {
+                    tuple(-1 if c is None else flat_voxel(f, c) for f, c in zip(images, row)) for row in sides[kind]
+                }
                 assert as_set(found[d][kind][0]) == cells
                 assert {tuple(row) for row in found[d][kind][1].tolist()} == places
 
@@ -180,7 +182,9 @@ def _decorators(function):
 def test_functions_without_an_entry_from_python_are_called_by_compiled_ones_only():
     trees = {path: ast.parse(path.read_text()) for path in (Path(__file__).parents[3] / "lab").rglob("*.py")}
     hidden = {
-        (path.stem, node.name) for path, tree in trees.items() for node in ast.walk(tree)
+        (path.stem, node.name)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and "inner" in _decorators(node)
     }
     assert len(hidden) > 20
@@ -189,7 +193,11 @@ def test_functions_without_an_entry_from_python_are_called_by_compiled_ones_only
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module:
                 known |= {each.name for each in node.names if (node.module.rpartition(".")[2], each.name) in hidden}
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _decorators(node) & {"njit", "inner"}]
+        functions = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and _decorators(node) & {"njit", "inner"}
+        ]
         inside = {id(node) for function in functions for node in ast.walk(function)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id in known:

@@ -55,8 +55,10 @@ def test_matching_equals_boundary_matrix_reduction_in_cells_and_voxels(seed):
                     for bar in rows
                 ]
                 places = [
-                    tuple(-1 if c is None else int(np.ravel_multi_index(reference.voxel(f, c), f.shape))
-                          for f, c in zip(sides, bar))
+                    tuple(
+                        -1 if c is None else int(np.ravel_multi_index(reference.voxel(f, c), f.shape))
+                        for f, c in zip(sides, bar)
+                    )
                     for bar in rows
                 ]
                 assert sorted(map(tuple, cells[row:stop].tolist())) == sorted(numbers)
@@ -120,8 +122,12 @@ def test_levels_keep_the_order_of_values_of_both_volumes(seed):
     short = draw.standard_normal(500).astype(np.float32).astype(float)
     close = 1 + np.sort(draw.random(900))[::-1] * 2.0**-40
     for a, b in (
-        (short, -(short > 0).astype(float)), (draw.random(400), draw.integers(0, 3, 400) / 3), (close, close[:300] + 1e-15),
-        (np.zeros(5), np.array([-0.0, 1e300, -1e300, 0.1, -0.0])), (np.r_[-1e300, close], close), (short, np.empty(0)),
+        (short, -(short > 0).astype(float)),
+        (draw.random(400), draw.integers(0, 3, 400) / 3),
+        (close, close[:300] + 1e-15),
+        (np.zeros(5), np.array([-0.0, 1e300, -1e300, 0.1, -0.0])),
+        (np.r_[-1e300, close], close),
+        (short, np.empty(0)),
         (np.array([3e38, -3e38]), np.array([0.0])),
     ):
         found = np.concatenate(levels.levels(a.copy(), b.copy()))
@@ -205,8 +211,14 @@ def test_cycle_of_another_volume_is_refused():
         topology.cycle(f[::-1].copy(), bar)
 
 
-@pytest.mark.parametrize("options", [{}, {"filtration": "both", "border": "foreground", "essential": True},
-                                     {"dimension_weights": (1.0, 0.5, 2.0), "min_persistence": 0.05, "push_unmatched": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"filtration": "both", "border": "foreground", "essential": True},
+        {"dimension_weights": (1.0, 0.5, 2.0), "min_persistence": 0.05, "push_unmatched": True},
+    ],
+)
 def test_gradient_of_the_loss_of_volumes_equals_finite_differences(options):
     draw = torch.Generator().manual_seed(5)
     x = torch.rand(2, 1, 4, 3, 4, generator=draw, dtype=torch.float64).requires_grad_()

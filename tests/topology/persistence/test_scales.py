@@ -75,7 +75,9 @@ def test_wasserstein_of_a_shifted_diagram_is_that_of_the_diagram(order, shift):
     a, b = (np.round(draw(r, 40, 1.0) * 64) / 64 for _ in range(2))  # exact after the shift
     a, b = (each[each[:, 1] > each[:, 0]] for each in (a, b))
     wanted = float(distances.wasserstein(diagram(a), diagram(b), order=order))
-    assert float(distances.wasserstein(diagram(a + shift), diagram(b + shift), order=order)) == pytest.approx(wanted, rel=1e-12)
+    assert float(distances.wasserstein(diagram(a + shift), diagram(b + shift), order=order)) == pytest.approx(
+        wanted, rel=1e-12
+    )
 
 
 def test_large_diagrams_agree_with_an_independent_solver():
@@ -98,7 +100,9 @@ def test_gradient_of_the_wasserstein_distance_equals_central_differences(order):
 def test_pairs_that_memory_does_not_hold_are_refused_before_work_starts():
     births = torch.arange(400_000, dtype=torch.float64)
     many = diagram(torch.stack([births, births + 1], 1))
-    with pytest.raises(ValueError, match=r"wasserstein needs about 5.12e\+03 GB for the pairs of 400000 and 400000 bars"):
+    with pytest.raises(
+        ValueError, match=r"wasserstein needs about 5.12e\+03 GB for the pairs of 400000 and 400000 bars"
+    ):
         distances.wasserstein(many, many)
     atoms = SignedMeasure(many.points, (-1) ** torch.arange(400_000), many.index)
     with pytest.raises(ValueError, match="optimal_transport needs about"):
@@ -113,7 +117,9 @@ def test_optimal_transport_scales_with_its_atoms(scale, norm):
     weights, index = torch.tensor([1, 2, -1, 1, 1, -2]), torch.zeros(6, 2, dtype=torch.int64)
 
     def distance(factor):
-        return float(distances.optimal_transport(*(SignedMeasure(factor * p, weights, index) for p in parts), norm=norm))
+        return float(
+            distances.optimal_transport(*(SignedMeasure(factor * p, weights, index) for p in parts), norm=norm)
+        )
 
     assert distance(scale) == pytest.approx(scale * distance(1.0), rel=1e-12)
 

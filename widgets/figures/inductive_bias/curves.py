@@ -76,9 +76,7 @@ def at_scale(frame, *, theme: str = "light") -> go.Figure:
     c = colours(theme)
     exact, quick = (frame[frame["method"] == method] for method in ("exact", "lanczos"))
     first = exact.iloc[0]
-    title = (
-        f"{first['n_train']:,} + {first['n_test']:,} images: the exact law takes {first['cpu_seconds']:.3g} s of CPU time"
-    )
+    title = f"{first['n_train']:,} + {first['n_test']:,} images: the exact law takes {first['cpu_seconds']:.3g} s of CPU time"
     if len(quick):
         title += f", Lanczos is within {100 * quick['difference'].abs().max():.2g} %"
     fig = figure(theme=theme, title=title, x="exact bits", y="difference from exact (%)")

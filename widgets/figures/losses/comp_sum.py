@@ -32,7 +32,9 @@ def comp_sum_curves(taus: Sequence[float], now: float | None = None, *, theme: s
         traces.append(go.Scatter(x=margin.tolist(), y=loss.tolist(), name=name, mode="lines", line=line))
     low, high = min(taus), max(taus)
     chosen = "" if now is None else f"{at[now]:.3g} at tau = {now:g}, "
-    title = f"A row that is wrong by 3 costs {chosen}{at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
+    title = (
+        f"A row that is wrong by 3 costs {chosen}{at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
+    )
     fig = figure(*traces, theme=theme, title=title, x="margin z_y - z_j (nats)", y="loss")
     return fig.update_yaxes(range=[-0.2, 8])
 

@@ -58,7 +58,13 @@ def implied_losses(draws: int, batch: int, box_cox: float, seed: int, *, theme: 
         line = {"color": c.series[1], "width": 1.5}
         traces.append(
             go.Scatter(
-                x=margins.tolist(), y=loss.tolist(), mode="lines", name="one draw", showlegend=k == 0, line=line, opacity=0.8
+                x=margins.tolist(),
+                y=loss.tolist(),
+                mode="lines",
+                name="one draw",
+                showlegend=k == 0,
+                line=line,
+                opacity=0.8,
             )
         )
     fixed = {

@@ -70,5 +70,7 @@ def density_maps(
     fig.update_layout(template=template(theme), title_text=lines(title), height=400, margin_t=76)
     for k in range(len(names)):  # a circle stays a circle
         fig.update_yaxes(scaleanchor=f"x{k + 1}" if k else "x", constrain="domain", col=k + 1)
-    fig.update_xaxes(title_text="first coordinate", constrain="domain").update_yaxes(title_text="second coordinate", col=1)
+    fig.update_xaxes(title_text="first coordinate", constrain="domain").update_yaxes(
+        title_text="second coordinate", col=1
+    )
     return fig

@@ -16,8 +16,15 @@ from widgets.figures.theme import colours, figure, lines, template
 KINDS = ("matched", "only in the prediction", "only in the label")
 
 
-def overlay(matching: Matching, *, image=None, threshold: float = 0.5, min_length: float = 0.2, highlight: Bar | None = None,
-            theme: str = "light") -> go.Figure:
+def overlay(
+    matching: Matching,
+    *,
+    image=None,
+    threshold: float = 0.5,
+    min_length: float = 0.2,
+    highlight: Bar | None = None,
+    theme: str = "light",
+) -> go.Figure:
     """The image with the outlines of label and thresholded prediction, and every feature from birth to death voxel.
 
     ``min_length`` leaves out shorter bars, ``highlight`` lights up one feature's voxels.
@@ -44,14 +51,22 @@ def overlay(matching: Matching, *, image=None, threshold: float = 0.5, min_lengt
     hidden = int(matching.counts().to_numpy().sum()) - sum(len(bars) for bars in shown)
     if hidden:
         fig.add_annotation(
-            text=f"{hidden} features shorter than {min_length:g} are not drawn", x=1, y=1.0, xref="paper", yref="paper",
-            showarrow=False, xanchor="right", yanchor="bottom", font={"size": 11, "color": c.muted},
+            text=f"{hidden} features shorter than {min_length:g} are not drawn",
+            x=1,
+            y=1.0,
+            xref="paper",
+            yref="paper",
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
+            font={"size": 11, "color": c.muted},
         )
     return fig
 
 
-def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, highlight: Bar | None = None,
-             theme: str = "light") -> go.Figure:
+def barcodes(
+    matching: Matching, *, min_length: float = 0.2, most: int = 60, highlight: Bar | None = None, theme: str = "light"
+) -> go.Figure:
     """Bars of prediction and label side by side, matched ones in one colour; the longest ``most`` of each side."""
     c = colours(theme)
     fig = make_subplots(cols=2, shared_yaxes=False, horizontal_spacing=0.08)
@@ -84,11 +99,19 @@ def barcodes(matching: Matching, *, min_length: float = 0.2, most: int = 60, hig
                 wide = highlight is not None and any(bar == highlight for _, bar in chosen)
                 fig.add_trace(
                     go.Scatter(
-                        x=x, y=y, mode="lines", name=name, legendgroup=name, showlegend=name not in named, text=text,
-                        customdata=custom, hoverinfo="text",
+                        x=x,
+                        y=y,
+                        mode="lines",
+                        name=name,
+                        legendgroup=name,
+                        showlegend=name not in named,
+                        text=text,
+                        customdata=custom,
+                        hoverinfo="text",
                         line={"color": colour, "width": 4 if wide else 2.5, "dash": "solid" if d == 0 else "dot"},
                     ),
-                    row=1, col=column,
+                    row=1,
+                    col=column,
                 )
                 named.add(name)
     reverse = matching.filtration == "superlevel"
@@ -114,7 +137,10 @@ def gradient(prediction, gradient, *, image=None, largest: int = 200, theme: str
     order = order[np.abs(pull).ravel()[order] > 0]
     traces = [picture(prediction if image is None else image)]
     strongest = np.abs(pull).max() or 1.0
-    for sign, symbol, colour, name in ((1, "triangle-up", c.matched, "raised"), (-1, "triangle-down", c.prediction, "lowered")):
+    for sign, symbol, colour, name in (
+        (1, "triangle-up", c.matched, "raised"),
+        (-1, "triangle-down", c.prediction, "lowered"),
+    ):
         x, y, words, sizes = [], [], [], []
         for place in order[np.sign(pull.ravel()[order]) == sign].tolist():
             row, column = divmod(place, width)
@@ -126,10 +152,19 @@ def gradient(prediction, gradient, *, image=None, largest: int = 200, theme: str
             sizes += [3, 4 + 6 * abs(strength), 0]
         traces.append(
             go.Scatter(
-                x=x, y=y, mode="lines+markers", name=f"{name} ({int((np.sign(pull) == sign).sum())} pixels)", text=words,
-                hoverinfo="text", line={"color": colour, "width": 1.6},
-                marker={"symbol": ["circle", symbol, "circle"] * (len(x) // 3), "color": colour,
-                        "size": sizes, "line": {"width": 0.5, "color": c.background}},
+                x=x,
+                y=y,
+                mode="lines+markers",
+                name=f"{name} ({int((np.sign(pull) == sign).sum())} pixels)",
+                text=words,
+                hoverinfo="text",
+                line={"color": colour, "width": 1.6},
+                marker={
+                    "symbol": ["circle", symbol, "circle"] * (len(x) // 3),
+                    "color": colour,
+                    "size": sizes,
+                    "line": {"width": 0.5, "color": c.background},
+                },
             )
         )
     touched = int((pull != 0).sum())
@@ -180,8 +215,17 @@ def _places(bars, width, colour, kind):
             custom.append(None)
         marker = {"symbol": symbols, "color": colour, "size": 8, "line": {"width": 1.5, "color": colour}}
         traces.append(
-            go.Scatter(x=x, y=y, mode="lines+markers", name=f"{kind}, {NAMES[d]} ({len(chosen)})", text=words, hoverinfo="text",
-                       customdata=custom, line={"color": colour, "width": 1}, marker=marker)
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines+markers",
+                name=f"{kind}, {NAMES[d]} ({len(chosen)})",
+                text=words,
+                hoverinfo="text",
+                customdata=custom,
+                line={"color": colour, "width": 1},
+                marker=marker,
+            )
         )
     return traces
 
@@ -190,8 +234,12 @@ def _voxels(matching, bar, c):
     cycle = matching.cycle(bar)
     width = matching.shape[-1]
     return go.Scatter(
-        x=(cycle.voxels % width).tolist(), y=(cycle.voxels // width).tolist(), mode="markers", name="this feature",
-        hoverinfo="skip", marker={"symbol": "square", "size": 4, "color": c.series[0], "opacity": 0.8},
+        x=(cycle.voxels % width).tolist(),
+        y=(cycle.voxels // width).tolist(),
+        mode="markers",
+        name="this feature",
+        hoverinfo="skip",
+        marker={"symbol": "square", "size": 4, "color": c.series[0], "opacity": 0.8},
     )
 
 

@@ -45,16 +45,29 @@ def training(frame, *, baseline: str = "dice", theme: str = "light") -> go.Figur
             jitter = k + np.linspace(-0.12, 0.12, len(part))
             fig.add_trace(
                 go.Scatter(
-                    x=jitter, y=part[measure], mode="markers", name=arm, showlegend=False,
-                    marker={"color": colour, "size": 8, "opacity": 0.75}, text=[f"{arm}, seed {s}" for s in part.seed],
+                    x=jitter,
+                    y=part[measure],
+                    mode="markers",
+                    name=arm,
+                    showlegend=False,
+                    marker={"color": colour, "size": 8, "opacity": 0.75},
+                    text=[f"{arm}, seed {s}" for s in part.seed],
                 ),
-                row=1, col=column,
+                row=1,
+                col=column,
             )
             mean = part[measure].mean()
             fig.add_trace(
-                go.Scatter(x=[k - 0.28, k + 0.28], y=[mean, mean], mode="lines", showlegend=False, hoverinfo="skip",
-                           line={"color": colour, "width": 3}),
-                row=1, col=column,
+                go.Scatter(
+                    x=[k - 0.28, k + 0.28],
+                    y=[mean, mean],
+                    mode="lines",
+                    showlegend=False,
+                    hoverinfo="skip",
+                    line={"color": colour, "width": 3},
+                ),
+                row=1,
+                col=column,
             )
     means = frame.groupby("arm")[["matching_error", "dice"]].mean()
     title = "Means over seeds"
@@ -67,7 +80,10 @@ def training(frame, *, baseline: str = "dice", theme: str = "light") -> go.Figur
         )
     dressed(fig, theme, title, height=430)
     fig.update_xaxes(
-        tickvals=list(range(len(arms))), ticktext=arms, range=[-0.5, len(arms) - 0.5], title_text="second term of the loss"
+        tickvals=list(range(len(arms))),
+        ticktext=arms,
+        range=[-0.5, len(arms) - 0.5],
+        title_text="second term of the loss",
     )
     fig.update_yaxes(title_text="Betti matching error (features an image)", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title_text="Dice", row=1, col=2)
@@ -84,11 +100,15 @@ def equal_counts(pair, errors, *, theme: str = "light") -> go.Figure:
         for trace in outline(pair.label.numpy(), c.label, "outline of the label", 2):
             trace.showlegend = column == 1
             fig.add_trace(trace, row=1, col=column)
-    title = f"{pair.moves} components in the wrong place: counted {sum(moved.betti_number_error)}, matched {moved.total}"
+    title = (
+        f"{pair.moves} components in the wrong place: counted {sum(moved.betti_number_error)}, matched {moved.total}"
+    )
     dressed(fig, theme, title, height=440)
     height, width = pair.label.shape
     for column, anchor in ((1, "x"), (2, "x2")):
-        fig.update_yaxes(range=[height - 0.5, -0.5], scaleanchor=anchor, constrain="domain", showgrid=False, row=1, col=column)
+        fig.update_yaxes(
+            range=[height - 0.5, -0.5], scaleanchor=anchor, constrain="domain", showgrid=False, row=1, col=column
+        )
         fig.update_xaxes(range=[-0.5, width - 0.5], constrain="domain", showgrid=False, row=1, col=column)
     for column, error in enumerate(errors, start=1):
         words = f"matching error {error.total}, Betti number error {sum(error.betti_number_error)}"
@@ -103,10 +123,20 @@ def placements(rows: Iterable[tuple[str, object]], *, theme: str = "light") -> g
     rows = list(rows)
     names = [name for name, _ in rows]
     traces = [
-        go.Bar(x=names, y=[p.wasserstein_share for _, p in rows], name="Wasserstein matching", marker_color=c.prediction,
-               text=[f"{p.wasserstein_apart} of {p.wasserstein}" for _, p in rows]),
-        go.Bar(x=names, y=[p.induced_share for _, p in rows], name="Betti matching", marker_color=c.matched,
-               text=[f"{p.induced_apart} of {p.induced}" for _, p in rows]),
+        go.Bar(
+            x=names,
+            y=[p.wasserstein_share for _, p in rows],
+            name="Wasserstein matching",
+            marker_color=c.prediction,
+            text=[f"{p.wasserstein_apart} of {p.wasserstein}" for _, p in rows],
+        ),
+        go.Bar(
+            x=names,
+            y=[p.induced_share for _, p in rows],
+            name="Betti matching",
+            marker_color=c.matched,
+            text=[f"{p.induced_apart} of {p.induced}" for _, p in rows],
+        ),
     ]
     wrong = sum(p.wasserstein_apart for _, p in rows), sum(p.induced_apart for _, p in rows)
     total = sum(p.wasserstein for _, p in rows), sum(p.induced for _, p in rows)
@@ -122,7 +152,10 @@ def rankings(frame, *, theme: str = "light") -> go.Figure:
     words = {"four": "foreground through 4 neighbours", "eight": "through 8", "artefacts": "label with artefacts, 4"}
     traces = [
         go.Scatter(
-            x=[words[column] for column in frame.columns], y=frame.loc[name], mode="lines+markers", name=name,
+            x=[words[column] for column in frame.columns],
+            y=frame.loc[name],
+            mode="lines+markers",
+            name=name,
             line={"color": c.series[k % len(c.series)], "dash": "dot" if "artefacts" in name else "solid"},
         )
         for k, name in enumerate(frame.index)
@@ -130,7 +163,9 @@ def rankings(frame, *, theme: str = "light") -> go.Figure:
     first = inversions(list(frame.four), list(frame.eight))
     second = inversions(list(frame.four), list(frame.artefacts))
     title = f"{first[0]} of {first[1]} rankings invert with the neighbourhood, {second[0]} of {second[1]} with label artefacts"
-    return figure(*traces, theme=theme, title=title, x="reading of the label", y="Betti matching error (features)", height=520)
+    return figure(
+        *traces, theme=theme, title=title, x="reading of the label", y="Betti matching error (features)", height=520
+    )
 
 
 def growth(frame, *, theme: str = "light") -> go.Figure:
@@ -138,8 +173,14 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
     the frame has ``bytes_per_pixel``."""
     c = colours(theme)
     slope = np.polyfit(np.log(frame.pixels), np.log(frame.seconds), 1)[0]
-    trace = go.Scatter(x=frame.pixels, y=1e3 * frame.seconds, mode="lines+markers", line={"color": c.matched, "width": 3},
-                       name="CPU time", text=[f"{v:.0f} ns a pixel" for v in frame.nanoseconds_per_pixel])
+    trace = go.Scatter(
+        x=frame.pixels,
+        y=1e3 * frame.seconds,
+        mode="lines+markers",
+        line={"color": c.matched, "width": 3},
+        name="CPU time",
+        text=[f"{v:.0f} ns a pixel" for v in frame.nanoseconds_per_pixel],
+    )
     title = f"Time grows like pixels to the power {slope:.2f}: {frame.nanoseconds_per_pixel.iloc[-1]:.0f} ns a pixel"
     if "bytes_per_pixel" not in frame:
         fig = figure(trace, theme=theme, title=title, x="pixels", y="CPU time (ms)", height=400)
@@ -147,8 +188,13 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
     title += f", {frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel"
     fig = make_subplots(cols=2, horizontal_spacing=0.14)
     fig.add_trace(trace, row=1, col=1)
-    memory = go.Scatter(x=frame.pixels, y=frame.bytes_per_pixel, mode="lines+markers", name="memory",
-                        line={"color": c.series[1], "width": 3})
+    memory = go.Scatter(
+        x=frame.pixels,
+        y=frame.bytes_per_pixel,
+        mode="lines+markers",
+        name="memory",
+        line={"color": c.series[1], "width": 3},
+    )
     fig.add_trace(memory, row=1, col=2)
     dressed(fig, theme, title, height=400)
     fig.update_xaxes(type="log", title_text="pixels")
@@ -160,14 +206,25 @@ def companions(frame, *, theme: str = "light") -> go.Figure:
     """Every measure of predictions of equal Dice, as a share of its largest value over all of them; rows of the
     committed table with columns ``image`` and ``prediction``."""
     c = colours(theme)
-    measures = {"betti_number_error": "Betti number error", "matching_error": "Betti matching error",
-                "betti_matching_loss": "Betti matching loss", "wasserstein": "Wasserstein matching", "topograph": "Topograph"}
+    measures = {
+        "betti_number_error": "Betti number error",
+        "matching_error": "Betti matching error",
+        "betti_matching_loss": "Betti matching loss",
+        "wasserstein": "Wasserstein matching",
+        "topograph": "Topograph",
+    }
     names = [f"{row.image}: {row.prediction}" for row in frame.itertuples()]
     paint = (c.label, c.prediction, c.matched, *c.series)
     traces = [
-        go.Scatter(x=frame[column] / frame.groupby("image")[column].transform("max").clip(lower=1e-12), y=names,
-                   mode="markers", name=name, marker={"color": colour, "size": 9, "symbol": symbol},
-                   text=[f"{name} {value:.4g}" for value in frame[column]], hoverinfo="text+y")
+        go.Scatter(
+            x=frame[column] / frame.groupby("image")[column].transform("max").clip(lower=1e-12),
+            y=names,
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 9, "symbol": symbol},
+            text=[f"{name} {value:.4g}" for value in frame[column]],
+            hoverinfo="text+y",
+        )
         for (column, name), colour, symbol in zip(
             measures.items(), paint, ("diamond", "square", "circle", "cross", "triangle-up")
         )
@@ -178,19 +235,35 @@ def companions(frame, *, theme: str = "light") -> go.Figure:
         f"Dice {wrong.dice.min():.2f} to {wrong.dice.max():.2f} throughout; the Betti number error misses {unseen} of "
         f"{int((wrong.matching_error > 0).sum())} predictions that matching finds wrong"
     )
-    fig = figure(*traces, theme=theme, title=title, x="share of the largest value of the image", y="",
-                 height=160 + 24 * len(frame))
+    fig = figure(
+        *traces,
+        theme=theme,
+        title=title,
+        x="share of the largest value of the image",
+        y="",
+        height=160 + 24 * len(frame),
+    )
     return fig.update_yaxes(autorange="reversed", automargin=True)
 
 
 def orientation(frame, *, theme: str = "light") -> go.Figure:
     """Share of pairs whose matching changes when an axis is flipped, by kind (``segmentation_studies.orientation``)."""
     c = colours(theme)
-    shares, change = frame.groupby("kind", sort=False).changed.mean(), frame.groupby("kind", sort=False).loss_change.max()
-    bars = go.Bar(x=list(shares.index), y=shares, marker_color=c.matched, name="pairs that change",
-                  text=[f"{100 * s:.0f} %, loss by up to {100 * d:.2g} %" for s, d in zip(shares, change)])
-    title = f"A flip changes the matching of {100 * shares.iloc[0]:.0f} % of noise pairs, {100 * shares.iloc[-1]:.0f} % of " \
-            "predictions with their label"
+    shares, change = (
+        frame.groupby("kind", sort=False).changed.mean(),
+        frame.groupby("kind", sort=False).loss_change.max(),
+    )
+    bars = go.Bar(
+        x=list(shares.index),
+        y=shares,
+        marker_color=c.matched,
+        name="pairs that change",
+        text=[f"{100 * s:.0f} %, loss by up to {100 * d:.2g} %" for s, d in zip(shares, change)],
+    )
+    title = (
+        f"A flip changes the matching of {100 * shares.iloc[0]:.0f} % of noise pairs, {100 * shares.iloc[-1]:.0f} % of "
+        "predictions with their label"
+    )
     bars.update(textposition="outside", cliponaxis=False)
     fig = figure(bars, theme=theme, title=title, x="the two images", y="share of pairs that change", height=380)
     return fig.update_yaxes(range=[0, 1.15])
@@ -200,15 +273,29 @@ def ratios(frame, *, theme: str = "light") -> go.Figure:
     """Peer's CPU time over ours, one bar a case of the committed table, with quartiles, target and floor."""
     c = colours(theme)
     bars = go.Bar(
-        y=frame.case, x=frame.ratio, orientation="h", marker_color=c.matched, name="measured",
-        text=[f"{r:.1f}" for r in frame.ratio], textposition="inside", insidetextanchor="start",
+        y=frame.case,
+        x=frame.ratio,
+        orientation="h",
+        marker_color=c.matched,
+        name="measured",
+        text=[f"{r:.1f}" for r in frame.ratio],
+        textposition="inside",
+        insidetextanchor="start",
         error_x={
-            "type": "data", "symmetric": False, "array": frame.high - frame.ratio, "arrayminus": frame.ratio - frame.low,
+            "type": "data",
+            "symmetric": False,
+            "array": frame.high - frame.ratio,
+            "arrayminus": frame.ratio - frame.low,
         },
     )
     marks = [
-        go.Scatter(y=frame.case, x=frame[column], mode="markers", name=column,
-                   marker={"symbol": symbol, "size": 12, "color": colour})
+        go.Scatter(
+            y=frame.case,
+            x=frame[column],
+            mode="markers",
+            name=column,
+            marker={"symbol": symbol, "size": 12, "color": colour},
+        )
         for column, symbol, colour in (("target", "line-ns-open", c.reference), ("floor", "line-ns-open", c.prediction))
     ]
     mean = float(np.exp(np.log(frame.ratio).mean()))

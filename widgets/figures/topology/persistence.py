@@ -131,7 +131,13 @@ def diagram(
         spot = points[-1][highlight]
         traces.append(
             go.Scatter(
-                x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip", showlegend=False
+                x=[spot[0]],
+                y=[spot[1]],
+                mode="markers",
+                marker=ring,
+                name="pointed at",
+                hoverinfo="skip",
+                showlegend=False,
             )
         )
     last = points[-1]
@@ -162,7 +168,13 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
         spot = points[highlight]
         traces.append(
             go.Scatter(
-                x=[spot[0]], y=[spot[1]], mode="markers", marker=ring, name="pointed at", hoverinfo="skip", showlegend=False
+                x=[spot[0]],
+                y=[spot[1]],
+                mode="markers",
+                marker=ring,
+                name="pointed at",
+                hoverinfo="skip",
+                showlegend=False,
             )
         )
     title = (
@@ -172,7 +184,9 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
     if len(points):
         low, high = points.min(0), points.max(0)
         pad = 0.07 * np.where(high > low, high - low, 1.0)
-        fig.update_xaxes(range=[low[0] - pad[0], high[0] + pad[0]]).update_yaxes(range=[low[1] - pad[1], high[1] + pad[1]])
+        fig.update_xaxes(range=[low[0] - pad[0], high[0] + pad[0]]).update_yaxes(
+            range=[low[1] - pad[1], high[1] + pad[1]]
+        )
     return fig
 
 

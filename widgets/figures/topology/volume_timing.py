@@ -13,11 +13,22 @@ def memory(frame, *, theme: str = "light") -> go.Figure:
     compared = frame.dropna(subset=["peer_megabytes"])
     sides = [f"{int(side)}³" for side in frame["side"]]
     traces = [
-        go.Scatter(x=frame["side"], y=frame["megabytes"], mode="lines+markers", name="this lab",
-                   line={"color": c.matched, "width": 3},
-                   text=[f"{side}: {s:.3g} s" for side, s in zip(sides, frame["seconds"])]),
-        go.Scatter(x=compared["side"], y=compared["peer_megabytes"], mode="lines+markers", name="C++ code",
-                   line={"color": c.reference, "width": 3}, text=[f"{s:.3g} s" for s in compared["peer_seconds"]]),
+        go.Scatter(
+            x=frame["side"],
+            y=frame["megabytes"],
+            mode="lines+markers",
+            name="this lab",
+            line={"color": c.matched, "width": 3},
+            text=[f"{side}: {s:.3g} s" for side, s in zip(sides, frame["seconds"])],
+        ),
+        go.Scatter(
+            x=compared["side"],
+            y=compared["peer_megabytes"],
+            mode="lines+markers",
+            name="C++ code",
+            line={"color": c.reference, "width": 3},
+            text=[f"{s:.3g} s" for s in compared["peer_seconds"]],
+        ),
     ]
     last = compared.iloc[-1]
     title = f"{int(last['side'])}³ voxels: {last['megabytes']:.0f} MB instead of {last['peer_megabytes']:,.0f} MB"
@@ -30,10 +41,22 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
     c = colours(theme)
     sides = [f"{size}³" for size in frame["size"]]
     traces = [
-        go.Scatter(x=frame["voxels"], y=frame["seconds"], mode="lines+markers", name="measured", text=sides,
-                   line={"color": c.series[0], "width": 2}),
-        go.Scatter(x=frame["voxels"], y=frame["estimated"], mode="lines+markers", name="estimated before", text=sides,
-                   line={"color": c.extrapolated, "width": 2, "dash": "dash"}),
+        go.Scatter(
+            x=frame["voxels"],
+            y=frame["seconds"],
+            mode="lines+markers",
+            name="measured",
+            text=sides,
+            line={"color": c.series[0], "width": 2},
+        ),
+        go.Scatter(
+            x=frame["voxels"],
+            y=frame["estimated"],
+            mode="lines+markers",
+            name="estimated before",
+            text=sides,
+            line={"color": c.extrapolated, "width": 2, "dash": "dash"},
+        ),
     ]
     last = frame.iloc[-1]
     title = f"{int(last['size'])}³ voxels take {last['seconds']:.2g} s, {last['estimated']:.2g} s were estimated"

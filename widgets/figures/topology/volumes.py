@@ -50,12 +50,22 @@ class Scene:
         if number == 0:
             return None
         if number > len(self.features):
-            raise ValueError(f"feature must be at most {len(self.features)}, the number of features drawn; got {number}")
+            raise ValueError(
+                f"feature must be at most {len(self.features)}, the number of features drawn; got {number}"
+            )
         return self.features[number - 1]
 
 
-def scene(found: Matching, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), affine=None, dimensions: Sequence[int] = (0, 1, 2),
-          kinds: Sequence[str] = KINDS, min_length: float = 0.2, most: int = 60) -> Scene:
+def scene(
+    found: Matching,
+    *,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    affine=None,
+    dimensions: Sequence[int] = (0, 1, 2),
+    kinds: Sequence[str] = KINDS,
+    min_length: float = 0.2,
+    most: int = 60,
+) -> Scene:
     """The features of a matching that are to be drawn, longest bars first, at most ``most`` of a kind and dimension.
 
     Bars of equal length, as those of masks, follow by size: components and cavities of many voxels and long loops first,
@@ -68,10 +78,14 @@ def scene(found: Matching, *, spacing: Sequence[float] = (1.0, 1.0, 1.0), affine
             pairs.sort(key=lambda pair: -pair[0].length)
             measured = pairs[: 4 * most]
             shapes = drawings(found, [bar for bar, _ in measured], spacing=spacing, most=CONTEXT)
-            ranked = sorted(zip(measured, shapes), key=lambda item: (-round(item[0][0].length, 9), -len(item[1].voxels)))
+            ranked = sorted(
+                zip(measured, shapes), key=lambda item: (-round(item[0][0].length, 9), -len(item[1].voxels))
+            )
             chosen += [Feature(0, kind, bar, shape, partner) for (bar, partner), shape in ranked[:most]]
             totals[kind, d] = len(pairs)
-    chosen.sort(key=lambda feature: (feature.kind == KINDS[0], -round(feature.bar.length, 9), -len(feature.shape.voxels)))
+    chosen.sort(
+        key=lambda feature: (feature.kind == KINDS[0], -round(feature.bar.length, 9), -len(feature.shape.voxels))
+    )
     numbered = tuple(replace(feature, number=k) for k, feature in enumerate(chosen, start=1))
     return Scene(found, numbered, totals, tuple(float(s) for s in spacing), affine)
 
@@ -90,7 +104,9 @@ def colour_of(kind: str, c) -> str:
     return dict(zip(KINDS, (c.matched, c.prediction, c.label)))[kind]
 
 
-def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str = "voxels", theme: str = "light") -> go.Figure:
+def view(
+    shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str = "voxels", theme: str = "light"
+) -> go.Figure:
     """The features in space: components and cavities as surfaces, loops as closed lines, the label translucent behind.
 
     Marks carry the feature's number as ``customdata``. The surface of the label is made of blocks where it is large, for
@@ -125,21 +141,49 @@ def view(shown: Scene, *, highlight: int = 0, threshold: float = 0.5, unit: str 
     for name, (axis, reverse) in zip("xyz", _directions(shown)):
         ends = [-shown.spacing[axis], found.shape[axis] * shown.spacing[axis]]
         axes[f"{name}axis"] = {
-            "title": {"text": f"{names[axis]} ({unit})", "font": {"size": 11}}, "tickfont": {"size": 10}, "nticks": 5,
-            "range": ends[::-1] if reverse else ends, "showspikes": False, "color": c.muted, "gridcolor": c.grid,
+            "title": {"text": f"{names[axis]} ({unit})", "font": {"size": 11}},
+            "tickfont": {"size": 10},
+            "nticks": 5,
+            "range": ends[::-1] if reverse else ends,
+            "showspikes": False,
+            "color": c.muted,
+            "gridcolor": c.grid,
             "backgroundcolor": c.background,
         }
     camera = {"eye": {"x": 1.35, "y": -1.35, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.1}}
-    fig.update_layout(scene={**axes, "aspectmode": "data", "camera": camera, "uirevision": "view"}, uirevision="view",
-                      margin={"l": 8, "r": 8, "b": 62}, legend={"itemsizing": "constant", "font": {"size": 11}})
+    fig.update_layout(
+        scene={**axes, "aspectmode": "data", "camera": camera, "uirevision": "view"},
+        uirevision="view",
+        margin={"l": 8, "r": 8, "b": 62},
+        legend={"itemsizing": "constant", "font": {"size": 11}},
+    )
     if notes:
-        fig.add_annotation(text="<br>".join(notes), align="left", x=0.01, y=1, xref="paper", yref="paper", xanchor="left",
-                           yanchor="top", showarrow=False, font={"size": 11, "color": c.muted})
+        fig.add_annotation(
+            text="<br>".join(notes),
+            align="left",
+            x=0.01,
+            y=1,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+            font={"size": 11, "color": c.muted},
+        )
     return fig
 
 
-def plane(shown: Scene, image, which: Plane, at: Sequence[int], *, highlight: int = 0, threshold: float = 0.5,
-          unit: str = "voxels", theme: str = "light") -> go.Figure:
+def plane(
+    shown: Scene,
+    image,
+    which: Plane,
+    at: Sequence[int],
+    *,
+    highlight: int = 0,
+    threshold: float = 0.5,
+    unit: str = "voxels",
+    theme: str = "light",
+) -> go.Figure:
     """One plane through the volume at the voxel ``at``: the image, the outlines, the drawn features that it cuts, and the
     lines of the other two planes."""
     c = colours(theme)
@@ -150,8 +194,20 @@ def plane(shown: Scene, image, which: Plane, at: Sequence[int], *, highlight: in
     low, high = float(np.min(np.asarray(image))), float(np.max(np.asarray(image)))
     shade = np.uint8(np.round(255 * (grey - low) / (high - low or 1.0)))
     x, y = spacing[h] * np.arange(shape[h]), spacing[v] * np.arange(shape[v])
-    traces = [go.Heatmap(x=x, y=y, z=shade, zmin=0, zmax=255, colorscale="Greys_r", showscale=False, opacity=0.85, name="image",
-                         hovertemplate="%{x:.4g}, %{y:.4g}<extra></extra>")]
+    traces = [
+        go.Heatmap(
+            x=x,
+            y=y,
+            z=shade,
+            zmin=0,
+            zmax=255,
+            colorscale="Greys_r",
+            showscale=False,
+            opacity=0.85,
+            name="image",
+            hovertemplate="%{x:.4g}, %{y:.4g}<extra></extra>",
+        )
+    ]
     label, prediction = cut(found.label), cut(found.prediction)
     traces += _outline(label > 0, spacing[h], spacing[v], c.label, "label", 2.0)
     traces += _outline(prediction >= threshold, spacing[h], spacing[v], c.prediction, "prediction", 1.3)
@@ -162,12 +218,22 @@ def plane(shown: Scene, image, which: Plane, at: Sequence[int], *, highlight: in
         traces += _squares(places, spacing, h, v, colour_of(kind, c), kind, 4)
     if highlight:
         marked = shown.named(highlight)
-        traces += _squares([_in_plane(marked, shape, k, at[k])], spacing, h, v, c.series[0], f"feature {marked.number}", 6)
+        traces += _squares(
+            [_in_plane(marked, shape, k, at[k])], spacing, h, v, c.series[0], f"feature {marked.number}", 6
+        )
     words = f"{passing} feature{'s' * (passing != 1)} without a partner"
     title = f"{which.name.capitalize()} plane {at[k] + 1} of {shape[k]}: {words}"
-    fig = figure(*traces, theme=theme, title=title, x=f"{which.across_label} ({unit})", y=f"{which.up_label} ({unit})", height=460)
+    fig = figure(
+        *traces,
+        theme=theme,
+        title=title,
+        x=f"{which.across_label} ({unit})",
+        y=f"{which.up_label} ({unit})",
+        height=460,
+    )
     for axis, lengths, reverse, update, cross in (
-        (h, x, which.across_reversed, fig.update_xaxes, fig.add_vline), (v, y, which.up_reversed, fig.update_yaxes, fig.add_hline),
+        (h, x, which.across_reversed, fig.update_xaxes, fig.add_vline),
+        (v, y, which.up_reversed, fig.update_yaxes, fig.add_hline),
     ):
         ends = [lengths[0] - spacing[axis] / 2, lengths[-1] + spacing[axis] / 2]
         update(range=ends[::-1] if reverse else ends, constrain="domain", showgrid=False, zeroline=False)
@@ -186,9 +252,13 @@ def by_dimension(prediction, label, *, threshold: float = 0.5):
 
     found = matching_error(prediction, label, threshold=threshold)
     columns = {
-        "in the mask": found.betti_prediction, "in the label": found.betti_label, "matched": found.matched,
-        "only in the prediction": found.unmatched_prediction, "only in the label": found.unmatched_label,
-        "error": found.error, "Betti number error": found.betti_number_error,
+        "in the mask": found.betti_prediction,
+        "in the label": found.betti_label,
+        "matched": found.matched,
+        "only in the prediction": found.unmatched_prediction,
+        "only in the label": found.unmatched_label,
+        "error": found.error,
+        "Betti number error": found.betti_number_error,
     }
     return pd.DataFrame(columns, index=pd.Index(NAMES[: len(found.matched)], name="features"))
 
@@ -197,12 +267,23 @@ def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
     """Features without a partner by dimension, beside what counting alone sees (rows of :func:`by_dimension`)."""
     c = colours(theme)
     names = list(table.index)
-    traces = [go.Bar(x=names, y=table[kind], name=kind, marker_color=colour_of(kind, c), offsetgroup=0) for kind in KINDS[1:]]
-    traces.append(go.Bar(x=names, y=table["Betti number error"], name="Betti number error (counting)",
-                         marker_color=c.muted, offsetgroup=1))
+    traces = [
+        go.Bar(x=names, y=table[kind], name=kind, marker_color=colour_of(kind, c), offsetgroup=0) for kind in KINDS[1:]
+    ]
+    traces.append(
+        go.Bar(
+            x=names,
+            y=table["Betti number error"],
+            name="Betti number error (counting)",
+            marker_color=c.muted,
+            offsetgroup=1,
+        )
+    )
     lone, counted = int(table.error.sum()), int(table["Betti number error"].sum())
     title = f"At Dice {dice:.2f}, {lone} features have no partner; counting sees {counted}"
-    return figure(*traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3)
+    return figure(
+        *traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3
+    )
 
 
 def by_arm(frame, *, theme: str = "light") -> go.Figure:
@@ -213,7 +294,9 @@ def by_arm(frame, *, theme: str = "light") -> go.Figure:
     traces = []
     for k, arm in enumerate(arms):
         part, colour = frame[frame.arm == arm], shades.get(arm, c.series[k % len(c.series)])
-        traces.append(go.Bar(x=list(NAMES), y=[part[name].mean() for name in NAMES], name=arm, marker_color=colour, offsetgroup=k))
+        traces.append(
+            go.Bar(x=list(NAMES), y=[part[name].mean() for name in NAMES], name=arm, marker_color=colour, offsetgroup=k)
+        )
     means = frame.groupby("arm")[list(NAMES)].mean()
     title = "Matching error by dimension"
     if {"dice", "betti"} <= set(arms):
@@ -228,13 +311,17 @@ def listing(shown: Scene, *, most: int = 12) -> list[dict]:
     for f in shown.features[:most]:
         middle = np.array(np.unravel_index(middle_of(f, shown.found.shape), shown.found.shape))
         curve = isinstance(f.shape, Curve)
-        rows.append({
-            "feature": f.number,
-            "kind": f"{NAMES[f.bar.dimension]}, {f.kind}",
-            "birth": f.bar.birth, "death": f.bar.death, "length of the bar": f.bar.length,
-            "size": f"{f.shape.length:.4g} long" if curve else f"{len(f.shape.voxels):,} voxels",
-            "near voxel": ", ".join(map(str, middle)),
-        })
+        rows.append(
+            {
+                "feature": f.number,
+                "kind": f"{NAMES[f.bar.dimension]}, {f.kind}",
+                "birth": f.bar.birth,
+                "death": f.bar.death,
+                "length of the bar": f.bar.length,
+                "size": f"{f.shape.length:.4g} long" if curve else f"{len(f.shape.voxels):,} voxels",
+                "near voxel": ", ".join(map(str, middle)),
+            }
+        )
     return rows
 
 
@@ -259,7 +346,9 @@ def _counted(shown) -> str:
     words = ", ".join(f"{n} {NAMES[d] if n != 1 else ('component', 'loop', 'cavity')[d]}" for d, n in lone.items())
     if {kind for kind, _ in shown.totals} == {KINDS[0]}:
         return f"{matched} features matched"
-    return f"{words} without a partner" + (f", {matched} features matched" if any(k == KINDS[0] for k, _ in shown.totals) else "")
+    return f"{words} without a partner" + (
+        f", {matched} features matched" if any(k == KINDS[0] for k, _ in shown.totals) else ""
+    )
 
 
 def _directions(shown):
@@ -280,17 +369,35 @@ def _drawn(order, features, colour, name, opacity, *, wide=False):
         traces.append(_mesh(order, vertices, faces, colour, name, opacity=opacity, legend=True))
     if curves:
         points = np.concatenate([np.concatenate([line.points.numpy(), np.full((1, 3), np.nan)]) for line in curves])
-        traces.append(go.Scatter3d(
-            **_space(points, order), mode="lines", name=name, opacity=opacity,
-            line={"color": colour, "width": 9 if wide else 5}, hoverinfo="skip", connectgaps=False,
-        ))
+        traces.append(
+            go.Scatter3d(
+                **_space(points, order),
+                mode="lines",
+                name=name,
+                opacity=opacity,
+                line={"color": colour, "width": 9 if wide else 5},
+                hoverinfo="skip",
+                connectgaps=False,
+            )
+        )
     anchors = np.array([_anchor(f) for f in features])
-    words = [f"feature {f.number}: {name.rpartition(' (')[0] or name}<br>{f.bar.birth:.3f} to {f.bar.death:.3f}" for f in features]
-    traces.append(go.Scatter3d(
-        **_space(anchors, order), mode="markers", name=name, showlegend=False,
-        text=words, hoverinfo="text", customdata=[[f.number] for f in features], opacity=opacity,
-        marker={"size": 5 if wide else 3, "color": colour},
-    ))
+    words = [
+        f"feature {f.number}: {name.rpartition(' (')[0] or name}<br>{f.bar.birth:.3f} to {f.bar.death:.3f}"
+        for f in features
+    ]
+    traces.append(
+        go.Scatter3d(
+            **_space(anchors, order),
+            mode="markers",
+            name=name,
+            showlegend=False,
+            text=words,
+            hoverinfo="text",
+            customdata=[[f.number] for f in features],
+            opacity=opacity,
+            marker={"size": 5 if wide else 3, "color": colour},
+        )
+    )
     return traces
 
 
@@ -306,9 +413,16 @@ def _space(points, order):
 def _mesh(order, vertices, faces, colour, name, *, opacity, legend=False):
     vertices, faces = np.asarray(vertices), np.asarray(faces)
     return go.Mesh3d(
-        **_space(vertices, order), i=faces[:, 0].astype(np.int32),
-        j=faces[:, 1].astype(np.int32), k=faces[:, 2].astype(np.int32), color=colour, opacity=opacity, name=name,
-        showlegend=legend, hoverinfo="skip", flatshading=False,
+        **_space(vertices, order),
+        i=faces[:, 0].astype(np.int32),
+        j=faces[:, 1].astype(np.int32),
+        k=faces[:, 2].astype(np.int32),
+        color=colour,
+        opacity=opacity,
+        name=name,
+        showlegend=legend,
+        hoverinfo="skip",
+        flatshading=False,
         lighting={"ambient": 0.7, "diffuse": 0.6, "specular": 0.15, "roughness": 0.8},
     )
 
@@ -334,8 +448,16 @@ def _squares(places, spacing, across, up, colour, name, size):
     places = np.concatenate([np.empty((0, 3), int), *places])
     if not len(places):
         return []
-    return [go.Scatter(x=_few(places[:, across] * spacing[across]), y=_few(places[:, up] * spacing[up]), mode="markers", name=name,
-                       hoverinfo="skip", marker={"symbol": "square", "size": size, "color": colour, "opacity": 0.85})]
+    return [
+        go.Scatter(
+            x=_few(places[:, across] * spacing[across]),
+            y=_few(places[:, up] * spacing[up]),
+            mode="markers",
+            name=name,
+            hoverinfo="skip",
+            marker={"symbol": "square", "size": size, "color": colour, "opacity": 0.85},
+        )
+    ]
 
 
 def _outline(mask, across, up, colour, name, width):
@@ -347,4 +469,8 @@ def _outline(mask, across, up, colour, name, width):
         y += [*((line[:, 0] - 1) * up), np.nan]
     if not x:
         return []
-    return [go.Scatter(x=_few(x), y=_few(y), mode="lines", name=name, line={"color": colour, "width": width}, hoverinfo="skip")]
+    return [
+        go.Scatter(
+            x=_few(x), y=_few(y), mode="lines", name=name, line={"color": colour, "width": width}, hoverinfo="skip"
+        )
+    ]
