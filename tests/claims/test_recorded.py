@@ -171,3 +171,15 @@ def test_recorded_lines_are_the_verdicts_of_their_own_values():
                 claim, Effects(line["values"]), range(line["replicates"]), budget=line["budget"]
             )
             assert again.verdict == line["verdict"], id
+
+
+def test_units_run_on_dask_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "_path", lambda room: tmp_path / "claims" / f"{room}.jsonl")
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    recording._key.cache_clear()
+    done = []
+    outcome = recording.record(
+        [by_id(EXTREME)], executor="dask", jobs=1, progress=lambda count, whole, what: done.append((count, whole))
+    )
+    assert [line["verdict"] for line in outcome.lines] == ["holds"] and not outcome.failures
+    assert done == [(1, 2), (2, 2)]
