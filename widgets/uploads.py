@@ -268,7 +268,12 @@ class Upload(pn.viewable.Viewer):
             folder.mkdir(mode=0o700)
             (folder / "limits.json").write_text(json.dumps({"bytes": limits.file_bytes, "kinds": list(kinds)}))
             self._poll = pn.state.add_periodic_callback(self._look, period=_POLL_MILLISECONDS)
-            pn.state.on_session_destroyed(lambda _: (shutil.rmtree(folder, ignore_errors=True), self.clear()))
+
+            def leave(_):
+                shutil.rmtree(folder, ignore_errors=True)
+                self.clear()
+
+            pn.state.on_session_destroyed(leave)
 
     def __panel__(self):
         return self._view
