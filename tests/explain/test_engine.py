@@ -290,7 +290,12 @@ BAD = [
     (lambda x: x.sum(), {}, ValueError, "one value or one row"),
     (lambda x: x.sum(1)[:1], {}, ValueError, "one value or one row"),
     (lambda x: x.sum(1) * math.nan, {}, ValueError, "finite"),
-    (lambda x: x.sum(1) + x.mean(), {"baseline": 0.0, "_x": torch.arange(12.0).reshape(3, 4)}, ValueError, "depends on the other rows"),
+    (
+        lambda x: x.sum(1) + x.mean(),
+        {"baseline": 0.0, "_x": torch.arange(12.0).reshape(3, 4)},
+        ValueError,
+        "depends on the other rows",
+    ),
     (lambda x: (x, x), {}, TypeError, "one array"),
     (lambda x: ["a"] * len(x), {}, TypeError, "one array"),
     (lambda x: np.array(["a"] * len(x)), {}, TypeError, "predict_proba"),
