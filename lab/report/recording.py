@@ -280,13 +280,18 @@ def until_decided(id: str, *, budget: str = "default", looks: int = 3, data=None
     from lab.claims import measure
 
     claim = by_id(id)
+    whole = claim.statistic == "exact" or measuring_function(claim.id).stacked
+    found, done = None, 0
     for look in range(1, looks + 1):
-        found = measure(id, replicates=claim.replicates * 2 ** (look - 1), budget=budget, data=data)
-        if claim.statistic != "exact":
-            again = concluded(
-                claim, Effects(found.values, found.details), found.seeds, budget=budget, risk=0.05 / 2**look
-            )
-            found = replace(again, seconds=found.seconds, own=found.own)
+        count = claim.replicates * 2 ** (look - 1)
+        seeds = range(0 if whole else done, count)  # replicates that stand alone are measured once
+        last = measure(id, replicates=tuple(seeds), budget=budget, data=data)
+        if claim.statistic == "exact":
+            return last
+        values = (*(found.values if found and not whole else ()), *last.values)
+        again = concluded(claim, Effects(values, last.details), range(count), budget=budget, risk=0.05 / 2**look)
+        seconds = last.seconds + (found.seconds if found else 0.0)
+        found, done = replace(again, seconds=seconds, own=last.own), count
         if found.verdict != "undecided":
             break
     return found

@@ -136,17 +136,15 @@ def test_until_decided_spends_more_replicates_only_while_undecided(monkeypatch):
 
     def fake(id, *, replicates, budget, data):
         asked.append(replicates)
-        values = (
-            [0.5 if k % 2 else -0.4 for k in range(replicates)]
-            if replicates < 20
-            else [0.5 + k / 100 for k in range(20)]
-        )
-        return recording.concluded(claim, Effects(values), range(replicates))
+        late = 10  # effects that cancel in the first ten replicates, and do not in the next
+        values = [(0.5 if k % 2 else -0.4) if k < late else 5.0 + k / 100 for k in replicates]
+        return recording.concluded(claim, Effects(values), replicates)
 
     monkeypatch.setattr(recording, "by_id", lambda id: claim)
     monkeypatch.setattr("lab.claims.measure", fake)
     found = recording.until_decided("kernels.speed")
-    assert asked == [5, 10, 20] and found.verdict == "holds" and isinstance(found, Measured)
+    assert [len(seeds) for seeds in asked] == [5, 5, 10] and sorted(sum(asked, ())) == list(range(20))
+    assert found.verdict == "holds" and isinstance(found, Measured) and found.replicates == 20
 
 
 def test_a_measurement_shows_the_recorded_verdict_beside_its_own(project):
