@@ -35,10 +35,11 @@ class Row:
 
     @property
     def measured(self) -> str:
-        """The recorded effect with its interval, or that of this machine where none is recorded; empty if not run."""
+        """The effect behind the status with its interval: the recorded one, or a whole measurement of this machine."""
         if self.recorded is not None:
             return effect(self.recorded, self.claim.unit)
-        return effect(self.here, self.claim.unit) if self.here is not None else ""
+        whole = self.here is not None and self.status not in ("not run", "not testable here")
+        return effect(self.here, self.claim.unit) if whole else ""
 
     @property
     def provenance(self) -> str:

@@ -89,7 +89,10 @@ def _claim_item(row: Row) -> str:
     claim = row.claim
     number = f'<span class="lab-claim-value">{escape(row.measured)}</span>' if row.measured else ""
     notes = [claim.untestable, " · ".join(filter(None, (row.provenance, row.control)))]
-    notes += [row.measured_here if row.recorded else "", *(f"requires {id}, which is refuted" for id in row.undermined)]
+    notes += [
+        row.measured_here if row.recorded or not row.measured else "",
+        *(f"requires {id}, which is refuted" for id in row.undermined),
+    ]
     small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
     where = (
         f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""

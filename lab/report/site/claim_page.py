@@ -110,7 +110,9 @@ def _commands(row):
     if row.claim.untestable and not row.claim.data:
         return ""
     id = row.claim.id
-    lines = [f"lab claim {id} --control", f"lab claim {id} --until-decided"]
+    lines = [f"lab claim {id} --control"]
+    if row.claim.statistic != "exact":
+        lines.append(f"lab claim {id} --until-decided")
     if row.claim.data:
         lines.append(f"lab claim {id} --data FILE-OR-FOLDER")
     return f"<h2>Measure it again</h2><pre>{escape(chr(10).join(lines))}</pre>"
@@ -133,7 +135,7 @@ def _history(row):
 
 
 def _tuning(row):
-    trials = tuning_trials(row.claim)
+    trials = tuning_trials(row.claim) if row.claim.statistic != "exact" else []
     if not trials:
         return ""
     return (

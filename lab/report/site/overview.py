@@ -30,7 +30,8 @@ _DOT = dict(_BAR)
 def index_page(runs: Sequence[Run], rows: Sequence[Row], sweeps: Sequence[tuple[str, str, int]] = ()) -> str:
     """Cards of the studies in ``runs``, the tally of the ledger, and links to sweeps ``(href, title, runs)``."""
     methods = {method.notebook: method for method in claims.methods() if method.notebook}
-    cards = "".join(_card(run, methods.get(run.notebook)) for run in runs)
+    stands = {name: row.status for row in rows for name in (row.claim.id, *row.claim.aliases)}
+    cards = "".join(_card(run, methods.get(run.notebook), stands) for run in runs)
     rooms = Counter(_room(run, methods.get(run.notebook)) for run in runs)
     chips = "".join(_chip("room", room, f"{room} {count}") for room, count in sorted(rooms.items()))
     compared = "".join(
@@ -132,7 +133,7 @@ def tally(rows: Sequence[Row]) -> str:
     )
 
 
-def _card(run, method):
+def _card(run, method, stands):
     figures = run.figures()
     picture = (
         thumbnail(json.loads(figures[_main_figure(run, figures)].read_text(encoding="utf-8")))
@@ -142,8 +143,8 @@ def _card(run, method):
     room = _room(run, method)
     question = run.info.get("question") or (method.sentence if method else "")
     dots = "".join(
-        f'<i class="{_DOT.get(entry["status"], "i-open")}" title="{escape(name)}: {escape(entry["status"])}"></i>'
-        for name, entry in run.claims.items()
+        f'<i class="{_DOT.get(stands.get(name), "i-open")}" title="{escape(name)}: {escape(stands.get(name, "not run"))}"></i>'
+        for name in run.claims
     )
     state = f'<span class="dots">{dots}</span>' if dots else "<span></span>"
     if not run.ok:
@@ -179,7 +180,7 @@ def _claim_row(row, pages):
     here = escape(row.measured_here)
     if row.run_id in pages:
         here = f'<a href="{pages[row.run_id]}">{here}</a>'
-    notes = [escape(row.provenance), escape(row.control), here if row.recorded else ""]
+    notes = [escape(row.provenance), escape(row.control), here if row.recorded or not row.measured else ""]
     notes += [f"requires {escape(id)}, which is refuted" for id in row.undermined]
     beside = "".join(f'<div class="small">{note}</div>' for note in notes if note)
     return (
@@ -187,7 +188,7 @@ def _claim_row(row, pages):
         f"{status_mark(row.status)}</td>"
         f'<td><a class="plain" href="claims/{escape(claim.id)}.html">{text_as_html(claim.text)}</a>{reason}<div class=small>'
         f"{escape(claim.id)} · {escape(claim.kind)} · {escape(claim.setting)} setting</div></td>"
-        f'<td class="number">{measured}{beside}</td></tr>'
+        f'<td class="effect">{measured}{beside}</td></tr>'
     )
 
 
