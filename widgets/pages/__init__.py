@@ -53,13 +53,14 @@ import panel as pn
 
 from lab import checks
 from widgets.pages._anatomy import as_frame, note, numbers, plot, row, table_html
+from widgets.pages._controls import controls
 from widgets.pages._layout import layout
 from widgets.pages._state import Notice, address, query, react, run_of_address, sync, theme, values
 from widgets.pages._static import page_of_notebook, show, static
 
 __all__ = [
-    "Notice", "Page", "address", "as_frame", "discover", "find", "layout", "note", "numbers", "page_of_notebook", "plot", "query",
-    "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html", "theme", "values",
+    "Notice", "Page", "address", "as_frame", "controls", "discover", "find", "layout", "note", "numbers", "page_of_notebook",
+    "plot", "query", "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html", "theme", "values",
 ]  # fmt: skip
 
 
