@@ -19,6 +19,7 @@ from widgets import guard
 from widgets.pages import _shared
 
 FORGOTTEN_SECONDS, LONGEST_SECONDS = 900.0, 60.0
+_NAME = '<p><label>Name <input name="username" autocomplete="username"></label></p>'
 _PAGE = Path(__file__).parent / "assets" / "login.html"
 _POLICY = "default-src 'none'; style-src 'nonce-{}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -58,12 +59,17 @@ class Login(RequestHandler):
         if not is_right(self.password, name, given):
             missed(guard.address(self))
             self.set_status(403)
-            self._show("The name or the password is wrong.")
+            self._show("The name or the password is wrong." if self._names else "The password is wrong.")
             return
         forgive(guard.address(self))
         place = {"httponly": True, "path": self.application.prefix or "/", "samesite": "Lax"}
-        self.set_secure_cookie("user", name or "visitor", expires_days=config.oauth_expiry, **place)
+        self.set_secure_cookie("user", name if self._names else "visitor", expires_days=config.oauth_expiry, **place)
         self.redirect(self._next())
+
+    @property
+    def _names(self) -> bool:
+        """Whether visitors have names: one password for all is asked for alone."""
+        return self.password.endswith(".json")
 
     def _next(self):
         """The page that was asked for, if it is one of this server, else the home page."""
@@ -76,9 +82,10 @@ class Login(RequestHandler):
         self.set_header("Content-Security-Policy", _POLICY.format(nonce))
         self.set_header("Cache-Control", "no-store")
         alert = f'<p role="alert">{escape(words)}</p>' if words else ""
-        names = "" if self.password.endswith(".json") else " hidden"
-        page = _page().replace("NONCE", nonce).replace("<!-- words -->", alert).replace(" data-names", names)
-        self.finish(page)
+        name = _NAME if self._names else ""
+        page = _page().replace("NONCE", nonce).replace("<!-- words -->", alert).replace("<!-- name -->", name)
+        # the first field that is asked for has the cursor
+        self.finish(page.replace("<input ", "<input autofocus ", 1))
 
 
 class Logout(RequestHandler):

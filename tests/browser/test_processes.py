@@ -125,9 +125,9 @@ def test_one_login_holds_in_every_process(tmp_path, tab):
     try:
         page = tab.page
         page.goto(server.url)
-        page.locator("input[name=username]").fill("anyone")
-        page.locator("input[name=password]").fill("a password")
-        page.locator("input[type=submit], button[type=submit]").first.click()
+        page.wait_for_function("document.activeElement.name === 'password'")  # ready for typing
+        page.keyboard.type("a password")
+        page.keyboard.press("Enter")
         page.get_by_role("heading", name="Studies").wait_for()
         for number in ("0", "1"):
             tab.context.add_cookies([{"name": "lab_process", "value": number, "url": server.url}])

@@ -24,6 +24,12 @@ def test_login_guards_pages_and_reports(tmp_path):
     try:
         with urllib.request.urlopen(server.url, timeout=150) as answer:
             assert "/login" in answer.url
+            asked = re.findall(r"<input [^>]*name=\"(\w+)\"", answer.read().decode())
+            assert asked == ["password"], "nobody is asked for a name that does not count"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(server.url + "login", data=b"password=another", timeout=150)
+        assert refused.value.code == 403
+        assert "The password is wrong." in refused.value.read().decode()
         for path in ("reports/index.html", "report?run=x"):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(server.url + path, timeout=150)
