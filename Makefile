@@ -23,7 +23,7 @@ help: ## list the commands
 
 env: $(STAMP) ## create .venv from requirements.lock (honours PIP_INDEX_URL, PIP_ARGS and TORCH=cuda)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-data.lock pyproject.toml
 	@bash .ci/env $(VENV) requirements.lock project $(PIP_ARGS)
 
 report: env ## render the front set of notebooks into data/reports/index.html

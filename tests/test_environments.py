@@ -32,7 +32,8 @@ def test_pythons_are_those_of_pyproject():
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_pin_has_a_wheel(python, tmp_path):
-    pins = (ROOT / "requirements.lock").read_text(encoding="utf-8").split()
+    locks = ("requirements.lock", "requirements-data.lock")
+    pins = [pin for lock in locks for pin in (ROOT / lock).read_text(encoding="utf-8").split()]
     missing = []
     while True:
         (tmp_path / "pins").write_text("\n".join(pin for pin in pins if pin not in missing), encoding="utf-8")

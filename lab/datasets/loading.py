@@ -27,6 +27,7 @@ _GENERATORS = {
     "moons": ("clouds", "moons", {"count": 400}),
     "blobs": ("clouds", "blobs", {"count": 400}),
     "clusters": ("clouds", "clusters", {"count": 600}),
+    "mnist1d": ("numerals", "mnist1d", {"count": 5000}),
 }
 
 
@@ -45,6 +46,8 @@ def load(
     encoding: str | None = None,
     na_values: Sequence[str] | None = None,
     header: bool | None = None,
+    size: int | None = None,
+    part: str | None = None,
 ) -> ImageSet | Table | Points:
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
@@ -61,6 +64,8 @@ def load(
         target_type: of a table: ``"classes"`` or ``"numbers"``; by default by the target's values.
         separator, decimal, thousands, encoding, na_values, header: how a text table is written, where it is not found from the
             file (:class:`lab.datasets.text.Dialect`).
+        size, part: of ``mnist``: side in pixels (28, smaller by area averaging), and ``"all"``, ``"train"`` or ``"test"``
+            (:func:`lab.datasets.mnist`).
 
     Returns:
         ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets); ``notes`` say what was
@@ -74,6 +79,13 @@ def load(
     told = {"target": target, "target_type": target_type, "separator": separator, "decimal": decimal, "thousands": thousands,
             "encoding": encoding, "na_values": na_values, "header": header}  # fmt: skip
     told = {name: value for name, value in told.items() if value is not None}
+    form = {name: value for name, value in (("size", size), ("part", part)) if value is not None}
+    if isinstance(name_or_path, str) and name_or_path == "mnist":
+        from lab.datasets.numerals import mnist
+
+        return _retold(mnist(**form), told)
+    if form:
+        raise ValueError(f"{' and '.join(form)} is for the set 'mnist', got {name_or_path!r:.80}")
     if isinstance(name_or_path, (ImageSet, Table, Points)):
         return _retold(name_or_path, told)
     max_bytes = checks.integer("max_bytes", max_bytes, low=1)
@@ -135,8 +147,16 @@ def _named(name, seed):
 
         module, function, sizes = _GENERATORS[name]
         return getattr(import_module(f"lab.datasets.{module}"), function)(**sizes, seed=seed)
+    if name in ("nodules", "nodule_ratings"):
+        from lab.datasets import outlines
+
+        return getattr(outlines, name)()
     if kind == "table":
+        from lab.datasets.surveys import SURVEYS, load_survey
         from lab.datasets.tables import load_table
+
+        if name in SURVEYS:
+            return load_survey(name)
 
         return load_table(name)
     if name in ("digits", "faces"):

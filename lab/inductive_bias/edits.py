@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from lab import checks
+from lab.datasets.moves import moved
 from lab.inductive_bias.bits import required_bits
 from lab.inductive_bias.ranking import Share, threshold
 from lab.inductive_bias.task import Task
@@ -49,12 +50,7 @@ class RotateImages:
         angle = math.radians(checks.number("degrees", self.degrees, low=0.0, high=180.0))
         x, restore = _as_images(task.test_inputs)
         angles = angle * (2 * torch.rand(len(x), generator=checks.generator(self.seed), dtype=torch.float64) - 1)
-        zero = torch.zeros_like(angles)
-        matrix = torch.stack(
-            [torch.stack([angles.cos(), -angles.sin(), zero], 1), torch.stack([angles.sin(), angles.cos(), zero], 1)], 1
-        )
-        grid = torch.nn.functional.affine_grid(matrix, list(x.shape), align_corners=False)
-        turned = torch.nn.functional.grid_sample(x, grid, align_corners=False)
+        turned = moved(x, angles)
         return task.replaced(test_inputs=restore(turned))
 
     def __str__(self):

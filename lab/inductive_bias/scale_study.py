@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.datasets.moves import moved
 from lab.inductive_bias.bits import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
@@ -101,14 +102,13 @@ def _enlarged(images: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
     n = len(images)
     angle, zoom = np.deg2rad(rng.normal(0, 8, n)), 1 + rng.normal(0, 0.06, n)
     shift = torch.from_numpy(rng.normal(0, 0.05, (n, 2)))
-    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(n, 2, 2)
-    theta = torch.cat([torch.from_numpy(turn * zoom[:, None, None]), shift[:, :, None]], 2)
-    parts = []
-    for start in range(0, n, 1000):
-        part = slice(start, start + 1000)
-        places = torch.nn.functional.affine_grid(theta[part], [len(theta[part]), 1, SIDE, SIDE], align_corners=False)
-        source = torch.from_numpy(images[part])[:, None]
-        parts.append(torch.nn.functional.grid_sample(source, places, align_corners=False).reshape(-1, SIDE * SIDE))
+    source, pose = torch.from_numpy(images)[:, None], [torch.from_numpy(one) for one in (angle, zoom)]
+    parts = [
+        moved(*(one[start : start + 1000] for one in (source, *pose, shift)), size=(SIDE, SIDE)).reshape(
+            -1, SIDE * SIDE
+        )
+        for start in range(0, n, 1000)
+    ]
     return torch.cat(parts)
 
 

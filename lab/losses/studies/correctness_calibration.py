@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 
 from lab import datasets, training
+from lab.datasets.moves import moved
 from lab.losses.correctness_calibration import (
     confidences,
     fit_calibrator,
@@ -34,15 +34,7 @@ def calibration_gap(confidence: torch.Tensor, correct: torch.Tensor, bins: int =
 def rotated(degrees: float):
     """Images (N, 1, H, W) rotated about their centre."""
     angle = torch.tensor(degrees).deg2rad()
-    matrix = torch.stack(
-        [torch.stack([angle.cos(), -angle.sin(), 0 * angle]), torch.stack([angle.sin(), angle.cos(), 0 * angle])]
-    )
-
-    def transform(x):
-        grid = F.affine_grid(matrix.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, align_corners=False)
-
-    return transform
+    return lambda x: moved(x, angle)
 
 
 TRANSFORMS = (rotated(15.0), rotated(-15.0), lambda x: 0.6 * x + 0.1)

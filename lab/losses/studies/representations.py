@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from lab import datasets, training
 from lab.claims import tunes
+from lab.datasets.moves import moved
 from lab.losses.contrastive_temperature import hard_info_nce, info_nce, tolerance, uniformity
 from lab.losses.groco import GroCoLoss
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
@@ -42,10 +43,8 @@ def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     angle = 0.7 * torch.rand(n, generator=generator) - 0.35
     scale = 1 + 0.4 * torch.rand(n, generator=generator) - 0.2
     shift = (2 * torch.rand(n, 2, generator=generator) - 1) * 2 / size
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
-    moved = F.grid_sample(x, F.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
-    return moved + 0.1 * torch.randn(x.shape, generator=generator)
+    turned = moved(x, angle, scale, shift)
+    return turned + 0.1 * torch.randn(x.shape, generator=generator)
 
 
 def objective(name: str, value: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
