@@ -1,0 +1,6 @@
+"""Figures of the room of search, one module a method."""
+
+from widgets.figures.search.common import alpha_paths as alpha_paths
+from widgets.figures.search.common import arms as arms
+from widgets.figures.search.common import graph as graph
+from widgets.figures.search.darts_pt import strength_bars as strength_bars
