@@ -18,7 +18,9 @@ FLOOR_ONE = {"kernels", "training", "datasets", "claims", "report", "checks", "s
 ROOMS = set(
     "topology explain inductive_bias losses generalization search compression generative physics online".split()
 )
-PEERS = set("topolosses multipers cripser captum shap lime shapiq oineus gx2 pykeops torch_topological monai".split())
+PEERS = set(
+    "topolosses multipers cripser captum shap lime shapiq oineus gx2 pykeops torch_topological torchdiffeq monai".split()
+)
 DRAWING = {"plotly", "matplotlib", "panel", "bokeh", "ipywidgets", "holoviews"}
 HEAVY = {"numba", "pandas", "plotly", "panel", "papermill", "triton"}
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from lab import checks
 from lab.kernels.precision import wide
+from lab.training.trackers import log_running_mean
 
 
 class MECOLoss(nn.Module):
@@ -68,9 +69,7 @@ class MECOLoss(nn.Module):
             )
         data = _density("log_density(x)", log_density(x), len(x))
         checks.refuse_nonfinite("log_density(x)", data)
-        log_u = fresh
-        if self.gamma < 1 and not bool(torch.isnan(self.log_u)):
-            log_u = torch.logaddexp(self.log_u + math.log1p(-self.gamma), fresh + math.log(self.gamma))
+        log_u = log_running_mean(self.log_u, fresh, self.gamma)
         if self.training:
             self.log_u.copy_(log_u)
         importance = torch.exp(log_weight - log_u).to(log_z)
@@ -142,7 +141,7 @@ def estimate_gaussian_mean(
     checks.choice("method", method, ("meco", "nce"))
     generator = checks.generator(seed)
     theta, c = torch.zeros((), dtype=torch.float64), torch.tensor(0.5 * math.log(2 * math.pi), dtype=torch.float64)
-    log_u, errors = None, []
+    log_u, errors = torch.tensor(math.nan, dtype=torch.float64), []
     for t in range(checks.integer("steps", steps, low=1)):
         x = mean + torch.randn(batch, generator=generator, dtype=torch.float64)
         z = scale * torch.randn(batch, generator=generator, dtype=torch.float64)
@@ -151,7 +150,7 @@ def estimate_gaussian_mean(
         if method == "meco":
             log_weight = theta * z - z**2 / 2 - log_q_z
             fresh = torch.logsumexp(log_weight, 0) - math.log(batch)
-            log_u = fresh if log_u is None else torch.logaddexp(log_u + math.log1p(-gamma), fresh + math.log(gamma))
+            log_u = log_running_mean(log_u, fresh, gamma)
             gradient = -x.mean() + (torch.exp(log_weight - log_u) * z).mean()
         else:
             log_q_x = -0.5 * (x / scale) ** 2 - 0.5 * math.log(2 * math.pi) - math.log(scale)

@@ -54,53 +54,72 @@ Metrics: functions of (probabilities, targets), with ``logits=True`` of (logits,
     accuracy, calibration_error, classwise_calibration_error, brier, negative_log_likelihood, area_under_curve
     Accuracy, CalibrationError, ClasswiseCalibrationError, Brier, NegativeLogLikelihood, AreaUnderCurve
     dice(prediction, label, *, threshold=0.5), intersection_over_union; Dice, IntersectionOverUnion (means over items)
+
+Gradients as functions, and training unrolled on them (parameters are dictionaries of tensors)::
+
+    gradients(model, parameters, x, y, loss="cross_entropy", *, by="batch" | "item" | "group") -> dict
+    unroll(gradient, parameters, *inputs, steps, learning_rate, momentum=0.0, recompute=False) -> list of dicts
+    function_of(module), parameters_of(module), flatten(parameters), unflatten(vector, like), recomputed(function, *tensors)
+    head_gradients(head, features, targets, loss), head_gradient_norms(...)      single items of a linear head, in closed form
+
+Steps and losses that several rooms share::
+
+    sam_gradient(loss, parameters, rho, *, kind="sam" | "asam" | "gsam"), perturb(...), loss_sharpness(loss, parameters, rho)
+    UniformQuantizer(bits, bucket, stochastic), LearnedStep(bits), LearnedPoints(v, bits), BucketScale, learned_step(v, step, bits),
+    round_straight_through(x)
+    distillation_loss(logits, teacher, targets, temperature=2.0, weight=0.7)
+    log_running_mean(log_mean, log_new, gamma)
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-
-_PLACES = {
-    "mlp": "networks",
-    "cnn": "networks",
-    "unet": "networks",
-    "UNet": "networks",
-    "initialize": "networks",
-    "fit": "fitting",
-    "fit_loop": "reference",
-    "Fitted": "fitted",
-    "Stack": "stacks",
-    "PerModel": "stacks",
-    "batch_order": "batches",
-    "fgsm": "attacks",
-    "pgd": "attacks",
-    "apgd": "attacks",
-    "accuracy": "metrics",
-    "calibration_error": "metrics",
-    "classwise_calibration_error": "metrics",
-    "brier": "metrics",
-    "negative_log_likelihood": "metrics",
-    "dice": "metrics",
-    "intersection_over_union": "metrics",
-    "area_under_curve": "metrics",
-    "Accuracy": "metrics",
-    "CalibrationError": "metrics",
-    "ClasswiseCalibrationError": "metrics",
-    "Brier": "metrics",
-    "NegativeLogLikelihood": "metrics",
-    "Dice": "metrics",
-    "IntersectionOverUnion": "metrics",
-    "AreaUnderCurve": "metrics",
-}
-
-__all__ = list(_PLACES)
-
-
-def __getattr__(name):
-    if name in _PLACES:
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    raise AttributeError(f"module 'lab.training' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}")
-
-
-def __dir__():
-    return sorted(_PLACES)
+from lab.training.attacks import apgd as apgd
+from lab.training.attacks import fgsm as fgsm
+from lab.training.attacks import pgd as pgd
+from lab.training.batches import batch_order as batch_order
+from lab.training.distillation import distillation_loss as distillation_loss
+from lab.training.fitted import Fitted as Fitted
+from lab.training.fitting import fit as fit
+from lab.training.heads import head_gradient_norms as head_gradient_norms
+from lab.training.heads import head_gradients as head_gradients
+from lab.training.metrics import Accuracy as Accuracy
+from lab.training.metrics import AreaUnderCurve as AreaUnderCurve
+from lab.training.metrics import Brier as Brier
+from lab.training.metrics import CalibrationError as CalibrationError
+from lab.training.metrics import ClasswiseCalibrationError as ClasswiseCalibrationError
+from lab.training.metrics import Dice as Dice
+from lab.training.metrics import IntersectionOverUnion as IntersectionOverUnion
+from lab.training.metrics import NegativeLogLikelihood as NegativeLogLikelihood
+from lab.training.metrics import accuracy as accuracy
+from lab.training.metrics import area_under_curve as area_under_curve
+from lab.training.metrics import brier as brier
+from lab.training.metrics import calibration_error as calibration_error
+from lab.training.metrics import classwise_calibration_error as classwise_calibration_error
+from lab.training.metrics import dice as dice
+from lab.training.metrics import intersection_over_union as intersection_over_union
+from lab.training.metrics import negative_log_likelihood as negative_log_likelihood
+from lab.training.networks import UNet as UNet
+from lab.training.networks import cnn as cnn
+from lab.training.networks import initialize as initialize
+from lab.training.networks import mlp as mlp
+from lab.training.networks import unet as unet
+from lab.training.quantizers import BucketScale as BucketScale
+from lab.training.quantizers import LearnedPoints as LearnedPoints
+from lab.training.quantizers import LearnedStep as LearnedStep
+from lab.training.quantizers import UniformQuantizer as UniformQuantizer
+from lab.training.quantizers import learned_step as learned_step
+from lab.training.quantizers import round_straight_through as round_straight_through
+from lab.training.reference import fit_loop as fit_loop
+from lab.training.sharpness import loss_sharpness as loss_sharpness
+from lab.training.sharpness import perturb as perturb
+from lab.training.sharpness import sam_gradient as sam_gradient
+from lab.training.stacks import PerModel as PerModel
+from lab.training.stacks import Stack as Stack
+from lab.training.trackers import log_running_mean as log_running_mean
+from lab.training.unrolled import flatten as flatten
+from lab.training.unrolled import function_of as function_of
+from lab.training.unrolled import gradients as gradients
+from lab.training.unrolled import parameters_of as parameters_of
+from lab.training.unrolled import recomputed as recomputed
+from lab.training.unrolled import unflatten as unflatten
+from lab.training.unrolled import unroll as unroll

@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.func import functional_call, grad, vmap
 
 from lab.datasets import load
-from lab.training import batch_order, fit, mlp
+from lab.training import batch_order, fit, head_gradients, mlp
 from tests.bench import frame
 
 
@@ -60,3 +61,31 @@ def test_64_networks_of_width_64_at_once_against_the_loop_with_default_adam(name
 @pytest.mark.parametrize("name, epochs", [("moons", 5), ("digits", 1)])
 def test_64_networks_of_width_64_at_once_against_the_loop_with_fused_adam(name, epochs):
     compared(f"64 mlps 2 x 64, {name}, batch 32, fused Adam", name, 64, epochs, True, 8.0, 5.0)
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("items, features, classes", [(512, 128, 10), (64, 64, 10)])  # the first is bound by memory
+def test_gradients_of_single_items_of_a_head_in_closed_form_against_vmap_of_grad(items, features, classes):
+    generator = torch.Generator().manual_seed(0)
+    head = mlp(features, classes, widths=(), seed=0)[0]
+    h, y = torch.randn(items, features, generator=generator), torch.randint(classes, (items,), generator=generator)
+    parameters = {name: value.detach() for name, value in head.named_parameters()}
+    loss = lambda p, h, y: F.cross_entropy(functional_call(head, p, (h[None],)), y[None])  # noqa: E731
+    theirs = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    @torch.no_grad()
+    def ours():
+        return head_gradients(head, h, y)
+
+    row = frame.ratio(
+        f"gradients of {items} items of a {features}-{classes} head",
+        ours,
+        lambda: theirs(parameters, h, y),
+        compare=lambda a, b: max(float((a[name] - b[name]).abs().max()) for name in a),
+        tolerance=1e-5,
+        peer="torch",
+        target=5.0,
+        floor=2.0,
+    )
+    frame.write("training", [row])
+    print("\n" + frame.show([row]))

@@ -177,5 +177,5 @@ def test_logits_given_as_probabilities_are_noticed():
         area_under_curve(torch.rand(4), torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match="same shape"):
         dice(torch.zeros(3, 3), torch.zeros(3, 4))
-    with pytest.raises(AttributeError, match="accuracy"):
+    with pytest.raises(AttributeError, match="accurracy"):
         _ = training.accurracy
