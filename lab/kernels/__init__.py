@@ -23,6 +23,9 @@ Public functions (arrays are torch tensors; numpy is accepted; every differentia
 ``cubical_barcodes(images)``, ``cubical_matching(predictions, labels)``
     Bars and Betti matching of a batch of sublevel images or volumes in dimension 0 and in the top dimension: cells, voxels
     and counts, in whole numbers. :mod:`lab.topology` is the room that reads them.
+``mpm_step(x, v, C, F, tau, *, cells, spacing, dt, mass, volume, gravity=0.0, wall="slip", layers=2, force=None)``
+    One step of the material point method in two or three dimensions for many scenes, with a hand-written adjoint;
+    ``mpm_roll(x, v, C, F, law, steps, every)`` is the gradient-free loop with materials ``ClosedLaw(elastic, mu, lam, ...)``.
 
 Frame: ``backend("auto" | "reference" | "cpu" | "triton")`` as a context, the variable ``LAB_KERNELS`` with the same
 words, ``explain(op, *tensors)`` for the form that would run and why, ``table()`` for all operations, ``warm()`` to
@@ -40,6 +43,7 @@ from lab.kernels.cache import warm  # noqa: E402
 from lab.kernels.cubical.public import cubical_barcodes, cubical_matching  # noqa: E402
 from lab.kernels.dispatch import Choice, backend  # noqa: E402
 from lab.kernels.infonce import infonce  # noqa: E402
+from lab.kernels.mpm import ClosedLaw, MpmState, mpm_roll, mpm_step  # noqa: E402
 from lab.kernels.pairwise import KERNELS, pairwise  # noqa: E402
 from lab.kernels.perturb_gram import Gram, Perturbations, perturb_gram  # noqa: E402
 from lab.kernels.random_hypotheses import RandomNetwork, random_hypotheses  # noqa: E402
@@ -58,8 +62,10 @@ from lab.kernels.spec import KernelSpec, explain, specs, table  # noqa: E402
 __all__ = [
     "KERNELS",
     "Choice",
+    "ClosedLaw",
     "Gram",
     "KernelSpec",
+    "MpmState",
     "Perturbations",
     "RandomNetwork",
     "RowLoss",
@@ -74,6 +80,8 @@ __all__ = [
     "label_distributionally_robust",
     "margin",
     "mean_absolute_error",
+    "mpm_roll",
+    "mpm_step",
     "pairwise",
     "perturb_gram",
     "random_hypotheses",

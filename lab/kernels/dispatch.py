@@ -83,7 +83,14 @@ def current() -> str:
     return word
 
 
-def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refused: str = "") -> Choice:
+def choose(
+    op: str,
+    *tensors: torch.Tensor,
+    work: int = 0,
+    small: int = 0,
+    refused: str = "",
+    dtypes: tuple[torch.dtype, ...] = FAST_DTYPES,
+) -> Choice:
     """The form of ``op`` for these tensors.
 
     ``work`` below ``small`` bypasses the fast forms under ``auto``: a call of a custom operation costs about 60 us,
@@ -107,16 +114,18 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
     if refused:
         return Choice(op, "reference", refused)
     for tensor in tensors:
-        if tensor.is_floating_point() and tensor.dtype not in FAST_DTYPES:
-            name = str(tensor.dtype).removeprefix("torch.")
-            fast = "the fast forms take float32, bfloat16 and float16"
-            return Choice(op, "reference", f"{name} is computed by torch; {fast}")
+        if tensor.is_floating_point() and tensor.dtype not in dtypes:
+            *most, last = (_name(dtype) for dtype in dtypes)
+            fast = f"the fast forms take {', '.join(most)} and {last}"
+            return Choice(op, "reference", f"{_name(tensor.dtype)} is computed by torch; {fast}")
     if word == "auto" and work < small:
         return Choice(op, "reference", f"small input: {work} elements of work, the fast form pays from {small}")
     if device == "cuda" or word == "triton":
         if HAS_TRITON and "triton" in FORMS[op]:
             return Choice(op, "triton", "CUDA device" if device == "cuda" else "Triton interpreter")
-        return Choice(op, "reference", "the package triton is not installed; torch runs on the GPU")
+        if "triton" in FORMS[op]:
+            return Choice(op, "reference", "the package triton is not installed; torch runs on the GPU")
+        return Choice(op, "reference", "torch's own operations are its form on the GPU")
     if device == "cpu":
         if "cpu" not in FORMS[op]:
             return Choice(op, "reference", "torch's own operations are its fast form on the CPU")
@@ -124,6 +133,10 @@ def choose(op: str, *tensors: torch.Tensor, work: int = 0, small: int = 0, refus
             return Choice(op, "cpu", "asked for" if word == "cpu" else "numba form on the CPU")
         return Choice(op, "reference", "the package numba is not installed")
     return Choice(op, "reference", f"no fast form for device {device!r}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def interpreting() -> bool:
