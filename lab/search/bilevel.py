@@ -60,7 +60,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a search runs: Adam for weights (cosine schedule) and for architecture weights (constant rate).
+    """How a search runs: Adam for weights (with a schedule) and for architecture weights (constant rate).
 
     ``warm_up`` steps move weights alone; ``frozen`` never moves alpha; ``xi`` is the inner rate of the second order;
     ``rule`` is that of :func:`lab.search.supernet.mix`.
@@ -75,12 +75,15 @@ class Recipe:
     frozen: bool = False
     xi: float = 3e-3
     rule: str = "softmax"
+    schedule: str | Callable[[float], float] = "cosine"
     spread: float = 1e-3
 
     def __post_init__(self):
         checks.integer("steps", self.steps, low=1)
         checks.integer("batch_size", self.batch_size, low=1)
         checks.choice("rule", self.rule, MIXES)
+        if not callable(self.schedule):
+            checks.choice("schedule", self.schedule, SCHEDULES)
 
 
 class Search:
@@ -157,8 +160,9 @@ class Search:
         self.flat.parameter.grad.zero_()
         losses.sum().backward(inputs=list(self.parameters.values()))
         self.passes += 1
+        schedule = self.recipe.schedule if callable(self.recipe.schedule) else SCHEDULES[self.recipe.schedule]
         for group in self.weight_optimizer.param_groups:
-            group["lr"] = self.recipe.weight_rate * SCHEDULES["cosine"](self.step_number / self.recipe.steps)
+            group["lr"] = self.recipe.weight_rate * schedule(self.step_number / self.recipe.steps)
         self.weight_optimizer.step()
 
     def move_alpha(self, gradient: torch.Tensor) -> None:
