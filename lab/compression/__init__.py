@@ -1,1 +1,25 @@
+"""Less data and fewer bits: synthetic sets that stand for large ones, students with few levels that stand for large models.
 
+::
+
+    condense(images, labels, per_class=10, *, method="dcc" | "dc") -> SyntheticSet
+    SyntheticSet: .images, .train(network, seeds=5), .save(path), SyntheticSet.load(path)
+    evaluate(sets, y, test, networks=5) -> accuracies of fresh networks trained on each set
+
+    >>> import torch
+    >>> from lab.compression import condense
+    >>> images, labels = torch.rand(60, 8, 8), torch.arange(60) % 3
+    >>> made = condense(images, labels, per_class=1, outer=2, inner=2)
+    >>> made.images.shape
+    torch.Size([3, 8, 8])
+"""
+
+from lab.compression.dcc import Condensed as Condensed
+from lab.compression.dcc import condense as condense
+from lab.compression.dcc import condense_all as condense_all
+from lab.compression.dcc import matching_loss as matching_loss
+from lab.compression.matching import Networks as Networks
+from lab.compression.matching import kernel_velocity as kernel_velocity
+from lab.compression.matching import layer_distance as layer_distance
+from lab.compression.synthetic import SyntheticSet as SyntheticSet
+from lab.compression.synthetic import evaluate as evaluate

@@ -1,0 +1,8 @@
+"""Figures of the room of compression, one module a method."""
+
+from widgets.figures.compression.dcc import accuracies as accuracies
+from widgets.figures.compression.dcc import by_stage as by_stage
+from widgets.figures.compression.dcc import condensed as condensed
+from widgets.figures.compression.dcc import growing as growing
+from widgets.figures.compression.dcc import learning as learning
+from widgets.figures.compression.dcc import velocities as velocities
