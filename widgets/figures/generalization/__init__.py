@@ -1,0 +1,5 @@
+"""Figures of the room of generalization, one module a method."""
+
+from widgets.figures.generalization.drm import accuracies_by_target as accuracies_by_target
+from widgets.figures.generalization.drm import gap_correlations as gap_correlations
+from widgets.figures.generalization.drm import head_votes as head_votes
