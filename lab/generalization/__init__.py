@@ -3,6 +3,7 @@
 ::
 
     DRMClassifier(encoder, features, domains, classes), train_drm(model, sources)      one head a domain, weighed by the target
+    Classifier(encoder, head), train_udim(model, x, label)                             flat on the source and on crafted domains
 
     from lab.datasets import own_domains
     sources, target = own_domains("patients.csv", column="hospital").leave_out("north")
@@ -20,3 +21,7 @@ from lab.generalization.drm import entropies as entropies
 from lab.generalization.drm import gap_estimates as gap_estimates
 from lab.generalization.drm import head_weights as head_weights
 from lab.generalization.drm import train_drm as train_drm
+from lab.generalization.udim import Classifier as Classifier
+from lab.generalization.udim import craft as craft
+from lab.generalization.udim import inconsistency as inconsistency
+from lab.generalization.udim import train_udim as train_udim

@@ -1,7 +1,7 @@
 r"""Unknown domain inconsistency minimization: the loss landscape of crafted domains is held to that of the source.
 
-SAM descends :math:`\max_{\|\varepsilon\| \le \rho} L_D(\theta + \varepsilon)` on the source D. UDIM adds what an unknown domain would
-change of it,
+SAM descends :math:`\max_{\|\varepsilon\| \le \rho} L_D(\theta + \varepsilon)` on the source D. UDIM adds what an
+unknown domain would change of it,
 
 .. math:: \min_\theta \max_{\|\varepsilon\| \le \rho} L_D(\theta + \varepsilon) + \sup_{D'} \Bigl[\max_{\|\varepsilon\| \le \rho}
           L_{D'}(\theta + \varepsilon) - \max_{\|\varepsilon\| \le \rho} L_D(\theta + \varepsilon)\Bigr],
@@ -17,8 +17,8 @@ on D, v = mean (G - m)^2 on D and v' the same on D' about the same m,
 .. math:: I = \tfrac14 \overline{(v - v')^2} + \sum_{W, b} \frac{1}{\dim} \overline{\|G'_i\|^2}, \qquad
           \text{step} = \nabla L_D(\theta + \varepsilon) + \lambda \nabla I .
 
-Source: S. Shin, H. Bae, B. Na, Y.-Y. Kim, I.-C. Moon, "Unknown Domain Inconsistency Minimization for Domain Generalization", ICLR 2024,
-Section 3. The released code divides the input gradient by its norm over the batch axis, so that the move depends on the
+Source: S. Shin, H. Bae, B. Na, Y.-Y. Kim, I.-C. Moon, "Unknown Domain Inconsistency Minimization for Domain Generalization", ICLR
+2024, Section 3. The released code divides the input gradient by its norm over the batch axis, so that the move depends on the
 batch; here each image is moved by its own norm.
 """
 
@@ -58,7 +58,11 @@ class Classifier(nn.Module):
 
 
 def craft(
-    loss: Callable[[Parameters, torch.Tensor], torch.Tensor], parameters: Parameters, x: torch.Tensor, rho: float, eta: float
+    loss: Callable[[Parameters, torch.Tensor], torch.Tensor],
+    parameters: Parameters,
+    x: torch.Tensor,
+    rho: float,
+    eta: float,
 ) -> torch.Tensor:
     """The images moved by ``eta`` each, in Euclidean norm, along the gradient of loss plus ``rho`` times its gradient's norm.
 
@@ -84,7 +88,7 @@ def inconsistency(
     Gradients of the head are ``(p_i - y_i) h_i'`` and ``p_i - y_i``; means of their squares need no gradient of a single item:
     ``mean_i (G_i)_kf^2 = mean_i d_ik^2 h_if^2``.
     """
-    target = F.one_hot(label, logits.shape[1]).to(logits.dtype)
+    target = (label[:, None] == torch.arange(logits.shape[1])).to(logits.dtype)
     d, e = torch.softmax(logits, 1) - target, torch.softmax(crafted_logits, 1) - target
     n, terms, norms = len(label), [], []
     for h, k in ((features, crafted), (torch.ones_like(features[:, :1]), torch.ones_like(crafted[:, :1]))):

@@ -23,7 +23,7 @@ def build(state: dict) -> pn.viewable.Viewable:
 
 
 def draw(target, shift, power, theme):
-    result = run(Setting.of("smoke", shift=shift, power=power, items=1200, epochs=6), seeds=(0, 1))
+    result = run(Setting.of("smoke", shift=shift, power=power, items=1200, epochs=10), seeds=(0, 1))
     k = _TARGETS.index(target)
     name = result.targets[k]
     numbers = {

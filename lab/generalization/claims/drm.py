@@ -62,7 +62,8 @@ def loss(trial):
         (slope,) = torch.autograd.grad(drm_loss(logits, y, (d + 1) % 3 if trial.control else d).sum(), logits)
         wanted = torch.softmax(logits.detach(), -1) - F.one_hot(y, 5)[:, None]
         share = 0.5 * (F.one_hot(d, 4) + F.one_hot(torch.full_like(d, 3), 4))
-        twin = drm_loss(logits[:, [0, 0]], y, torch.zeros_like(d)) - F.cross_entropy(logits[:, 0], y, reduction="none")
+        head = logits.detach()[:, [0, 0]]
+        twin = drm_loss(head, y, torch.zeros_like(d)) - F.cross_entropy(head[:, 0], y, reduction="none")
         values += [float((slope - wanted * share[..., None]).abs().max()), float(twin.abs().max())]
     return Effects(values)
 

@@ -41,7 +41,7 @@ class Setting(study.Setting):
     beta: float = Field(0.8, ge=0, le=1, title="Confidence that counts")
 
     PROFILES: ClassVar = {
-        "smoke": {"items": 300, "epochs": 2},
+        "smoke": {"items": 450, "epochs": 12, "beta": 0.5},
         "full": {"items": 5000, "size": 28, "epochs": 100},
     }
 
