@@ -1,1 +1,27 @@
+"""Methods that obey a law: learned materials in a simulation that keeps momentum.
 
+Own motion, ``tracks.npz`` with ``positions`` (frames, marks, d) in metres::
+
+    from lab import physics
+    scene = physics.Scene(cells=24, spacing=1 / 24, dt=5e-4, volume=(0.375 / 18) ** 2)
+    law = physics.fit_law("tracks.npz", dt=5e-4, scene=scene)
+    law.save("law.pt")
+    state = physics.start(positions, velocity=(1.0, -2.0))
+    physics.rollout(state, law, None, scene, steps=400).x
+"""
+
+from lab.physics.continuum import Corotated as Corotated
+from lab.physics.continuum import DruckerPrager as DruckerPrager
+from lab.physics.continuum import Fluid as Fluid
+from lab.physics.continuum import Fluidity as Fluidity
+from lab.physics.continuum import Hencky as Hencky
+from lab.physics.continuum import NeoHookean as NeoHookean
+from lab.physics.continuum import Scene as Scene
+from lab.physics.continuum import VonMises as VonMises
+from lab.physics.continuum import rollout as rollout
+from lab.physics.continuum import start as start
+from lab.physics.nclaw import FittedLaw as FittedLaw
+from lab.physics.nclaw import MetaElasticity as MetaElasticity
+from lab.physics.nclaw import MetaPlasticity as MetaPlasticity
+from lab.physics.nclaw import TeacherSchedule as TeacherSchedule
+from lab.physics.nclaw import fit_law as fit_law
