@@ -42,6 +42,13 @@ class Smooth(nn.Module):
         return (x + x.roll(1, -1) + x.roll(-1, -1)) / 3
 
 
+class Residual(nn.Sequential):
+    """x + f(x) with f the layers in turn."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
 def _norm(width):
     return nn.LayerNorm(width, elementwise_affine=False)
 

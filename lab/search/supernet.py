@@ -17,7 +17,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from lab import checks
-from lab.search.space import Genotype, Noise, Smooth, Space
+from lab.search.space import Genotype, Noise, Residual, Smooth, Space
 from lab.training import initialize
 
 _POINTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Identity, Noise, Smooth)
@@ -173,16 +173,27 @@ class Supernet:
                     found[f"{cell}.{edge}.{operation}.{name}"] = value[models if rows is None else rows[models]]
         return found
 
-    def planned(self, taken: dict[str, torch.Tensor], plan, x: torch.Tensor) -> torch.Tensor:
-        """Logits (models, items, classes) of the paths of a plan from the weights of :meth:`take`."""
+    def planned(
+        self, taken: dict[str, torch.Tensor], plan, x: torch.Tensor, *, gates: torch.Tensor | None = None, other=None
+    ) -> torch.Tensor:
+        """Logits (models, items, classes) of the paths of a plan from the weights of :meth:`take`.
+
+        With ``gates`` (models, places, 2) and ``other``, weights and plan of a second path, an edge carries gates[0] times its
+        operation of the first path and gates[1] times that of the second.
+        """
         space = self.space
         h = self._stem(taken, self._inputs(x, len(taken["head.weight"])))
         for cell in range(space.cells):
             nodes: list[torch.Tensor | None] = [h, *[None] * space.nodes]
             for edge, (i, j) in enumerate(space.edges):
                 source = torch.zeros_like(h) if nodes[i] is None else nodes[i]
-                y = self._carried(taken, plan[cell * len(space.edges) + edge], source, f"{cell}.{edge}.")
-                if y is not None:
+                number, prefix = cell * len(space.edges) + edge, f"{cell}.{edge}."
+                y = self._carried(taken, plan[number], source, prefix)
+                if gates is not None:
+                    pair = gates[:, space.place(cell, edge)].reshape(-1, 2, *[1] * (source.ndim - 1))
+                    second = self._carried(other[0], other[1][number], source, prefix)
+                    y = sum(pair[:, k] * one for k, one in enumerate((y, second)) if one is not None)
+                if isinstance(y, torch.Tensor):
                     nodes[j] = y if nodes[j] is None else nodes[j] + y
             h = torch.zeros_like(h) if nodes[-1] is None else nodes[-1]
         return self._head(taken, h)
@@ -362,10 +373,11 @@ def _part(parameters, prefix):
 
 def _stacked(module, parameters, x):
     """``module`` for many models: parameters (models, ...), x (models, items, ...); mapped where no batched form is known."""
-    if type(module) is nn.Sequential:
+    if type(module) in (nn.Sequential, Residual):
+        y = x
         for name, layer in module.named_children():
-            x = _stacked(layer, _part(parameters, f"{name}."), x)
-        return x
+            y = _stacked(layer, _part(parameters, f"{name}."), y)
+        return x + y if type(module) is Residual else y
     if type(module) is nn.Linear and x.ndim == 3:
         weight = parameters["weight"].transpose(1, 2)
         return torch.bmm(x, weight) if module.bias is None else torch.baddbmm(parameters["bias"][:, None], x, weight)

@@ -76,8 +76,8 @@ def _far_from_plain(network, x, h):
 
 @measures("self_tuning_networks.no-training-gradient")
 def no_gradient(trial):
-    """Size of the training loss's gradient with respect to u, 1 where the validation loss's is zero, and how far the network without
-    gate input is from a plain one, for an integer and a dropout. Control: the perturbed values are not detached."""
+    """Size of the training loss's gradient with respect to u, 1 where the validation loss's is zero, and how far the network
+    without gate input is from a plain one, for an integer and a dropout. Control: the perturbed values are not detached."""
     one = (Hyperparameter("shift", 0.0, 5.0, 1.2), Hyperparameter("dropout", start=0.3))
     network, u = stn.HyperMLP((6, 8, 3), 2), torch.zeros(1, 2, requires_grad=True)
     generator = [torch.Generator().manual_seed(trial.seeds[0])]

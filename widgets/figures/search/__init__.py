@@ -4,6 +4,8 @@ from widgets.figures.search.common import alpha_paths as alpha_paths
 from widgets.figures.search.common import arms as arms
 from widgets.figures.search.common import graph as graph
 from widgets.figures.search.darts_pt import strength_bars as strength_bars
+from widgets.figures.search.proxylessnas import blocks as blocks
+from widgets.figures.search.proxylessnas import front as front
 from widgets.figures.search.rarts import plane as plane
 from widgets.figures.search.sd_darts import gaps as gaps
 from widgets.figures.search.sd_darts import sharpness as sharpness
