@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab import checks, datasets, explain, topology, training
+from lab import checks, datasets, explain, search, topology, training
 from lab.inductive_bias import Task
 
 DRAW = np.random.default_rng(0)
@@ -33,6 +33,10 @@ def model(x):
     return (torch.as_tensor(x).double() * torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)).sum(-1).square()
 
 
+def network():
+    return search.Supernet(search.Space("s2", 4, 2, width=4))
+
+
 IMAGES = {
     "topology.match": lambda x: topology.match(x, LEVELS[::-1].copy()),
     "topology.match, label": lambda x: topology.match(LEVELS[::-1].copy(), x),
@@ -50,6 +54,8 @@ MASKS = {
     "datasets.dice": lambda x: datasets.dice(x, MASK[::-1].copy()),
 }
 TABLES = {
+    "search.Supernet": lambda x: network()(network().initialize([0, 1]), torch.ones(2, 3, 2), x),
+    "search.Split": lambda x: search.Split.of(x, CLASSES, train=4, validation=4).train,
     "explain.kernelshap": lambda x: explain.kernelshap(model, x, baseline=0, n_samples=200, seed=0).weights,
     "explain.lime": lambda x: explain.lime(model, x, baseline=0, n_samples=100, seed=0).weights,
     "explain.occlusion": lambda x: explain.occlusion(model, x, baseline=0).weights,

@@ -101,7 +101,7 @@ def pair_slopes(supernet: Supernet, parameters, active: torch.Tensor, other: tor
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A finished search: ``alpha`` (models, places, candidates), its ``path`` (records, ...) at the steps ``at``, what came of it."""
+    """A finished search: ``alpha`` (models, places, candidates), its ``path`` (records, ...) at steps ``at``, what came of it."""
 
     space: Space
     alpha: torch.Tensor

@@ -186,7 +186,7 @@ class Tuned:
         return vmap(lambda z: F.cross_entropy(z, y))(self.logits(x)).double()
 
 
-def train(
+def self_tune(
     hyperparameters: Sequence[Hyperparameter], train, validation, *, seeds: Sequence[int], widths: Sequence[int] = (64, 64),
     steps: int = 1200, warm_up: int = 150, every: int = 2, batch_size: int = 64, rate: float = 1e-3, tuning_rate: float = 0.02,
     spread: float = 0.5, entropy: float = 1e-3, tune: bool = True, schedule: torch.Tensor | None = None, records: int = 40,

@@ -239,7 +239,7 @@ class Supernet:
             )
 
     def _stem(self, parameters, x):
-        return _stacked(self.stem, _part(parameters, "stem."), x)
+        return _stacked(self.stem, _part(parameters, "stem."), x.to(parameters["head.weight"].dtype))
 
     def _head(self, parameters, h):
         if self.space.image:

@@ -58,15 +58,15 @@ def test_regularizers_do_what_they_say():
 def test_tuning_moves_hyperparameters_and_a_seed_is_the_same_alone(parts):
     one = (Hyperparameter("dropout"), Hyperparameter("noise", 0.0, 1.0, 0.1))
     options = {"widths": (8,), "steps": 12, "warm_up": 2, "batch_size": 20}
-    together = stn.train(one, *parts, seeds=[0, 3], **options)
-    alone = stn.train(one, *parts, seeds=[3], **options)
+    together = stn.self_tune(one, *parts, seeds=[0, 3], **options)
+    alone = stn.self_tune(one, *parts, seeds=[3], **options)
     torch.testing.assert_close(together.path[:, 1], alone.path[:, 0], rtol=1e-4, atol=1e-5)
     assert (together.path[-1] != together.path[0]).all() and together.logits(parts[1][0]).shape == (2, 40, 2)
 
 
 def test_schedule_is_replayed_and_a_plain_network_has_no_gates(parts):
     one, schedule = (Hyperparameter("dropout"),), torch.linspace(-2, 1, 6)[:, None]
-    found = stn.train(one, *parts, seeds=[0], widths=(8,), steps=12, tune=False, schedule=schedule, records=12)
+    found = stn.self_tune(one, *parts, seeds=[0], widths=(8,), steps=12, tune=False, schedule=schedule, records=12)
     torch.testing.assert_close(found.path[:, 0, 0], schedule[:, 0].repeat_interleave(2))
     assert torch.equal(found.logits(parts[1][0]), found.logits(parts[1][0], torch.ones(1, 1)))
 
@@ -91,6 +91,6 @@ def test_bad_input_is_refused(parts):
     with pytest.raises(ValueError, match="start must lie inside"):
         Hyperparameter("dropout", start=0.0)
     with pytest.raises(ValueError, match="hyperparameters is empty"):
-        stn.train((), *parts, seeds=[0])
+        stn.self_tune((), *parts, seeds=[0])
     with pytest.raises(ValueError, match="needs tune=False"):
-        stn.train((Hyperparameter("dropout"),), *parts, seeds=[0], schedule=torch.zeros(1, 1))
+        stn.self_tune((Hyperparameter("dropout"),), *parts, seeds=[0], schedule=torch.zeros(1, 1))

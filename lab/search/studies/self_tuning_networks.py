@@ -85,18 +85,20 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     options = {"seeds": seeds, "steps": setting.steps}
     warm_up = setting.steps // 8
     found = {
-        "self-tuning": stn.train(
+        "self-tuning": stn.self_tune(
             REGULARIZERS, split.train, held, warm_up=warm_up, tuning_rate=setting.tuning_rate, **options
         )
     }
     tuned = found["self-tuning"]
     for arm, schedule in (("start", None), ("schedule replayed", tuned.path), ("last value", tuned.path[-1:])):
-        found[arm] = stn.train(REGULARIZERS, split.train, split.validation, tune=False, schedule=schedule, **options)
+        found[arm] = stn.self_tune(
+            REGULARIZERS, split.train, split.validation, tune=False, schedule=schedule, **options
+        )
     losses = {arm: one.validation.min(0).values for arm, one in found.items()}
     test = {arm: one.losses(*split.test) for arm, one in found.items()}
 
     def evaluate(points):
-        one = stn.train(
+        one = stn.self_tune(
             REGULARIZERS, split.train, split.validation, tune=False, schedule=points[None], seeds=seeds,
             steps=max(1, setting.steps // setting.trials),
         )  # fmt: skip
@@ -134,8 +136,8 @@ def run_shift(setting, *, seeds, data=None, control=False, progress=None) -> dic
     held, test = rolled(split.validation, 1), rolled(split.test, 2)
     one = (Hyperparameter("shift", 0.0, 5.0, 0.5),)
     options = {"seeds": tuple(seeds), "steps": setting.steps}
-    tuned = stn.train(one, split.train, held, warm_up=setting.steps // 8, tune=not control, **options)
-    start = stn.train(
+    tuned = stn.self_tune(one, split.train, held, warm_up=setting.steps // 8, tune=not control, **options)
+    start = stn.self_tune(
         one, split.train, held, tune=False, **{**options, "seeds": tuple(s + 9000 * control for s in seeds)}
     )
     return {"tuned": tuned.losses(*test), "start": start.losses(*test), "range": tuned.values(tuned.u)[:, 0]}

@@ -3,6 +3,7 @@
 from widgets.figures.search.common import alpha_paths as alpha_paths
 from widgets.figures.search.common import arms as arms
 from widgets.figures.search.common import graph as graph
+from widgets.figures.search.comparison import accuracy_over_cost as accuracy_over_cost
 from widgets.figures.search.darts_pt import strength_bars as strength_bars
 from widgets.figures.search.proxylessnas import blocks as blocks
 from widgets.figures.search.proxylessnas import front as front
