@@ -69,7 +69,7 @@ def gradients(trial):
     """Largest difference of alpha's gradient from that of the relaxed objective by finite differences. Control: one half alone."""
     generator = torch.Generator().manual_seed(trial.seeds[0])
     x = torch.rand(40, 6, generator=generator)
-    split = Split.of(x, (x[:, 0] > 0.5).long(), train=16, validation=16)
+    split = Split.of(x, torch.arange(40) % 2, train=16, validation=16)
     search = Search(
         Supernet(Space(("skip", "tanh", "linear"), 6, 2, cells=1, width=4)),
         split,
