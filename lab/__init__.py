@@ -4,6 +4,24 @@
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from lab import claims as claims
+    from lab import compression as compression
+    from lab import datasets as datasets
+    from lab import explain as explain
+    from lab import generalization as generalization
+    from lab import generative as generative
+    from lab import inductive_bias as inductive_bias
+    from lab import kernels as kernels
+    from lab import losses as losses
+    from lab import online as online
+    from lab import physics as physics
+    from lab import report as report
+    from lab import search as search
+    from lab import topology as topology
+    from lab import training as training
 
 __version__ = "0.1.0"
 

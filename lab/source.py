@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,21 +19,32 @@ def project_root() -> Path:
 
 
 def modules_of(source: str) -> set[str]:
-    """The project modules that ``source`` imports, directly or through others.
+    """The project modules whose content ``source`` uses, directly or through others.
 
-    ``import lab`` followed by ``lab.topology.match`` counts as an import of ``lab.topology``. A module that is imported
-    under a computed name is not seen here; the modules recorded at the end of a run complete the set.
+    Names are followed to where they are defined: ``lab.losses.EnsLoss`` and ``from lab.losses import EnsLoss`` count
+    ``lab.losses.ensloss`` and what that uses, not the package's other re-exports. A package that is used as a whole
+    (``getattr(lab.losses, name)``) counts with all of them, and ``import_module(f"lab.losses.{name}")`` with all of its
+    modules. What is imported under a name computed otherwise is not seen here; the modules recorded at the end of a run
+    complete the set.
     """
-    waiting = [name for name in _named(source, ()) if name]
-    found: set[str] = set()
+    return _closure(_used(source, ()), _used_by)
+
+
+def loaded_by(modules: Iterable[str]) -> set[str]:
+    """All project modules that are in memory once ``modules`` are imported and every import in them was met.
+
+    More than :func:`modules_of`: a package's ``__init__`` brings every module that it re-exports from.
+    """
+    return _closure(set(modules), _imported_by)
+
+
+def _closure(waiting, neighbours):
+    waiting, found = set(waiting), set()
     while waiting:
         module = waiting.pop()
-        if module in found:
-            continue
-        found.add(module)
-        path = path_of(module)
-        package = tuple(module.split(".")) if path.name == "__init__.py" else tuple(module.split(".")[:-1])
-        waiting += [name for name in _named_in_file(path, path.stat().st_mtime_ns, package) if name not in found]
+        if path_of(module) is not None and module not in found:
+            found.add(module)
+            waiting |= neighbours(module, path_of(module).stat().st_mtime_ns) - found
     return found
 
 
@@ -66,7 +78,7 @@ def code_hash(module: str, *, without: tuple[str, ...] = ()) -> str:
     path = path_of(module)
     if path is None:
         return "missing"
-    found = sorted(modules_of(f"import {module}"))
+    found = sorted(_closure({module}, _used_by))
     kept = [name for name in found if not any(name == left or name.startswith(f"{left}.") for left in without)]
     return text_hash("\n".join(f"{name} {_tree_hash_of(name)}" for name in kept))[:12]
 
@@ -76,6 +88,20 @@ def file_hash(path: str | Path) -> str:
     path = Path(path)
     status = path.stat()
     return _file_hash(str(path), status.st_size, status.st_mtime_ns)
+
+
+def committed_table(name: str, *, command: str = "make bench"):
+    """A table of ``data/benchmarks`` as a frame, ``"persistence.csv"`` for example; ``command`` is what writes it.
+
+    Raises:
+        FileNotFoundError: the project's data folder holds no such table.
+    """
+    import pandas as pd
+
+    path = project_root() / "data" / "benchmarks" / name
+    if not path.exists():
+        raise FileNotFoundError(f"no table at data/benchmarks/{name}; `{command}` writes it")
+    return pd.read_csv(path)
 
 
 def text_hash(text: str) -> str:
@@ -120,42 +146,123 @@ def _file_hash(path, size, time):
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-@lru_cache(maxsize=4096)
-def _named_in_file(path, time, package):
+def _tree_of(module):
     try:
-        return _named(path.read_text(encoding="utf-8"), package)
+        return ast.parse(path_of(module).read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
-        return set()
+        return ast.Module([], [])
 
 
-def _named(source, package):
-    """Dotted project names that one source imports, resolved to existing modules with all their parent packages."""
+def _package_of(module):
+    return tuple(module.split(".")) if _is_package(module) else tuple(module.split(".")[:-1])
+
+
+def _is_package(module):
+    path = path_of(module)
+    return path is not None and path.name == "__init__.py"
+
+
+@lru_cache(maxsize=4096)
+def _used_by(module, time):
+    return frozenset(_used(ast.unparse(_tree_of(module)), _package_of(module)))
+
+
+@lru_cache(maxsize=4096)
+def _imported_by(module, time):
+    """Parents of a module and every module that an import anywhere in it names."""
+    parts = module.split(".")
+    found = {".".join(parts[:length]) for length in range(1, len(parts))}
+    tree = _tree_of(module)
+    told = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unmet = {id(node) for block in told for node in ast.walk(block)}  # what only editors and type checkers read
+    for node in ast.walk(tree):
+        for base, name in () if id(node) in unmet else _names_of(node, _package_of(module)):
+            found |= {base, f"{base}.{name}" if name else base}
+    return frozenset(name for name in found if path_of(name) is not None)
+
+
+def _names_of(node, package):
+    """``(module, name)`` pairs of an import statement, ``name`` empty for a plain import."""
+    if isinstance(node, ast.Import):
+        return [(alias.name, "") for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = list(package[: len(package) - node.level + 1]) if node.level else []
+        base += node.module.split(".") if node.module else []
+        return [(".".join(base), alias.name) for alias in node.names]
+    return []
+
+
+def _used(source, package):
+    """Modules that one source uses by name, re-exports followed."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return {module for name in PACKAGES if name in source for module in [name] if path_of(name)}
-    names: set[str] = set()
+        return {name for name in PACKAGES if name in source and path_of(name)}
     aliases: dict[str, str] = {}
+    found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                names.add(alias.name)
-                aliases[alias.asname or alias.name.split(".")[0]] = (
-                    alias.name if alias.asname else alias.name.split(".")[0]
-                )
-        elif isinstance(node, ast.ImportFrom):
-            base = list(package[: len(package) - node.level + 1]) if node.level else []
-            base += node.module.split(".") if node.module else []
-            for alias in node.names:
-                full = ".".join([*base, alias.name])
-                names |= {".".join(base), full}
-                aliases[alias.asname or alias.name] = full
+        for (base, name), alias in zip(_names_of(node, package), getattr(node, "names", ())):
+            full = f"{base}.{name}" if name else base
+            if full.split(".")[0] not in PACKAGES:
+                continue
+            if name == "*":
+                found.add(base)
+            elif alias.asname or name:
+                aliases[alias.asname or name] = full
+            else:
+                aliases[full.split(".")[0]] = full.split(".")[0]
+            if name != "*" and not _is_package(full):
+                found |= _resolved(full)
+        if isinstance(node, ast.Call) and _called(node) == "import_module" and node.args:
+            found |= _computed(node.args[0])
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner:
             chain = _chain(node)
-            if chain and chain[0] in aliases:
-                names.add(".".join([aliases[chain[0]], *chain[1:]]))
-    return set().union(*map(_existing, names)) if names else set()
+            if chain and chain[0] in aliases and not isinstance(node.ctx, ast.Store):
+                full = ".".join([aliases[chain[0]], *chain[1:]])
+                if full not in PACKAGES:
+                    found |= _resolved(full)
+    return found
+
+
+def _called(node):
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _computed(name):
+    """Modules that ``f"lab.losses.{name}"`` may stand for."""
+    parts = name.values if isinstance(name, ast.JoinedStr) else []
+    if len(parts) != 2 or not isinstance(parts[0], ast.Constant) or not parts[0].value.endswith("."):
+        return set()
+    package = parts[0].value.rstrip(".")
+    if not _is_package(package) or package in PACKAGES:
+        return set()
+    return {f"{package}.{path.stem}" for path in path_of(package).parent.glob("*.py") if path.stem != "__init__"}
+
+
+def _resolved(name):
+    """The module that holds a dotted name, re-exports of packages followed."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES:
+        return set()
+    length = next((k for k in range(len(parts), 0, -1) if path_of(".".join(parts[:k])) is not None), 0)
+    module = ".".join(parts[:length])
+    if length == len(parts) or not _is_package(module):
+        return {module} - set(PACKAGES) if length else set()
+    exported = _exports(module, path_of(module).stat().st_mtime_ns).get(parts[length])
+    return {module} - set(PACKAGES) if exported is None else _resolved(exported)
+
+
+@lru_cache(maxsize=1024)
+def _exports(package, time):
+    """What a package's ``__init__`` imports: ``{name: where it stands}``."""
+    found = {}
+    for node in ast.walk(_tree_of(package)):
+        for (base, name), alias in zip(_names_of(node, _package_of(package)), getattr(node, "names", ())):
+            if name and name != "*" and base != package:
+                found[alias.asname or name] = f"{base}.{name}"
+    return found
 
 
 def _chain(node):
@@ -164,17 +271,3 @@ def _chain(node):
         parts.append(node.attr)
         node = node.value
     return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else None
-
-
-@lru_cache(maxsize=4096)
-def _existing(name):
-    parts = name.split(".")
-    if parts[0] not in PACKAGES:
-        return frozenset()
-    found = set()
-    for length in range(1, len(parts) + 1):
-        module = ".".join(parts[:length])
-        if path_of(module) is None:
-            break
-        found.add(module)
-    return frozenset(found)

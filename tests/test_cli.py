@@ -179,7 +179,7 @@ def test_without_chromium_an_export_says_what_is_missing(lab, study, monkeypatch
     assert (code, "--pdf FILE, --png FILE or --figures FOLDER" in messages) == (2, True)
     code, _, messages = lab("export", "nothing", "--pdf", tmp_path / "x.pdf")
     assert (code, "there is no run 'nothing'" in messages) == (3, True)
-    monkeypatch.setattr("lab.report.export.chromium", lambda: None)
+    monkeypatch.setattr("lab.report.site.export.chromium", lambda: None)
     for option in ("--pdf", "--png", "--figures"):
         code, out, messages = lab("export", "study", option, tmp_path / "x")
         assert (code, out) == (3, "")

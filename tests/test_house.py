@@ -67,6 +67,25 @@ def test_lab_module_imports_only_its_floor_and_below(path):
         assert not parts & (ROOMS | {"training", "kernels"}), "lab.report knows notebooks, not methods"
 
 
+@pytest.mark.parametrize("path", sources("lab"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_models_know_no_studies_and_studies_no_claims(path):
+    relative = path.relative_to(ROOT / "lab").parts
+    if relative[0] not in ROOMS:
+        return
+    box = relative[1] if len(relative) > 2 and relative[1] in ("studies", "claims") else "model"
+    above = {"model": ("studies", "claims"), "studies": ("claims",), "claims": ()}[box]
+    imported = {tuple(name.split(".")[:3]) for name in modules_imported_by(path)}
+    assert not {name for name in imported if name[:2] == ("lab", relative[0]) and name[2:] and name[2] in above}
+
+
+def test_notebooks_pages_and_figures_take_models_and_studies_never_claims():
+    rooms = "|".join(sorted(ROOMS))
+    measuring = re.compile(rf"from lab\.({rooms})\.claims|from lab\.({rooms}) import claims|lab\.({rooms})\.claims")
+    files = [*sources("widgets"), *(ROOT / "notebooks").rglob("*.ipynb")]
+    found = [str(path.relative_to(ROOT)) for path in files if measuring.search(path.read_text(encoding="utf-8"))]
+    assert not found, found
+
+
 def test_every_compiled_kernel_stands_in_lab_kernels():
     decorated = re.compile(
         r"^\s*@(numba\.)?(n?jit|vectorize|guvectorize|cfunc)\b|from numba import|^\s*import numba", re.M
@@ -103,6 +122,31 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_import_lab_loads_no_heavy_package():
     assert not loaded_after("import lab") & ({"torch"} | HEAVY)
+
+
+@pytest.mark.parametrize("room", sorted({path.parent.name for path in (ROOT / "lab").glob("*/__init__.py")} - {"cli"}))
+def test_a_package_imports_torch_numpy_and_numba_alone(room):
+    """Everything else is imported inside the functions that need it."""
+    heavy = set(
+        "scipy sklearn skimage gudhi ot pandas pyarrow duckdb plotly panel ipywidgets papermill nbclient nbconvert pydantic "
+        "dask nibabel tifffile imageio PIL safetensors networkx psutil triton trimesh skfem pyamg".split()
+    )
+    assert not loaded_after(f"import lab.{room}") & heavy
+
+
+def test_an_editor_finds_where_public_names_stand():
+    import jedi
+
+    verbs = {
+        "topology": ("match", "bars"), "explain": ("kernelshap", "explain"), "inductive_bias": ("required_bits",),
+        "losses": ("EnsLoss", "comp_sum_loss"), "datasets": ("load",), "report": ("submit",), "training": ("fit",),
+        "kernels": ("rowloss",),
+    }  # fmt: skip
+    for room, names in verbs.items():
+        for name in names:
+            script = jedi.Script(f"from lab.{room} import {name}\n{name}", project=jedi.Project(ROOT))
+            found = script.goto(2, 1, follow_imports=True)
+            assert [place.module_name for place in found if place.module_name != f"lab.{room}"], (room, name, found)
 
 
 def test_reading_the_ledger_loads_no_torch():

@@ -130,7 +130,7 @@ def test_parameters_of_a_notebook_agree_with_its_setting():
     import importlib
 
     from lab import claims, source
-    from lab.report.parameters import read_parameters
+    from lab.report.notebook.parameters import read_parameters
 
     for method in claims.methods():
         module = f"{method.module.rpartition('.')[0]}.studies.{method.id}"

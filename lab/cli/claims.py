@@ -68,7 +68,7 @@ def claims(
     """List every statement of every paper: how it is recorded, and what this machine measured."""
     from lab import checks
     from lab import claims as ledger
-    from lab.report.standing import rows
+    from lab.report.store.standing import rows
 
     if status is not None:
         checks.choice("status", status, ledger.STATUSES)
@@ -197,7 +197,7 @@ def claim(
     """Measure statements on this machine, with the built-in data or your own; the row's rule gives the verdict."""
     from lab import checks
     from lab import claims as ledger
-    from lab.report import recording
+    from lab.report.store import recording
 
     rows = (
         recording.rows_of(ids or (), room=room, every=every)
@@ -250,8 +250,8 @@ def _rows_of_methods(ids):
 
 
 def _record(rows, replicates, force, budget, jobs, executor, scheduler):
-    from lab.report import recording
-    from lab.report.batch import cores
+    from lab.report.runs.batch import cores
+    from lab.report.store import recording
 
     chosen = recording.wanted(rows, replicates=replicates, force=force)
     typer.echo(f"{len(chosen)} of {len(rows)} claims to record; the others are recorded, untestable or have no control")
@@ -279,7 +279,7 @@ def _record(rows, replicates, force, budget, jobs, executor, scheduler):
 
 
 def _print_measured(statement, measured, control, as_json):
-    from lab.report.standing import effect, keep, rows
+    from lab.report.store.standing import effect, keep, rows
 
     keep(measured)
     if as_json:

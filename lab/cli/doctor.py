@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 
-from lab.report import provenance
-from lab.report.export import chromium
-from lab.report.store import Store, StoreError, project_root
-from lab.report.zygote import kernel_environment, obstacle
+from lab.report.notebook.forkserver import kernel_environment, obstacle
+from lab.report.site.export import chromium
+from lab.report.store import provenance
+from lab.report.store.layout import Store, StoreError, project_root
 
 EXTRAS = {
     "kernels": ("triton", "Triton kernels for NVIDIA GPUs (Linux)"),

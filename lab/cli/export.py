@@ -20,9 +20,9 @@ def export(
     figures: Annotated[Path | None, typer.Option(help="Write each figure as a PNG file into this folder.")] = None,
 ) -> None:
     """Write a report as PDF or PNG (needs Chromium or Chrome)."""
-    from lab.report import export as exports
     from lab.report import site
-    from lab.report.store import Store
+    from lab.report.site import export as exports
+    from lab.report.store.layout import Store
 
     if pdf is None and png is None and figures is None:
         raise ValueError("say what to write: --pdf FILE, --png FILE or --figures FOLDER")

@@ -37,7 +37,7 @@ def query(
     """Ask the index of all runs in SQL."""
     from rich.markup import escape
 
-    from lab.report import database
+    from lab.report.store import database
 
     if sql is None:
         typer.echo(_HELP)

@@ -54,9 +54,10 @@ def sweep(
     """Run a notebook over many parameters and compare the results."""
     from lab.cli.progress import Progress
     from lab.cli.runs import limits
-    from lab.report import site, sweeps
-    from lab.report.batch import Batch, cores
-    from lab.report.store import Store
+    from lab.report import site
+    from lab.report.runs import sweeps
+    from lab.report.runs.batch import Batch, cores
+    from lab.report.store.layout import Store
 
     options = {"grid": grid, "zip": zip_, "random": random, "samples": samples, "seeds": seeds}
     store = Store()
@@ -86,9 +87,9 @@ def why(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id or a notebook.")], as_json: AsJson = False
 ) -> None:
     """Say why a stored run would be run again: which input has changed."""
-    from lab.report import cache
-    from lab.report.run import plan_of
-    from lab.report.store import Store
+    from lab.report.runs.run import plan_of
+    from lab.report.store import cache
+    from lab.report.store.layout import Store
 
     run = Store().find(name)
     changes = cache.changes(run, plan_of(run).definition)
@@ -107,9 +108,9 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Run again what a stored run did and compare every recorded value."""
-    from lab.report.compare import load_run
-    from lab.report.compare import rerun as again
-    from lab.report.store import Store
+    from lab.report.store.comparison import load_run
+    from lab.report.store.comparison import rerun as again
+    from lab.report.store.layout import Store
 
     run = load_run(name, Store())
     result = again(run)
@@ -145,12 +146,12 @@ def diff(
     from rich.markup import escape
 
     from lab.cli import tables
-    from lab.report import compare
-    from lab.report.store import Store
+    from lab.report.store import comparison
+    from lab.report.store.layout import Store
 
     store = Store()
-    runs = [compare.load_run(name, store) for name in (first, second)]
-    found = compare.diff(*runs)
+    runs = [comparison.load_run(name, store) for name in (first, second)]
+    found = comparison.diff(*runs)
     if as_json:
         for item in found:
             typer.echo(
@@ -174,11 +175,12 @@ def gc(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every run and why the others stay.")] = False,
 ) -> None:
     """Delete runs that no report, sweep or claim refers to; a dry run with sizes unless --delete is given."""
-    from lab.report import collect, site
-    from lab.report.store import Store
+    from lab.report import site
+    from lab.report.store import garbage
+    from lab.report.store.layout import Store
 
     store = Store()
-    found = collect.garbage(store, days=days)
+    found = garbage.garbage(store, days=days)
     if verbose:
         for run_id, reason in sorted(found.kept.items()):
             typer.echo(f"keep    {run_id}: {reason}")
@@ -191,7 +193,7 @@ def gc(
     if not delete:
         typer.echo(f"would delete {summary}; lab gc --delete does it")
         return
-    removed = collect.delete(found, store)
+    removed = garbage.delete(found, store)
     if (store.data / "reports" / "index.html").exists():
         site.render(store=store)
     typer.echo(
@@ -203,7 +205,7 @@ def gc(
 
 def _wanted(what, options, random_seed, parameter, name, store):
     from lab.cli.runs import find_notebook, pairs
-    from lab.report import sweeps
+    from lab.report.runs import sweeps
 
     known = any(sweep["id"] == what for sweep in sweeps.remembered(store))
     if known or what.endswith((".yaml", ".yml")):
@@ -253,8 +255,8 @@ def _plan(wanted, plans, store, jobs, as_json):
     from rich.markup import escape
 
     from lab.cli import tables
-    from lab.report import sweeps
-    from lab.report.run import answering
+    from lab.report.runs import sweeps
+    from lab.report.runs.run import answering
 
     seconds, waiting = sweeps.estimate(plans, store, jobs)
     if as_json:

@@ -23,7 +23,7 @@ COLOURS = {
 
 
 class Progress:
-    """Shows the events of a :class:`lab.report.batch.Batch`; a context manager that stops the batch on Ctrl-C."""
+    """Shows the events of a :class:`lab.report.runs.batch.Batch`; a context manager that stops the batch on Ctrl-C."""
 
     def __init__(self, batch, *, quiet: bool = False, as_json: bool = False):
         self.batch, self.quiet, self.as_json = batch, quiet, as_json

@@ -49,8 +49,8 @@ def run(
 ) -> None:
     """Execute one notebook with parameters and write its report."""
     from lab.cli.progress import Progress
-    from lab.report.batch import Batch
-    from lab.report.run import plan
+    from lab.report.runs.batch import Batch
+    from lab.report.runs.run import plan
 
     plans = [plan(find_notebook(notebook), pairs(parameter), text=True)]
     batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
@@ -59,7 +59,7 @@ def run(
     if finished is None:
         raise KeyboardInterrupt
     from lab.report.site import render_run
-    from lab.report.store import StoreError
+    from lab.report.store.layout import StoreError
 
     try:
         page = render_run(finished) if report else None
@@ -94,8 +94,8 @@ def render(
     from lab import checks
     from lab.cli.progress import Progress
     from lab.report import site
-    from lab.report.batch import Batch
-    from lab.report.run import plan
+    from lab.report.runs.batch import Batch
+    from lab.report.runs.run import plan
     from lab.report.studies import notebooks_of
 
     if profile is not None:
@@ -144,7 +144,7 @@ def show(
     """Show the stored runs, one of them with its parameters, metrics, claims and error, or where a method stands."""
     from lab import claims
     from lab.cli import tables
-    from lab.report.store import Store
+    from lab.report.store.layout import Store
 
     store = Store()
     known = {word: method for method in claims.methods() for word in (method.id, *method.aliases)}
@@ -170,7 +170,7 @@ def jupyter(
     import os
     import subprocess
 
-    from lab.report.store import Store, project_root
+    from lab.report.store.layout import Store, project_root
 
     free_port("127.0.0.1", port)
     target = project_root() / "notebooks" / "start.ipynb"
@@ -213,7 +213,7 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
 
 def limits(timeout: float | None, cell_timeout: float | None, memory: float | None):
     """The limits that the options ask for."""
-    from lab.report.run import Limits
+    from lab.report.runs.run import Limits
 
     return Limits.of(timeout=timeout, cell_timeout=cell_timeout, memory=None if memory is None else memory * 2**20)
 
@@ -221,7 +221,7 @@ def limits(timeout: float | None, cell_timeout: float | None, memory: float | No
 def find_notebook(name: str) -> str:
     """The path of a notebook given by path or by its name under ``notebooks/``; refused with the nearest name."""
     from lab import checks
-    from lab.report.store import project_root
+    from lab.report.store.layout import project_root
 
     path = Path(name)
     if path.is_file():
@@ -263,7 +263,7 @@ def free_port(address: str, port: int) -> None:
 
 
 def _profile(path, profile):
-    from lab.report.parameters import read_parameters
+    from lab.report.notebook.parameters import read_parameters
 
     schema = read_parameters(path)
     return {"profile": profile} if profile and "profile" in schema.parameters else {}

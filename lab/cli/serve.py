@@ -100,8 +100,8 @@ def serve(
     proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 3600s; }
     """
     from lab.cli.runs import free_port
-    from lab.report.store import Store
-    from widgets import serving
+    from lab.report.store.layout import Store
+    from widgets.server import serve as serving
 
     run = Store().find(name).id if name else ""
     free_port(address, port)

@@ -144,7 +144,7 @@ def one_method(method, store, *, as_json: bool = False) -> None:
     import json
     from collections import Counter
 
-    from lab.report.standing import rows
+    from lab.report.store.standing import rows
     from lab.report.studies import places
 
     found = places(method)

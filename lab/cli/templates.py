@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lab import checks, claims
-from lab.report.store import project_root, write_atomically
+from lab.report.store.layout import project_root, write_atomically
 
 _MODULE = '''"""@title@: one sentence that says what the method does.
 

@@ -56,8 +56,8 @@ def warm(
     import shlex
     import subprocess
 
-    from lab.report import provenance
-    from lab.report.zygote import Zygote, jupyter_environment, kernel_environment
+    from lab.report.notebook.forkserver import Zygote, jupyter_environment, kernel_environment
+    from lab.report.store import provenance
 
     with Zygote(kernel_environment(dict(os.environ), provenance.threads())) as zygote:
         if not zygote.available:

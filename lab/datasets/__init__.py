@@ -38,47 +38,29 @@ Several domains: ``from lab.datasets.domains import domains, rotated, noisy, blu
 Nothing of scikit-image, scikit-learn, nibabel or pandas is imported before a set is loaded.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-
-_PLACES = {
-    "load": "loading",
-    "pair": "files",
-    "read_array": "files",
-    "names": "catalog",
-    "describe": "catalog",
-    "cards": "catalog",
-    "Card": "catalog",
-    "ImageSet": "sets",
-    "Table": "sets",
-    "Points": "sets",
-    "equal_dice_predictions": "predictions",
-    "dice": "predictions",
-    "smooth_field": "fields",
-    "vessel_tree": "vessels",
-    "tube_network": "tubes",
-    "noisy_circle": "clouds",
-    "spirals": "clouds",
-    "moons": "clouds",
-    "blobs": "clouds",
-    "clusters": "clouds",
-    "textures": "patches",
-    "mnist": "numerals",
-    "mnist1d": "numerals",
-    "moved": "moves",
-    "own_domains": "domains",
-    "Domains": "domains",
-}
-
-__all__ = list(_PLACES)
-
-
-def __getattr__(name):
-    if name in _PLACES:
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    raise AttributeError(f"module 'lab.datasets' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}")
-
-
-def __dir__():
-    return sorted(_PLACES)
+from lab.datasets.catalog import Card as Card
+from lab.datasets.catalog import cards as cards
+from lab.datasets.catalog import describe as describe
+from lab.datasets.catalog import names as names
+from lab.datasets.clouds import blobs as blobs
+from lab.datasets.clouds import clusters as clusters
+from lab.datasets.clouds import moons as moons
+from lab.datasets.clouds import noisy_circle as noisy_circle
+from lab.datasets.clouds import spirals as spirals
+from lab.datasets.domains import Domains as Domains
+from lab.datasets.domains import own_domains as own_domains
+from lab.datasets.fields import smooth_field as smooth_field
+from lab.datasets.files import pair as pair
+from lab.datasets.files import read_array as read_array
+from lab.datasets.loading import load as load
+from lab.datasets.moves import moved as moved
+from lab.datasets.numerals import mnist as mnist
+from lab.datasets.numerals import mnist1d as mnist1d
+from lab.datasets.patches import textures as textures
+from lab.datasets.predictions import dice as dice
+from lab.datasets.predictions import equal_dice_predictions as equal_dice_predictions
+from lab.datasets.sets import ImageSet as ImageSet
+from lab.datasets.sets import Points as Points
+from lab.datasets.sets import Table as Table
+from lab.datasets.tubes import tube_network as tube_network
+from lab.datasets.vessels import vessel_tree as vessel_tree

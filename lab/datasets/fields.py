@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from lab import checks
 from lab.datasets.images import labelled
@@ -33,6 +32,9 @@ def smooth_field(
         noise: standard deviation of the image noise.
         seed: int or ``torch.Generator``.
     """
+
+    from scipy import ndimage
+
     shape = _shape(shape)
     scale = checks.number("scale", scale, low=0.0, open_low=True)
     fraction = checks.number("fraction", fraction, low=0.01, high=0.99)

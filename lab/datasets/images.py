@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from lab.datasets.predictions import equal_dice_predictions
 from lab.datasets.sets import ImageSet
@@ -82,6 +81,7 @@ def _otsu(image):
 
 
 def _coins(grey, _):
+    from scipy import ndimage
     from skimage.filters import sobel
     from skimage.segmentation import watershed
 
@@ -92,6 +92,7 @@ def _coins(grey, _):
 
 
 def _retina(green, colour):
+    from scipy import ndimage
     from skimage.filters import apply_hysteresis_threshold, sato
 
     field = ndimage.binary_erosion(ndimage.gaussian_filter(colour[..., 0], 2) > 0.15, iterations=18)
@@ -102,6 +103,7 @@ def _retina(green, colour):
 
 
 def _microaneurysms(grey, _):
+    from scipy import ndimage
     from skimage.morphology import closing, disk
 
     dark = closing(ndimage.gaussian_filter(grey, 1.0), disk(7)) - ndimage.gaussian_filter(grey, 1.0)
@@ -109,13 +111,17 @@ def _microaneurysms(grey, _):
 
 
 def _cell(grey, _):
+    from scipy import ndimage
+
     edges = ndimage.gaussian_gradient_magnitude(grey, 2.0)
     body = ndimage.binary_closing(np.pad(edges > _otsu(edges), 12), iterations=10)[12:-12, 12:-12]
     return _clean(ndimage.binary_opening(ndimage.binary_fill_holes(body), iterations=4), 2000)
 
 
 def _dark_local(size, offset, smallest, sigma=0.0):
+
     def procedure(grey, _):
+        from scipy import ndimage
         from skimage.filters import threshold_local
 
         smooth = ndimage.gaussian_filter(grey, sigma) if sigma else grey
@@ -125,7 +131,9 @@ def _dark_local(size, offset, smallest, sigma=0.0):
 
 
 def _bright_local(size, offset, smallest, sigma):
+
     def procedure(grey, _):
+        from scipy import ndimage
         from skimage.filters import threshold_local
 
         smooth = ndimage.gaussian_filter(grey, sigma)
@@ -135,17 +143,22 @@ def _bright_local(size, offset, smallest, sigma):
 
 
 def _camera(grey, _):
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(grey, 1.0)
     return _clean(smooth < _otsu(smooth), 150)
 
 
 def _brick(grey, _):
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(grey, 2.0)
     flat = smooth - ndimage.gaussian_filter(smooth, 30)
     return _clean(flat > -0.25 * flat.std() - 0.01, 400)
 
 
 def _stain(_, colour):
+    from scipy import ndimage
     from skimage.color import rgb2hed
 
     brown = ndimage.gaussian_filter(rgb2hed(colour)[..., 2], 1.5)
@@ -153,6 +166,8 @@ def _stain(_, colour):
 
 
 def _hubble(grey, _):
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(grey, 1.0)
     level = np.median(smooth) + 5 * 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
     return ndimage.label(_clean(smooth > level, 12))[0].astype(np.int32)

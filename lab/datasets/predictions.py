@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from lab import checks
 
@@ -71,6 +70,9 @@ def equal_dice_predictions(
 
 def _wrong(mask, budget, kinds, draws):
     """The mask with ``budget`` false positives and as many false negatives, or None where they do not fit."""
+
+    from scipy import ndimage
+
     current = mask.copy()
     for kind in kinds:
         share = int(0.8 * budget) * (1 if len(kinds) == 1 else 2) // max(1, len(kinds))
@@ -88,6 +90,9 @@ def _wrong(mask, budget, kinds, draws):
 
 def _edit(current, mask, kind, share, draws) -> int:
     """Place balls of one kind in ``current`` while their voxels stay within ``share``; returns how many."""
+
+    from scipy import ndimage
+
     adds = kind in ("islands", "bridges")
     side = ~mask if adds else mask
     depth = ndimage.distance_transform_edt(np.pad(side, 1, constant_values=adds))[(slice(1, -1),) * mask.ndim]
@@ -122,6 +127,9 @@ def _edit(current, mask, kind, share, draws) -> int:
 
 def _necks(side, depth, adds):
     """Where ``side`` is thin: its medial points with small half-width, and the radius of the ball that fills the neck."""
+
+    from scipy import ndimage
+
     ridge = (depth >= ndimage.maximum_filter(depth, size=3) - 1e-9) & side & (depth <= (5.0 if adds else 4.0))
     places = np.argwhere(ridge)
     return places, depth[tuple(places.T)] + 1.0
@@ -129,6 +137,9 @@ def _necks(side, depth, adds):
 
 def _changes_topology(current, window, flipped, adds) -> bool:
     """Whether the flip joins or cuts something: compares components in a frame around the ball."""
+
+    from scipy import ndimage
+
     frame = tuple(slice(max(0, s.start - 2), s.stop + 2) for s in window)
     before = current[frame] if adds else current[frame].copy()
     after = before.copy()
@@ -151,6 +162,9 @@ def _flip_simple(current, allowed, value, count, texture) -> bool:
 
     Points of one parity class are no neighbours of each other, so flipping several of them at once is the same as one by one.
     """
+
+    from scipy import ndimage
+
     if count < 0:
         return False
     parity = sum(np.asarray(g) % 2 * 2**axis for axis, g in enumerate(np.ogrid[tuple(map(slice, current.shape))]))
@@ -223,12 +237,17 @@ def _dilate(word, ndim, diagonal):
 
 
 def _smooth_noise(shape, sigma, draws):
+    from scipy import ndimage
+
     noise = ndimage.gaussian_filter(draws.standard_normal(shape), sigma, mode="wrap")
     return noise / (noise.std() + 1e-12)
 
 
 def _soften(mask, softness, draws):
     """Probabilities on the right side of 0.5 everywhere, rising with the distance from the outline."""
+
+    from scipy import ndimage
+
     inside = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[(slice(1, -1),) * mask.ndim]
     outside = ndimage.distance_transform_edt(np.pad(~mask, 1, mode="edge"))[(slice(1, -1),) * mask.ndim]
     distance = np.where(mask, inside - 0.5, 0.5 - outside)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from lab import checks
 from lab.datasets.fields import _shape
@@ -43,6 +42,9 @@ def tube_network(
     Returns:
         ``ImageSet`` with image and label, without predictions.
     """
+
+    from scipy import ndimage
+
     shape = _shape(shape)
     if len(shape) != 3 or min(shape) < 12:
         raise ValueError(f"shape must be (depth, height, width) of at least 12 voxels each, got {tuple(shape)}")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from lab import checks
 from lab.datasets.fields import _shape
@@ -52,6 +51,9 @@ def grown(
     shape: tuple[int, ...], draws: np.random.Generator, *, radius: float, generations: int, loops: int, noise: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image and mask of :func:`vessel_tree` alone, for studies that draw many."""
+
+    from scipy import ndimage
+
     size = np.array(shape, dtype=float)
     start = size * 0.5
     start[0] = 4.0

@@ -17,7 +17,7 @@ from functools import cache
 import torch
 
 from lab import checks
-from lab.explain.answers import State, as_outputs, device_of, kinds, refuse_training_mode, said, target_of
+from lab.explain.outputs import State, as_outputs, device_of, kinds, refuse_training_mode, said, target_of
 from lab.explain.players import Players
 
 FEW, MANY = 2048, 8192  # rows a call of small instances: for an f that is quick to call, and for one that is not

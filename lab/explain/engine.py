@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from lab import checks
-from lab.explain import frames, neighbourhoods, path, solve, soundness
-from lab.explain.answers import dtype_of
+from lab.explain import frames, neighbourhoods, path, solve, validation
 from lab.explain.blackbox import BlackBox
 from lab.explain.explanation import Explanation, joined, warn
 from lab.explain.fitted import Cached
 from lab.explain.neighbourhoods import Draws, Gaussian, Scaling
+from lab.explain.outputs import dtype_of
 from lab.explain.players import Players, players
 from lab.explain.surrogate import Linear, Sobolev
 from lab.explain.weighting import importance, missed
@@ -76,7 +76,7 @@ def explain(
             64 MiB): where all of them at once would take more, instances are fitted in blocks, at the least one by one, and
             ``resolve`` is not to be had.
         proxy: for the Shapley kernel, add a regression on odd-order interactions, fitted on the same draws, and explain
-            what it leaves (:mod:`lab.explain.odd`).
+            what it leaves (:mod:`lab.explain.odd_regression`).
 
     Returns:
         :class:`Explanation` with weights ``(N, K)``, or ``(N, K, C)`` where all of several outputs are explained.
@@ -91,7 +91,7 @@ def explain(
         baseline=baseline,
         features=features,
         target=target,
-        link=soundness.link_of(model),
+        link=validation.link_of(model),
         max_bytes=max_bytes,
         neighbourhood=neighbourhood,
     )
@@ -149,7 +149,7 @@ class Task:
         proxy: bool = False,
     ) -> Explanation:
         law = neighbourhoods.neighbourhood("neighbourhood", neighbourhood)
-        soundness.check_choice(law, model, loss, self.link, proxy)
+        validation.check_choice(law, model, loss, self.link, proxy)
         n_samples = checks.integer("n_samples", n_samples, low=1)
         confidence = checks.number("confidence", confidence, low=0, high=1, open_low=True)
         if confidence == 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lab.explain import finite, neighbourhoods, odd, solve, soundness, sparse
+from lab.explain import finite, neighbourhoods, odd_regression, solve, sparse, validation
 from lab.explain.explanation import Diagnostics, Explanation
 from lab.explain.neighbourhoods import Draws, Gaussian, LeaveOneOut
 from lab.explain.surrogate import Linear, Sobolev, interactions
@@ -87,7 +87,7 @@ class Cached:
         y = self.outputs - self.at_b[:, None]
         if self.proxy:
             share = finite.shares(self.drawn) if finite.applies(self.drawn, psi) else None
-            return odd.fit(psi, weight, y, rise, self.drawn.group, share), self.at_b
+            return odd_regression.fit(psi, weight, y, rise, self.drawn.group, share), self.at_b
         y = y - (psi @ along)[..., None] * rise
         fit = solve.least_squares(psi @ across, weight, y, self.drawn.group)
         if finite.applies(self.drawn, psi):
@@ -108,7 +108,7 @@ class Cached:
         ess = (weight.sum(-1).square() / torch.linalg.vecdot(weight, weight)).expand(instances)
         if gap is None:
             gap = torch.full((instances, weights.shape[-1]), torch.nan, dtype=torch.float64)
-        texts, sound = soundness.doubts(fit, ess, exact, law)
+        texts, sound = validation.doubts(fit, ess, exact, law)
         if task.box.single:
             weights, error, intercept, risk = weights[..., 0], error[..., 0], intercept[..., 0], risk[..., 0]
             matrix = matrix[..., 0] if matrix is not None else None

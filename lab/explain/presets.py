@@ -80,8 +80,8 @@ def kernelshap(
 
     Exact where all ``2^K - 2`` masks fit the budget. ``proxy=True``, the default, is not KernelSHAP as published: it adds an
     odd-order regression (single players and products of three, by ridge, on the same draws), explains what that leaves and
-    adds its Shapley values in closed form (:mod:`lab.explain.odd`), which needs fewer draws; ``proxy=False`` is the published
-    method.
+    adds its Shapley values in closed form (:mod:`lab.explain.odd_regression`), which needs fewer draws; ``proxy=False`` is
+    the published method.
 
     Source: S. Lundberg, S.-I. Lee, NeurIPS 2017, Theorem 2; of the regression: OddSHAP, arXiv 2602.01399.
     """

@@ -172,7 +172,7 @@ def _allowed(law):
 
 
 def _at(law, eps, method, seed, splitting):
-    from lab.inductive_bias import counting, fit
+    from lab.inductive_bias import chi_square_fit, counting
     from lab.inductive_bias.splitting import Splitting
 
     if isinstance(law, DiscreteLaw):
@@ -197,7 +197,7 @@ def _at(law, eps, method, seed, splitting):
     return [
         counting.bits(law, value)
         if method == "counting" or (method == "auto" and counting.enough(law, value))
-        else fit.bits(law, value)
+        else chi_square_fit.bits(law, value)
         for value in eps
     ]
 

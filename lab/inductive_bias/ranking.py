@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lab import checks
-from lab.inductive_bias import neighbours
+from lab.inductive_bias import related_measures
 from lab.inductive_bias.bits import Bits, required_bits
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw
@@ -95,7 +95,7 @@ def compare(
         found = required_bits(law, eps, seed=seed)
         rows.append(_row(space, law, found, task))
         if neighbour_columns and isinstance(space, KernelSpace):
-            rows[-1] |= neighbours.kernel_measures(space, task)
+            rows[-1] |= related_measures.kernel_measures(space, task)
         if progress is not None:
             progress((index + 1) / len(spaces))
     if all(row["bits"] < EASY for row in rows):
@@ -312,7 +312,7 @@ def bits_over_dimension(
     for dimension in dimensions:
         task = cosine_task(dimension, n_train=n_train, n_test=n_test, seed=seed)
         found = required_bits(space.loss_law(task), eps)
-        bound = neighbours.bound_2023(
+        bound = related_measures.bound_2023(
             dimension=dimension, n_train=n_train, eps=eps, radius=math.sqrt(dimension) / 2, resolution=0.5, outputs=1
         )
         rows.append(

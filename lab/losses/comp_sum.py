@@ -30,7 +30,7 @@ from lab.losses.reduction import REDUCTIONS, class_labels, counted_rows, row_los
 
 def comp_sum_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n * space],
+    target: Int[torch.Tensor, " n *space"],
     tau: float = 1.0,
     *,
     weight: torch.Tensor | None = None,

@@ -38,7 +38,7 @@ NORMALIZATIONS = ("none", "softplus-mean", "l1-mean")
 
 def ldr_kl_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n * space],
+    target: Int[torch.Tensor, " n *space"],
     temperature: float | torch.Tensor = 10.0,
     *,
     margin: float = 0.1,
@@ -123,7 +123,7 @@ class LDRKLLoss(nn.Module):
 
 def aldr_kl_loss(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n * space],
+    target: Int[torch.Tensor, " n *space"],
     initial_temperature: float = 10.0,
     *,
     alpha: float = 2.0,

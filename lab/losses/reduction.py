@@ -30,7 +30,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 def row_losses(
     logits: Float[torch.Tensor, "n classes *space"],
-    target: Int[torch.Tensor, n * space],
+    target: Int[torch.Tensor, " n *space"],
     loss: RowLoss,
     *,
     temperature: float | torch.Tensor = 1.0,

@@ -12,33 +12,17 @@ From Python, a dashboard or the command line::
         print(event)
     run = job.result()                                       # data/runs/<run_id>, as a Run
 
-Everything heavier than the standard library is imported on first use.
+Everything heavier than the standard library is imported inside the functions that need it.
 """
 
-from importlib import import_module
-
-_PUBLIC = {
-    "record": "lab.report.records",
-    "claim": "lab.report.records",
-    "submit": "lab.report.jobs",
-    "Job": "lab.report.jobs",
-    "Event": "lab.report.jobs",
-    "Run": "lab.report.store",
-    "Store": "lab.report.store",
-    "read_parameters": "lab.report.parameters",
-    "resolve": "lab.report.parameters",
-    "ParameterError": "lab.report.parameters",
-    "render": "lab.report.site",
-}
-
-__all__ = list(_PUBLIC)
-
-
-def __getattr__(name):
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'lab.report' has no attribute {name!r}; it has {', '.join(_PUBLIC)}")
-
-
-def __dir__():
-    return sorted(_PUBLIC)
+from lab.report.notebook.parameters import ParameterError as ParameterError
+from lab.report.notebook.parameters import read_parameters as read_parameters
+from lab.report.notebook.parameters import resolve as resolve
+from lab.report.runs.jobs import Event as Event
+from lab.report.runs.jobs import Job as Job
+from lab.report.runs.jobs import submit as submit
+from lab.report.site import render as render
+from lab.report.store.layout import Run as Run
+from lab.report.store.layout import Store as Store
+from lab.report.store.records import claim as claim
+from lab.report.store.records import record as record

@@ -24,8 +24,8 @@ from jupyter_client.provisioning import LocalProvisioner
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from traitlets import DottedObjectName, Type, default
 
-from lab.report.zygote import PROVISIONER as NAME
-from lab.report.zygote import SOCKET
+from lab.report.notebook.forkserver import PROVISIONER as NAME
+from lab.report.notebook.forkserver import SOCKET
 
 
 class WarmProvisioner(LocalProvisioner):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import checks
-from lab.report.batch import Batch
-from lab.report.run import plan
-from lab.report.store import Store, StoreError, project_root
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import plan
+from lab.report.store.layout import Store, StoreError, project_root
 
 _CELLS = (
     "n: int = 0",

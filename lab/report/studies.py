@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import claims
-from lab.report.store import project_root
+from lab.report.store.layout import project_root
 
 PARTS = ("module", "tests", "claims", "notebook", "page")
 

@@ -66,10 +66,10 @@ def batch(items: int, size: int):
 
 def two_threads(rounds: int) -> list[float]:
     """Wall time of the matchings of a batch on one thread over that on two, round by round."""
-    from lab.topology import engine
+    from lab.topology.images import batching
 
     x, y = (-each[:, 0].numpy().astype(float) for each in batch(32, 256))
-    run = lambda threads: engine.match_rows(x, y, threads=threads)  # noqa: E731
+    run = lambda threads: batching.match_rows(x, y, threads=threads)  # noqa: E731
     run(1), run(2)
     return [_wall(lambda: run(1)) / _wall(lambda: run(2)) for _ in range(rounds)]
 
@@ -101,13 +101,13 @@ def overlap(rounds: int) -> list[float]:
 def key_share(rounds: int) -> list[float]:
     """CPU time of the key of a label over that of a matching of the same size."""
     from lab.kernels.cubical import cpu
-    from lab.topology import labels
+    from lab.topology.images import label_cache
 
     x, y = batch(1, 512)
     one, two = (-each[0].numpy().astype(float) for each in (x, y))
     label = y[0, 0].contiguous()
     found = timing.alternate(
-        lambda: cpu.content_key(labels._words(label)),
+        lambda: cpu.content_key(label_cache._words(label)),
         lambda: cpu.match_images(one, two),
         compare=lambda *_: 0.0,
         tolerance=0.0,
@@ -121,7 +121,7 @@ def step_share(rounds: int) -> list[float]:
     import torch
 
     from lab.topology import BettiMatchingLoss
-    from lab.topology.segmentation_training import dice_loss
+    from lab.topology.studies.segmentation_training import dice_loss
     from lab.training import unet
 
     x, y = batch(1, 512)

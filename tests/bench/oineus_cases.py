@@ -7,7 +7,8 @@ from itertools import combinations
 import numpy as np
 from scipy import ndimage
 
-from lab.kernels.cubical import reference, volumes
+from lab.kernels.cubical import reference
+from lab.kernels.cubical.volumes import pipeline
 from tests.bench.volume_cases import small_pair
 
 STEP = 1e-13  # what sets cells of one value apart, times their place in the order of cells
@@ -25,7 +26,7 @@ def barcodes(count: int, seed: int) -> dict:
         whole = oineus.Decomposition(filtration, False)
         whole.reduce(oineus.ReductionParams())
         theirs = whole.diagram(fil=filtration, include_inf_points=False)
-        _, voxels, counts = volumes.barcode_volumes(a[None])
+        _, voxels, counts = pipeline.barcode_volumes(a[None])
         ends = np.cumsum([0, *counts[0]])
         for d in range(3):
             mine = _sorted(a.reshape(-1)[voxels[ends[d] : ends[d + 1]]])

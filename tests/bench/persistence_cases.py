@@ -14,7 +14,7 @@ MULTIPERS = ("gudhi",)
 
 def cloud(count: int, seed: int = 0):
     """Noisy circle with minus a Gaussian density as function, both with gradients."""
-    from lab.topology.filtrations import density
+    from lab.topology.persistence.filtrations import density
 
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * math.pi * torch.rand(count, generator=generator, dtype=torch.float64)
@@ -39,8 +39,8 @@ def function_rips(count: int, degree: int, target: float, floor: float, rounds: 
     import multipers
     import multipers.filtrations
 
-    from lab.topology.filtrations import FunctionRips
-    from lab.topology.signed_measures import hilbert
+    from lab.topology.persistence.filtrations import FunctionRips
+    from lab.topology.persistence.signed_measures import hilbert
 
     torch.set_num_threads(1)
     x, f = cloud(count)
@@ -68,8 +68,8 @@ def bifiltered_image(size: int, levels: int, target: float, floor: float, rounds
     import multipers
     import multipers.filtrations
 
-    from lab.topology.filtrations import Image
-    from lab.topology.signed_measures import hilbert
+    from lab.topology.persistence.filtrations import Image
+    from lab.topology.persistence.signed_measures import hilbert
 
     torch.set_num_threads(1)
     values = np.floor(np.random.default_rng(0).random((2, size, size)) * levels) / levels
@@ -102,8 +102,8 @@ def small_graphs(count: int, target: float, floor: float, rounds: int = 5):
     """Hilbert measures of H0 of many bifiltered graphs."""
     import multipers
 
-    from lab.topology.filtrations import Graph
-    from lab.topology.signed_measures import hilbert
+    from lab.topology.persistence.filtrations import Graph
+    from lab.topology.persistence.signed_measures import hilbert
 
     torch.set_num_threads(1)
     r = np.random.default_rng(0)
@@ -142,8 +142,8 @@ def cubical(size: int, target: float, floor: float, rounds: int = 5):
     import gudhi
     from scipy.ndimage import gaussian_filter
 
-    from lab.topology.diagrams import bars
-    from lab.topology.filtrations import Image
+    from lab.topology.persistence.diagrams import bars
+    from lab.topology.persistence.filtrations import Image
 
     torch.set_num_threads(1)
     values = gaussian_filter(np.random.default_rng(0).normal(size=(size, size)), 1.0)
@@ -172,8 +172,8 @@ def rips_loops(count: int, target: float, floor: float, rounds: int = 3):
     """One step: H1 bars of a Rips filtration and the gradient of their total length."""
     from torch_topological.nn import VietorisRipsComplex
 
-    from lab.topology.diagrams import bars
-    from lab.topology.filtrations import Rips
+    from lab.topology.persistence.diagrams import bars
+    from lab.topology.persistence.filtrations import Rips
 
     torch.set_num_threads(1)
     x, _ = cloud(count)
@@ -198,8 +198,8 @@ def rips_expansion(count: int, target: float, floor: float, rounds: int = 3):
     """The same step by full expansion and flag generators."""
     import gudhi
 
-    from lab.topology.diagrams import bars
-    from lab.topology.filtrations import Rips
+    from lab.topology.persistence.diagrams import bars
+    from lab.topology.persistence.filtrations import Rips
 
     torch.set_num_threads(1)
     x, _ = cloud(count)
@@ -226,8 +226,8 @@ def rips_components(count: int, target: float, floor: float, rounds: int = 5):
     """One step: H0 bars of a Rips filtration and the gradient of their total length."""
     import gudhi
 
-    from lab.topology.diagrams import bars
-    from lab.topology.filtrations import Rips
+    from lab.topology.persistence.diagrams import bars
+    from lab.topology.persistence.filtrations import Rips
 
     torch.set_num_threads(1)
     x, _ = cloud(count)
@@ -253,9 +253,9 @@ def sliced_batch(count: int, target: float, floor: float, rounds: int = 5):
     """All pairwise sliced Wasserstein distances of signed measures, 50 lines."""
     from multipers.ml.signed_measures import SignedMeasure2SlicedWassersteinDistance
 
-    from lab.topology.distances import sliced_wasserstein_matrix
-    from lab.topology.filtrations import FunctionRips
-    from lab.topology.signed_measures import hilbert
+    from lab.topology.persistence.distances import sliced_wasserstein_matrix
+    from lab.topology.persistence.filtrations import FunctionRips
+    from lab.topology.persistence.signed_measures import hilbert
 
     torch.set_num_threads(1)
     measures = []
@@ -288,8 +288,8 @@ def rank_invariant(count: int, degree: int, lines: int, target: float, floor: fl
     import multipers
     import multipers.filtrations
 
-    from lab.topology.filtrations import FunctionRips
-    from lab.topology.ranks import rank
+    from lab.topology.persistence.filtrations import FunctionRips
+    from lab.topology.persistence.ranks import rank
 
     torch.set_num_threads(1)
     x, f = (part.detach() for part in cloud(count))
@@ -318,8 +318,8 @@ def landscape(count: int, lines: int, target: float, floor: float, rounds: int =
     import multipers
     import multipers.filtrations
 
-    from lab.topology.filtrations import FunctionRips
-    from lab.topology.ranks import multiparameter_landscape
+    from lab.topology.persistence.filtrations import FunctionRips
+    from lab.topology.persistence.ranks import multiparameter_landscape
 
     torch.set_num_threads(1)
     x, f = (part.detach() for part in cloud(count))
@@ -350,8 +350,8 @@ def large_cloud(count: int, budget: float, floor: float):
     import datetime
 
     from lab.kernels import timing
-    from lab.topology.filtrations import FunctionRips
-    from lab.topology.signed_measures import hilbert
+    from lab.topology.persistence.filtrations import FunctionRips
+    from lab.topology.persistence.signed_measures import hilbert
     from tests.bench.peers import versions
 
     torch.set_num_threads(1)

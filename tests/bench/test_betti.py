@@ -51,7 +51,7 @@ def test_threads_overlap_cache_and_first_calls():
 @pytest.mark.peers
 def test_companions_with_topograph():
     from lab import datasets
-    from lab.topology import comparison
+    from lab.topology.images import comparison
 
     tables = []
     for name in ("coins", "microaneurysms", "horse"):

@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from lab.kernels import timing
-from lab.report import database, site, submit
-from lab.report.batch import Batch
-from lab.report.run import plan
-from lab.report.store import Store
+from lab.report import site, submit
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import plan
+from lab.report.store import database
+from lab.report.store.layout import Store
 from tests.bench.frame import Row, write
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -234,7 +235,7 @@ def test_ten_thousand_runs_are_queried_and_shown(tmp_path):
         times.append(time.process_time() - began)
     assert len(rows) == 100
     page = site.render(store=store).parent / "runs.html"
-    from lab.report.export import chromium
+    from lab.report.site.export import chromium
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from lab.kernels import timing
-from lab.kernels.cubical import volumes
+from lab.kernels.cubical.volumes import pipeline
 from tests.bench import betti_limits, betti_pairs, frame, peers
 from tests.bench.betti_cases import grown
 from tests.bench.betti_pairs import differing_rows
@@ -32,7 +32,7 @@ def parity(count: int, seed: int) -> dict:
     different, bars = [], np.zeros(3, int)
     for k in range(count):
         a, b = small_pair(np.random.default_rng([seed, k]))
-        ours = volumes.match_volumes(a[None], b[None])
+        ours = pipeline.match_volumes(a[None], b[None])
         bars += ours[2][0].sum(1)
         if differing_rows(ours, peer.compute_matching(a, b), a.shape):
             different.append((k, a.shape))
@@ -61,7 +61,7 @@ def matching_ratio(kind: str, size: int, target: float, floor: float, rounds: in
     a, b = pair(kind, size)
     return frame.ratio(
         f"matching, {NAMES[kind]}, {size}^3",
-        lambda: volumes.match_volumes(a[None], b[None]),
+        lambda: pipeline.match_volumes(a[None], b[None]),
         lambda: peer.compute_matching(a, b),
         compare=lambda ours, theirs: float(differing_rows(ours, theirs, a.shape)),
         tolerance=0.0,
@@ -93,7 +93,7 @@ def barcode_ratio(kind: str, size: int, target: float, floor: float, rounds: int
     name = {"seg": "prediction", "noise": "noise"}[kind]
     return frame.ratio(
         f"barcode, {name}, {size}^3",
-        lambda: volumes.barcode_volumes(a[None]),
+        lambda: pipeline.barcode_volumes(a[None]),
         lambda: cripser.computePH(a, maxdim=2),
         compare=compare,
         tolerance=0.0,
@@ -108,7 +108,7 @@ def memory(kind: str, size: int, peer: bool) -> dict:
     """Growth of the peak resident memory by one matching, of this process and nothing before, and its CPU seconds."""
     import resource
 
-    match = peers.topolosses().compute_matching if peer else lambda a, b: volumes.match_volumes(a[None], b[None])
+    match = peers.topolosses().compute_matching if peer else lambda a, b: pipeline.match_volumes(a[None], b[None])
     for small in ("seg", "noise"):
         match(*pair(small, 8))
     a, b = pair(kind, size)

@@ -3,9 +3,9 @@
 import pytest
 
 from lab.report import site
-from lab.report.run import execute, plan
+from lab.report.runs.run import execute, plan
 from lab.report.site.notebook import body
-from lab.report.store import Store
+from lab.report.store.layout import Store
 from tests import hostile
 from tests.browser.conftest import Server
 

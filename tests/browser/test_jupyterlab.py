@@ -144,9 +144,9 @@ def test_lab_jupyter_opens_at_the_start_notebook(tmp_path):
 
 
 def test_the_arrows_are_arrows_in_the_report_too(tmp_path, tab):
-    from lab.report.run import execute, plan
+    from lab.report.runs.run import execute, plan
     from lab.report.site import render_run
-    from lab.report.store import Store
+    from lab.report.store.layout import Store
 
     notebook = nbformat.v4.new_notebook(metadata=KERNEL)
     first = nbformat.v4.new_code_cell("n: int = 1", metadata={"tags": ["parameters"]})

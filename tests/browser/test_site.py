@@ -6,10 +6,12 @@ import re
 import plotly
 import pytest
 
-from lab.report import export, site, sweeps
-from lab.report.batch import Batch
-from lab.report.run import execute, plan
-from lab.report.store import Store
+from lab.report import site
+from lab.report.runs import sweeps
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import execute, plan
+from lab.report.site import export
+from lab.report.store.layout import Store
 
 pytestmark = pytest.mark.browser
 

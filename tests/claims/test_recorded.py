@@ -10,7 +10,7 @@ import pytest
 from lab import source
 from lab.claims import Effects, Measured, by_id, measure, recorded
 from lab.claims import measure as measure_claim
-from lab.report import recording, standing
+from lab.report.store import recording, standing
 
 EXTREME, REPLAY = "kernels.extreme", "kernels.replay"
 CONTEXT = {"commit": "abc", "versions": {}, "machine": {}}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab import explain as E
-from lab.explain import beyond
+from lab.explain.studies import extensions
 from tests.explain.test_presets import instances, network
 
 W = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -152,11 +152,11 @@ def test_max_sensitivity_is_zero_for_constant_weights():
 def test_minimax_has_a_smaller_worst_risk_than_any_single_law():
     f, x = network(5, hidden=24), 1.5 * instances(4, 5)
     laws = [E.Gaussian(0.3), E.Masks(E.Uniform())]
-    found = beyond.minimax(f, x, laws)
+    found = extensions.minimax(f, x, laws)
     task = E.prepare(f, x)
     for law in laws:
         single = task.explain(law, E.Linear(), "squared")
-        assert bool((found.worst <= beyond.worst_risk(task, single, laws) + 1e-6).all())
+        assert bool((found.worst <= extensions.worst_risk(task, single, laws) + 1e-6).all())
     torch.testing.assert_close(found.mixture.sum(1), torch.ones(4, dtype=torch.float64))
 
 
@@ -171,8 +171,8 @@ def gains(play, seeds=4):
 
 def test_new_methods_win_their_contests_and_gain_nothing_on_the_ground_of_the_old():
     """Single seeds of the closest contests spread by 3 % (odd-order proxy) to 25 % (tempering), in both directions."""
-    won = gains(lambda seed: beyond.contests(seed=seed, budget="smoke"))
-    lost = gains(lambda seed: beyond.losses(seed=seed))
+    won = gains(lambda seed: extensions.contests(seed=seed, budget="smoke"))
+    lost = gains(lambda seed: extensions.losses(seed=seed))
     assert len(won) == len(lost) == 9
     assert {ground: ratio for ground, ratio in won.items() if ratio > 0.9} == {}
     assert {ground: ratio for ground, ratio in lost.items() if ratio < 0.95} == {}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.inductive_bias import RBF, DiscreteLaw, EnergyLaw, KernelSpace, SampleLaw, Splitting, required_bits
-from lab.inductive_bias import fit as fitting
+from lab.inductive_bias import chi_square_fit as fitting
 from lab.inductive_bias.bits import Bits
 from lab.inductive_bias.saddlepoint import nats
 from lab.kernels.chi_square import chi_square_tail

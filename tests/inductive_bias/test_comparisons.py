@@ -29,16 +29,16 @@ from lab.inductive_bias import (
     bound_2023,
     compare,
     cosine_task,
-    edits,
     estimates,
     hardest,
     least_bits,
-    neighbours,
     price,
     published,
     rank_own_table,
+    related_measures,
     required_bits,
     scale,
+    task_edits,
 )
 from lab.inductive_bias.studies import few_shot_task, pendulum_task
 
@@ -138,7 +138,7 @@ def test_search_finds_the_hardest_pair():
     task, space = digits(60, 40), KernelSpace(RBF(), noise=1e-3)
     options = [FewerLabels(0.5), LabelNoise(0.2), RotateImages(45.0)]
     chosen, table = hardest(space, task, options, steps=2, eps_rule=Share(0.5))
-    best, _ = edits.exhaustive(space, task, options, steps=2, eps_rule=Share(0.5))
+    best, _ = task_edits.exhaustive(space, task, options, steps=2, eps_rule=Share(0.5))
     assert table["bits"].iloc[-1] >= 0.8 * best
     assert (table["bits"].diff().dropna() > 0).all()
 
@@ -147,7 +147,7 @@ def test_prequential_code_with_fixed_hyperparameters_is_the_marginal_likelihood(
     task = smooth(24, 5)
     space = KernelSpace(RBF(0.7), amplitude=1.3, noise=0.05)
     evidence = -space.condition(task).meta["log_marginal_likelihood"] / math.log(2)
-    assert neighbours.prequential_bits(space, task, blocks=6) == pytest.approx(evidence, rel=1e-8)
+    assert related_measures.prequential_bits(space, task, blocks=6) == pytest.approx(evidence, rel=1e-8)
 
 
 def test_leave_one_out_agrees_with_leaving_out():
@@ -163,7 +163,7 @@ def test_leave_one_out_agrees_with_leaving_out():
             test_targets=task.train_targets[i : i + 1],
         )
         errors.append(float(part.losses(space.condition(part).mean[None])[0]))
-    assert neighbours.leave_one_out_loss(space, task) == pytest.approx(np.mean(errors), rel=1e-8)
+    assert related_measures.leave_one_out_loss(space, task) == pytest.approx(np.mean(errors), rel=1e-8)
 
 
 def test_bound_of_2023_grows_exponentially_with_dimension():
@@ -256,7 +256,7 @@ def test_repeated_training_points_are_refused_in_words_whatever_the_rounding_of_
 
 def test_bits_at_scale_agree_with_the_plain_route():
     from lab.inductive_bias import large_law
-    from lab.inductive_bias.scale_study import bits_at_scale, image_task
+    from lab.inductive_bias.studies.scale import bits_at_scale, image_task
 
     found = bits_at_scale(120, shares=(0.8,))
     task = image_task(120, 120)

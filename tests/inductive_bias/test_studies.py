@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lab.inductive_bias import fit as fitting
+from lab.inductive_bias import chi_square_fit as fitting
 from lab.inductive_bias.studies import estimates, spaces, tasks
 from lab.inductive_bias.studies.digits import digits_task, own_or_digits
 

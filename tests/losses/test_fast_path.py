@@ -22,7 +22,7 @@ def test_both_forms_agree_before_they_are_timed(rows):
 
 
 def test_a_form_with_other_results_is_not_timed(rows, monkeypatch):
-    from lab.losses import fast_path
+    from lab.losses.studies import fast_path
 
     calls = iter(range(100))
     monkeypatch.setattr(fast_path, "by_name", lambda name, **options: lambda z, y: z.sum() * next(calls))
@@ -31,7 +31,7 @@ def test_a_form_with_other_results_is_not_timed(rows, monkeypatch):
 
 
 def test_table_of_times_has_a_row_a_loss_and_leaves_out_losses_of_two_classes(rows, monkeypatch):
-    from lab.losses import fast_path
+    from lab.losses.studies import fast_path
 
     one = pixel_seconds("cross-entropy", (1, 3, 4, 4), rounds=1)
     monkeypatch.setattr(fast_path, "training_seconds", lambda *_, **__: one)

@@ -3,7 +3,7 @@ import textwrap
 
 import pytest
 
-from lab.report.store import Store
+from lab.report.store.layout import Store
 
 
 @pytest.fixture

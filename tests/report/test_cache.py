@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from lab import source
-from lab.report import cache, engine, provenance
-from lab.report import run as runs
-from lab.report.compare import diff, rerun
-from lab.report.run import answering, execute, plan
-from lab.report.store import Store
-from lab.source import modules_of
+from lab.report.notebook import execution
+from lab.report.runs import run as runs
+from lab.report.runs.run import answering, execute, plan
+from lab.report.store import cache, provenance
+from lab.report.store.comparison import diff, rerun
+from lab.report.store.layout import Store
+from lab.source import loaded_by, modules_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def project(tmp_path, monkeypatch):
     (root / "lab" / "used.py").write_text("from lab import deeper\ndef value():\n    return deeper.VALUE\n")
     (root / "lab" / "deeper.py").write_text("VALUE = 1\n")
     (root / "lab" / "unused.py").write_text("VALUE = 1\n")
-    for module in (source, cache, provenance, runs, engine):
+    for module in (source, cache, provenance, runs, execution):
         monkeypatch.setattr(module, "project_root", lambda: root)
     monkeypatch.setenv("PYTHONPATH", str(root))
     source._existing.cache_clear()
@@ -123,13 +124,30 @@ def test_prose_parameters_and_tags_are_part_of_a_run(notebook):
 
 def test_imports_are_followed_without_running_anything():
     found = modules_of("import lab\nlab.report.record('x', 1)\nfrom lab import checks as c")
-    assert {"lab", "lab.report", "lab.checks"} <= found
-    assert "lab.topology" not in found
+    assert {"lab.report.store.records", "lab.checks"} <= found
+    assert not {"lab", "lab.report", "lab.topology"} & found
     assert modules_of("from lab.report.site import frame") >= {
         "lab.report.site.frame",
-        "lab.report.scrub",
-        "lab.report.store",
+        "lab.report.store.redaction",
+        "lab.report.store.layout",
     }
+
+
+def test_names_are_followed_to_the_modules_that_hold_them():
+    meco = modules_of("from lab.losses.studies import meco")
+    assert {"lab.losses.studies.meco", "lab.losses.meco"} <= meco
+    assert any(name.startswith("lab.training") for name in meco)
+    assert not {"lab.losses", "lab.losses.groco", "lab.losses.ldr"} & meco
+    assert modules_of("import lab\nlab.losses.EnsLoss()") == modules_of("from lab.losses import EnsLoss")
+    assert "lab.losses.groco" not in modules_of("import lab\nlab.losses.EnsLoss()")
+    assert {"lab.losses.groco", "lab.losses.ldr"} <= modules_of("from lab import losses\ngetattr(losses, 'x' + 'y')")
+    assert {"lab.losses.groco", "lab.losses.ldr"} <= modules_of("import lab\nlab.losses.by_name('ldr-kl')")
+
+
+def test_what_a_package_brings_with_it_is_in_memory_and_answers_for_nothing():
+    used = modules_of("from lab.losses import EnsLoss")
+    assert "lab.losses.groco" in loaded_by(used) - used
+    assert "lab.topology" not in loaded_by(used)
 
 
 def test_a_run_repeated_gives_the_recorded_values_or_says_what_differs(notebook, store):

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from lab.report import executors
-from lab.report.batch import Batch
-from lab.report.run import plan
-from lab.report.store import StoreError
+from lab.report.runs import executors
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import plan
+from lab.report.store.layout import StoreError
 
 SOURCE = """
 import lab, time
@@ -77,7 +77,7 @@ def outputs(run):
 
 
 def test_process_and_cluster_give_the_runs_of_the_local_executor(notebook, store, tmp_path, cluster):
-    from lab.report.store import Store
+    from lab.report.store.layout import Store
 
     path = notebook("n: int = 0\npause: float = 0.0", SOURCE)
     local = Batch([plan(path, {"n": n}) for n in range(2)], store=store).run(jobs=2)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lab.report.parameters import load_notebook, read_parameters
+from lab.report.notebook.parameters import load_notebook, read_parameters
 
 
 def parameters(source):

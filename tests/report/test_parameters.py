@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.report.parameters import ParameterError, read_parameters, resolve
+from lab.report.notebook.parameters import ParameterError, read_parameters, resolve
 
 CELL = """
 from enum import Enum

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from lab.report.batch import Batch
-from lab.report.run import plan
-from lab.report.store import Store
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import plan
+from lab.report.store.layout import Store
 
 SOURCE = """
 import lab, os, time
@@ -23,9 +23,9 @@ print('done', n)
 """
 DRIVER = """
 import sys
-from lab.report.batch import Batch
-from lab.report.run import plan
-from lab.report.store import Store
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import plan
+from lab.report.store.layout import Store
 batch = Batch([plan(sys.argv[1], {"n": n}, warm=False) for n in range(int(sys.argv[3]))], store=Store(sys.argv[2]))
 print("ready", flush=True)
 batch.run(jobs=2, emit=lambda event: print(event.kind, flush=True) if event.kind == "finished" else None)
@@ -97,7 +97,7 @@ def test_kernels_end_with_their_driver(notebook, tmp_path):
 
 
 def test_a_new_run_replaces_the_old_one_in_one_step(notebook, store):
-    from lab.report.run import execute
+    from lab.report.runs.run import execute
 
     wanted = plan(notebook("n: int = 0", "import lab, os\nlab.report.record('pid', os.getpid())"))
     first = execute(wanted, store=store).metrics["pid"]

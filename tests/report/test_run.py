@@ -7,11 +7,11 @@ import time
 import pytest
 
 from lab.report import submit
-from lab.report.batch import Batch
-from lab.report.parameters import ParameterError
-from lab.report.records import recorded
-from lab.report.run import Limits, execute, plan
-from lab.report.store import Run, StoreError
+from lab.report.notebook.parameters import ParameterError
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import Limits, execute, plan
+from lab.report.store.layout import Run, StoreError
+from lab.report.store.records import recorded
 
 
 def test_a_run_leaves_one_whole_folder(notebook, store):
@@ -47,7 +47,7 @@ def test_a_run_leaves_one_whole_folder(notebook, store):
     assert cells[2]["metadata"]["tags"] == ["injected-parameters"]
     assert cells[2]["source"] == "# Parameters\nn = 4\n"
     assert run.info["peak_memory"] > 10 * 2**20
-    assert "lab.report.records" in run.info["observed"]["modules"]
+    assert "lab.report.store.records" in run.info["observed"]["modules"]
     assert run.info["observed"]["complete"]
     assert run.info["provenance"]["threads"] >= 1
     assert store.ids() == [run.id]

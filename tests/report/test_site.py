@@ -10,16 +10,16 @@ import pytest
 
 from lab.claims import by_id, ledger
 from lab.report import site
-from lab.report.parameters import ParameterError
-from lab.report.run import answering, execute, plan, plan_of
-from lab.report.scrub import is_secret, scrub
+from lab.report.notebook.parameters import ParameterError
+from lab.report.runs.run import answering, execute, plan, plan_of
 from lab.report.site.claim_page import claim_page
 from lab.report.site.mathematics import extract, mathml, restore
 from lab.report.site.notebook import body
 from lab.report.site.sanitize import clean
 from lab.report.site.thumbnail import thumbnail, values
-from lab.report.standing import Row
-from lab.report.store import Store, project_root
+from lab.report.store.layout import Store, project_root
+from lab.report.store.redaction import is_secret, scrub
+from lab.report.store.standing import Row
 
 FIGURE = (
     "display({'application/vnd.plotly.v1+json': {'data': [{'type': 'scatter', 'y': [1, n]}], 'layout': {'title': "
@@ -109,7 +109,7 @@ def test_paths_and_secrets_are_scrubbed_and_the_rest_is_not(text, wanted):
 @pytest.fixture
 def own_environment(monkeypatch):
     """Variables of a user, and nothing remembered from another environment."""
-    from lab.report import scrub as module
+    from lab.report.store import redaction as module
 
     remembered = (module._secrets, module._known, module._roots, module._names)
     for function in remembered:
@@ -302,7 +302,7 @@ def test_numbers_of_a_figure_in_base64_are_no_key():
 
     import numpy as np
 
-    from lab.report.scrub import without_secrets
+    from lab.report.store.redaction import without_secrets
 
     faces = base64.b64encode(np.array([0, 11, 32, 32, 40, 3] + list(range(2600)), np.int32).tobytes()).decode()
     text = '{"bdata": "' + faces + '", "more": "AAAAKIA' + "A" * 30 + '"}'

@@ -9,10 +9,10 @@ import tempfile
 
 import pytest
 
-from lab.report import database
-from lab.report import store as stores
-from lab.report.run import execute, plan
-from lab.report.store import StoreError
+from lab.report.runs.run import execute, plan
+from lab.report.store import database
+from lab.report.store import layout as stores
+from lab.report.store.layout import StoreError
 
 LIMITED = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); from lab.cli import main; main()"

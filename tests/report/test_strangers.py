@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from lab.report import site
-from lab.report.run import execute, plan
-from lab.report.scrub import scrub_page
+from lab.report.runs.run import execute, plan
 from lab.report.site import sanitize
 from lab.report.site.frame import nonce_of, policy
 from lab.report.site.notebook import body, data_script, text_as_html
 from lab.report.site.thumbnail import thumbnail
-from lab.report.store import Store, project_root
+from lab.report.store.layout import Store, project_root
+from lab.report.store.redaction import scrub_page
 from tests import hostile
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()

@@ -4,12 +4,14 @@ import json
 
 import pytest
 
-from lab.report import database, site, sweeps
-from lab.report.batch import Batch
-from lab.report.collect import delete, garbage
-from lab.report.parameters import ParameterError
-from lab.report.run import execute, plan
-from lab.report.store import Store, StoreError
+from lab.report import site
+from lab.report.notebook.parameters import ParameterError
+from lab.report.runs import sweeps
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import execute, plan
+from lab.report.store import database
+from lab.report.store.garbage import delete, garbage
+from lab.report.store.layout import Store, StoreError
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from lab.report.batch import Batch
-from lab.report.run import execute, plan
-from lab.report.zygote import SOCKET, Zygote, kernel_environment, obstacle
+from lab.report.notebook.forkserver import SOCKET, Zygote, kernel_environment, obstacle
+from lab.report.runs.batch import Batch
+from lab.report.runs.run import execute, plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -100,7 +100,7 @@ def test_without_a_zygote_the_kernel_is_cold_and_the_run_the_same(notebook, stor
 
 def test_kernels_start_cold_where_forking_is_not_safe(monkeypatch):
     assert "several threads" in Zygote({"OMP_NUM_THREADS": "2"}).start().reason
-    monkeypatch.setattr("lab.report.provenance.device", lambda: "cuda X")
+    monkeypatch.setattr("lab.report.store.provenance.device", lambda: "cuda X")
     assert "CUDA" in Zygote({"OMP_NUM_THREADS": "1"}).start().reason
     for system in ("darwin", "win32"):
         monkeypatch.setattr(sys, "platform", system)
@@ -111,7 +111,9 @@ def test_a_batch_on_another_system_runs_cold_and_says_why(notebook, store, monke
     from lab.cli.progress import Progress
 
     monkeypatch.delenv(SOCKET, raising=False)
-    monkeypatch.setattr("lab.report.zygote.obstacle", lambda environment: "warm kernels need Linux, this is darwin")
+    monkeypatch.setattr(
+        "lab.report.notebook.forkserver.obstacle", lambda environment: "warm kernels need Linux, this is darwin"
+    )
     path = notebook("n: int = 0", "import lab\nlab.report.record('square', n * n)")
     batch = Batch([plan(path, {"n": n}, warm=True) for n in range(3)], store=store)
     with Progress(batch) as progress:

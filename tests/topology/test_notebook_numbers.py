@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab import datasets, report, topology
-from lab.topology import comparison
+from lab.topology.images import comparison
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks" / "topology"
 LEFT_OUT = ("report.claim", "pages.show", "Explorer(", "figures.", "studies.")

@@ -6,9 +6,10 @@ import socket
 import panel as pn
 import pytest
 
-from widgets import app, pages, serving
+from widgets import pages
 from widgets.pages import _home
-from widgets.serving import Options
+from widgets.server import app, serve
+from widgets.server.serve import Options
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def test_link_of_a_run_holds_its_page_and_state(stored):
 
 def test_run_without_a_page_and_unknown_run_are_refused_in_words(stored):
     with pytest.raises(ValueError, match="recorded no page"):
-        serving.serve(Options(run="without", port=0))
+        serve.serve(Options(run="without", port=0))
     with pytest.raises(ValueError, match="no stored run has the id 'nothing'"):
-        serving.serve(Options(run="nothing", port=0))
+        serve.serve(Options(run="nothing", port=0))
 
 
 def test_taken_port_is_refused_in_a_sentence(stored):
@@ -43,7 +44,7 @@ def test_taken_port_is_refused_in_a_sentence(stored):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port {port} on 127.0.0.1 cannot be used"):
-            serving.serve(Options(port=port))
+            serve.serve(Options(port=port))
 
 
 def test_every_page_has_a_route_and_jobs_can_be_left_out():

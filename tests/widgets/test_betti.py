@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lab import topology
-from lab.topology import comparison, segmentation_studies
+from lab.topology.images import comparison
+from lab.topology.studies import segmentation
 from widgets import pages
 from widgets.figures.topology import betti as figures
 from widgets.figures.topology import betti_studies
@@ -65,25 +66,25 @@ def test_gradient_marks_the_pixels_that_the_loss_touches():
 def test_study_figures_state_their_answer():
     table = comparison.table({"one": pair()[0], "two": pair()[1]}, pair()[1])
     assert "from 0 to 1 features" in betti_studies.equal_dice(table).layout.title.text.replace("<br>", " ")
-    growth = segmentation_studies.growth((32, 64), rounds=1)
+    growth = segmentation.growth((32, 64), rounds=1)
     assert "ns a pixel" in betti_studies.growth(growth).layout.title.text.replace("<br>", " ")
-    assert len(betti_studies.rankings(segmentation_studies.pitfalls(disks())).data) > 2
+    assert len(betti_studies.rankings(segmentation.pitfalls(disks())).data) > 2
 
 
 def test_cost_figures_state_memory_limits_and_orientation():
-    frame = segmentation_studies.benchmark_table("growth")
+    frame = segmentation.benchmark_table("growth")
     title = betti_studies.growth(frame).layout.title.text
     assert f"{frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel" in title.replace("<br>", " ")
-    flips = segmentation_studies.orientation(pairs=4, size=16)
+    flips = segmentation.orientation(pairs=4, size=16)
     assert len(flips) == 12
     assert (
         flips[flips.kind == "noise with noise"].changed.mean() > flips[flips.kind != "noise with noise"].changed.mean()
     )
     assert len(betti_studies.orientation(flips).data[0].x) == 3
-    table = segmentation_studies.benchmark_table("companions")
+    table = segmentation.benchmark_table("companions")
     assert len(betti_studies.companions(table).data) == 5
     with pytest.raises(ValueError, match="part must be one of"):
-        segmentation_studies.benchmark_table("speed")
+        segmentation.benchmark_table("speed")
 
 
 def disks():

@@ -82,7 +82,7 @@ def test_table_that_mixes_words_and_numbers_is_shown():
 
 def test_list_of_studies_links_every_notebook():
     from lab import claims
-    from lab.report.store import project_root
+    from lab.report.store.layout import project_root
     from widgets.jupyter import studies
 
     text = studies()._repr_html_()

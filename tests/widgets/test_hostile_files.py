@@ -16,7 +16,7 @@ import torch
 
 from tests.widgets.test_uploads import load, npy, png, refusal, safetensors, tiff
 from widgets.pages import table_html
-from widgets.uploads import Refused, suffix_of
+from widgets.server.uploads import Refused, suffix_of
 
 _ENTRIES = [(258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200), (277, 3, 1, 1)]
 
@@ -178,7 +178,7 @@ def test_parquet_that_lies_is_cut_or_unfolds_is_refused(tmp_path):
     zeros = pa.table({f"c{i}": pa.array(np.zeros(10**6, np.int64)) for i in range(20)})
     pyarrow.parquet.write_table(zeros, tmp_path / "unfolds.parquet")
     assert (tmp_path / "unfolds.parquet").stat().st_size < 10**6
-    from widgets.uploads import Limits
+    from widgets.server.uploads import Limits
 
     for name in ("cut", "length", "garbage", "unfolds"):
         assert refusal(tmp_path / f"{name}.parquet", ["table"], limits=Limits(decoded_bytes=32 * 2**20))
@@ -274,7 +274,7 @@ def test_refusals_are_sentences_for_visitors(tmp_path, name, content):
 
 
 def test_memory_of_all_visitors_is_bounded(monkeypatch):
-    from widgets import uploads
+    from widgets.server import uploads
 
     class Owner:
         pass
@@ -293,7 +293,7 @@ def test_memory_of_all_visitors_is_bounded(monkeypatch):
 
 
 def test_a_full_queue_refuses_in_words(monkeypatch):
-    from widgets import uploads
+    from widgets.server import uploads
 
     monkeypatch.setattr(uploads, "WAITING", 0)
     assert "wait to be read" in uploads._Reader().ask({})["refused"]

@@ -6,8 +6,8 @@ import sys
 import nbformat
 import pytest
 
-from widgets.processes import Head, Process, Refusal, Switch
-from widgets.serving import Options, checked, origins
+from widgets.server.processes import Head, Process, Refusal, Switch
+from widgets.server.serve import Options, checked, origins
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_request_that_two_readers_could_read_differently_is_refused(raw):
 
 
 def test_job_steps_back_for_visitors(tmp_path, monkeypatch):
-    from lab.report.run import execute, plan
-    from lab.report.store import Store
+    from lab.report.runs.run import execute, plan
+    from lab.report.store.layout import Store
 
     content = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     first = nbformat.v4.new_code_cell("n: int = 1", metadata={"tags": ["parameters"]})

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from widgets.uploads import Limits, Refused, _shown_name, read, suffix_of
+from widgets.server.uploads import Limits, Refused, _shown_name, read, suffix_of
 
 SMALL = Limits(file_bytes=2**20, decoded_bytes=16 * 2**20, memory_bytes=2**30, seconds=20)
 

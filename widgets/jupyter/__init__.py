@@ -9,6 +9,18 @@ In a notebook that papermill executes an explorer leaves its static figures.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from widgets.jupyter.betti import BettiExplorer as BettiExplorer
+    from widgets.jupyter.explain import ExplanationExplorer as ExplanationExplorer
+    from widgets.jupyter.explorer import Explorer as Explorer
+    from widgets.jupyter.explorer import explore as explore
+    from widgets.jupyter.inductive_bias import BiasExplorer as BiasExplorer
+    from widgets.jupyter.kernels import KernelExplorer as KernelExplorer
+    from widgets.jupyter.listing import studies as studies
+    from widgets.jupyter.persistence import PersistenceExplorer as PersistenceExplorer
+    from widgets.jupyter.volumes import VolumeExplorer as VolumeExplorer
 
 _PLACES = {
     "BettiExplorer": "widgets.jupyter.betti",

@@ -6,9 +6,9 @@ import ipywidgets
 import torch
 
 from lab import topology
-from lab.topology import images
-from lab.topology.barcodes import NAMES
-from lab.topology.classes import classes, one_class
+from lab.topology.images import convention
+from lab.topology.images.barcodes import NAMES
+from lab.topology.images.classes import classes, one_class
 from widgets.figures.topology import betti as figures
 from widgets.jupyter.explorer import Explorer
 
@@ -27,7 +27,7 @@ class BettiExplorer(Explorer):
 
     Args:
         prediction: probabilities (height, width), or (classes, height, width) of several classes (see
-            :mod:`lab.topology.classes`), numpy or torch; axes of length 1 are dropped.
+            :mod:`lab.topology.images.convention.classes`), numpy or torch; axes of length 1 are dropped.
         label: mask or class ids (height, width), or masks (classes, height, width); with several classes a control chooses
             one.
         image: the picture to draw on; the prediction if ``None``.
@@ -39,14 +39,14 @@ class BettiExplorer(Explorer):
     """
 
     def __init__(self, prediction, label, *, image=None, border: str | None = None, theme: str = "light"):
-        self.prediction = images.image("prediction", prediction, ndim=(2, 3, 4)).squeeze()
-        self.label = images.image("label", label, ndim=(2, 3, 4)).squeeze()
+        self.prediction = convention.image("prediction", prediction, ndim=(2, 3, 4)).squeeze()
+        self.label = convention.image("label", label, ndim=(2, 3, 4)).squeeze()
         if self.prediction.ndim not in (2, 3):
             raise ValueError(
                 f"prediction must have 2 axes, or 3 with classes first, got {tuple(self.prediction.shape)}"
             )
         one_class(self.prediction, self.label)  # refuses what is no pair
-        self.image = None if image is None else images.image("image", image, ndim=(2, 3)).squeeze()
+        self.image = None if image is None else convention.image("image", image, ndim=(2, 3)).squeeze()
         self.border, self.theme, self.highlight = border, theme, None
         self._found: dict[int, tuple] = {}
         ids = classes(self.prediction, self.label)

@@ -92,7 +92,7 @@ def explore(method: str, **state) -> Explorer | NotebookExplorer:
     Raises:
         ValueError: an unknown method or setting (with the nearest one), or a method that has neither page nor notebook.
     """
-    from lab.report.store import project_root
+    from lab.report.store.layout import project_root
 
     found = claims.method(method)
     if found.page and found.page in pages.names():

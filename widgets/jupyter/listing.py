@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 
 from lab import checks, claims
-from lab.report.store import project_root
+from lab.report.store.layout import project_root
 from widgets import pages
 from widgets.pages import _studies
 from widgets.pages._home import ROOMS, rank

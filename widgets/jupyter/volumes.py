@@ -8,7 +8,7 @@ import ipywidgets
 import torch
 
 from lab import checks, topology
-from lab.topology import images
+from lab.topology.images import convention
 from widgets.figures.topology import volumes as figures
 from widgets.jupyter.explorer import Explorer
 
@@ -57,10 +57,10 @@ class VolumeExplorer(Explorer):
         border: str | None = None,
         theme: str = "light",
     ):
-        self.prediction = images.image("prediction", prediction, ndim=3)
-        self.label = images.image("label", label, ndim=3)
+        self.prediction = convention.image("prediction", prediction, ndim=3)
+        self.label = convention.image("label", label, ndim=3)
         checks.same_shape("prediction", self.prediction, "label", self.label)
-        self.image = self.prediction if image is None else images.image("image", image, ndim=3)
+        self.image = self.prediction if image is None else convention.image("image", image, ndim=3)
         checks.same_shape("prediction", self.prediction, "image", self.image)
         self.spacing, self.affine, self.border, self.theme = tuple(spacing), affine, border, theme
         if len(self.spacing) != 3 or not all(float(length) > 0 for length in self.spacing):

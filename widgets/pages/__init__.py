@@ -32,7 +32,7 @@ The whole of a page::
         return figures.topology.overlay(result, theme=theme), figures.topology.barcodes(result, theme=theme), result.to_frame()
 
 ``draw`` runs in a worker thread, the last of many changes wins, and its ``ValueError`` appears in words on the page. Give
-:func:`plot` a ``height`` where 420 pixels do not fit. For files of a visitor see :mod:`widgets.uploads`; for work beyond a
+:func:`plot` a ``height`` where 420 pixels do not fit. For files of a visitor see :mod:`widgets.server.uploads`; for work beyond a
 few seconds submit a notebook instead (``lab.report.submit``). A pointer's position is ``plot.param.watch(f, "hover_data")``.
 
 The last cell of the method's notebook is ``widgets.pages.show("betti_matching", {"image": image})``: it keeps the page's

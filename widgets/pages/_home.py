@@ -171,6 +171,6 @@ def _card(method, page, index) -> str:
 
 
 def _has_notebook(method) -> bool:
-    from lab.report.store import project_root
+    from lab.report.store.layout import project_root
 
     return bool(method.notebook) and (project_root() / method.notebook).is_file()

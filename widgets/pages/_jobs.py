@@ -13,8 +13,8 @@ import panel as pn
 
 from lab import checks, claims
 from lab.report import Job, ParameterError, Run, Store, read_parameters, submit
-from lab.report.parameters import Parameter
-from lab.report.store import project_root
+from lab.report.notebook.parameters import Parameter
+from lab.report.store.layout import project_root
 from widgets.pages import _shared
 from widgets.pages._anatomy import numbers
 from widgets.pages._layout import claims_pane, head, html

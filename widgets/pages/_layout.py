@@ -8,7 +8,7 @@ from html import escape
 import panel as pn
 
 from lab import claims
-from lab.report.standing import Row
+from lab.report.store.standing import Row
 from widgets.pages import _studies
 from widgets.pages._anatomy import note
 from widgets.pages._glossary import mark

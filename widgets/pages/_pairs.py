@@ -9,7 +9,7 @@ import torch
 from lab import topology
 from lab.datasets import ImageSet
 from lab.datasets.grids import Placed, aligned
-from widgets import uploads
+from widgets.server import uploads
 
 VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
 

@@ -17,7 +17,7 @@ from html import escape
 import panel as pn
 
 from lab import checks
-from lab.report.scrub import scrub
+from lab.report.store.redaction import scrub
 
 RESERVED = ("theme", "run")
 _TEXT_LIMIT = 10_000

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab import claims
-from lab.report import Run, Store, standing
-from lab.report.standing import Row
+from lab.report import Run, Store
+from lab.report.store import standing
+from lab.report.store.standing import Row
 from widgets.figures.thumbnail import thumbnail
 from widgets.pages._static import page_of_notebook
 

@@ -10,8 +10,8 @@ import param
 import torch
 
 from lab import datasets, topology
-from lab.topology.barcodes import NAMES
-from lab.topology.classes import classes, one_class
+from lab.topology.images.barcodes import NAMES
+from lab.topology.images.classes import classes, one_class
 from widgets import pages
 from widgets.figures.topology import betti as figures
 from widgets.pages import _pairs

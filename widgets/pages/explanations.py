@@ -9,13 +9,14 @@ import pandas as pd
 import panel as pn
 
 from lab import explain
-from lab.explain import own_models, studies
+from lab.explain import studies, user_models
 from lab.explain.choice import choose_task
 from lab.explain.engine import prepare
 from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
 from lab.explain.risk import possible_methods
-from widgets import pages, uploads
+from widgets import pages
 from widgets.figures import explain as figures
+from widgets.server import uploads
 
 TITLE, ROUTE, METHOD = "Explanations", "explanations", "explanations"
 QUESTION = "Eight explanations of one prediction disagree. Which of them answers your question?"
@@ -37,9 +38,9 @@ def build(state: dict) -> pn.viewable.Viewable:
         "table": pn.widgets.Select(label="Table", options=TABLES, value="breast_cancer"),
         "family": pn.widgets.Select(label="Model trained here", options=list(studies.FAMILIES), value="relu network"),
         "target": pn.widgets.TextInput(label="Target column of your table (empty: the last)", value=""),
-        "architecture": pn.widgets.Select(label="Architecture of your weights", options=list(own_models.ARCHITECTURES),
+        "architecture": pn.widgets.Select(label="Architecture of your weights", options=list(user_models.ARCHITECTURES),
                                           value="layers with relu"),
-        "head": pn.widgets.Select(label="Output of your network", options=list(own_models.HEADS), value="as it is"),
+        "head": pn.widgets.Select(label="Output of your network", options=list(user_models.HEADS), value="as it is"),
         "units": pn.widgets.Select(label="Your network reads", options=list(UNITS), value=UNITS[0]),
     }  # fmt: skip
     pages.sync(widgets, state)
@@ -112,7 +113,7 @@ def with_weights(subject: studies.Subject, tensors: Mapping, architecture: str =
                  head: str = "as it is", units: str = UNITS[0]) -> studies.Subject:  # fmt: skip
     """The subject with a network of your own on the same columns."""
     own = {"shift": subject.mean, "scale": subject.spread} if units == UNITS[1] else {}
-    f = own_models.layered(tensors, subject.x.shape[1], architecture=architecture, head=head, **own)
+    f = user_models.layered(tensors, subject.x.shape[1], architecture=architecture, head=head, **own)
     named = replace(subject, family="your network", f=f, score=float("nan"), differentiable=True)
     return studies.one_output(named)
 
@@ -128,7 +129,7 @@ def _needs_pipeline(frame, target: str) -> bool:
 
 def _own_pipeline(upload, family: str, target: str):
     """Prepared rows of a table with levels or missing values under a scikit-learn pipeline trained here."""
-    f, rows, known, _ = own_models.pipeline(upload.data, _target(upload.data, target), family)
+    f, rows, known, _ = user_models.pipeline(upload.data, _target(upload.data, target), family)
     rows = rows[:20]
     several = np.ndim(f(rows[:1])) == 2
     task = prepare(f, rows, baseline=explain.typical(known), target="predicted" if several else None)

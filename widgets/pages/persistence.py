@@ -10,8 +10,9 @@ import param
 import torch
 
 from lab import checks, datasets, topology
-from widgets import pages, uploads
+from widgets import pages
 from widgets.figures.topology import persistence as figures
+from widgets.server import uploads
 
 TITLE, ROUTE, METHOD = "Persistence as an objective", "persistence", "persistence"
 QUESTION = "Where do points go when a loss asks their loops, or their components, to grow or to vanish?"
@@ -142,7 +143,7 @@ def starting_points(cloud: str, count: int, seed: int, points: str, file) -> lis
         values = (values[:, :2] - values[:, :2].mean(0)) / values[:, :2].std().clamp_min(1e-12)
         return _checked(values[:MOST].tolist())
     if cloud == "annulus with clutter":
-        from lab.topology.cloud_studies import cluttered_annulus
+        from lab.topology.studies.clouds import cluttered_annulus
 
         return cluttered_annulus(max(count, 8), seed).tolist()
     if cloud == "two_circles":

@@ -11,8 +11,8 @@ import torch
 
 from lab import datasets, topology
 from lab.datasets.orientation import planes
-from lab.topology.barcodes import NAMES
-from lab.topology.classes import one_class
+from lab.topology.images.barcodes import NAMES
+from lab.topology.images.classes import one_class
 from widgets import pages
 from widgets.figures.topology import volumes as figures
 from widgets.pages import _pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lab.claims import Effects, measures
-from lab.explain import beyond
+from lab.explain.studies import extensions
 
 
 @measures("explanations.new-methods")
@@ -16,7 +16,7 @@ def new_methods(trial):
     """
     gains = []
     for seed in trial.seeds:
-        found = beyond.contests(seed=seed, budget=trial.budget, switched_off=trial.control)
+        found = extensions.contests(seed=seed, budget=trial.budget, switched_off=trial.control)
         gains.append([float(np.log(one.old / max(one.new, 1e-12))) for one in found])
     ratios = np.exp(np.mean(gains, axis=0))
     return Effects(np.min(gains, axis=1), {one.method: round(float(r), 3) for one, r in zip(found, ratios)})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from lab import source
+
 
 def convergence(*, seeds=range(4), budget: str = "default", draws: tuple[int, ...] = (128, 256, 512, 1024)):
     """Error and coverage of KernelSHAP with and without the odd-order proxy, against exact Shapley values at d = 12.
@@ -37,11 +39,7 @@ def convergence(*, seeds=range(4), budget: str = "default", draws: tuple[int, ..
 
 def benchmark_table():
     """The committed comparison with captum, shap and lime as a frame: one row a case."""
-    from pathlib import Path
-
-    import pandas as pd
-
-    return pd.read_csv(Path(__file__).parents[3] / "data" / "benchmarks" / "explanations.csv")
+    return source.committed_table("explanations.csv")
 
 
 def timings(*, instances: int = 100, columns: int = 30, draws: int = 1000):

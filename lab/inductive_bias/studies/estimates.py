@@ -7,15 +7,15 @@ import math
 import numpy as np
 import torch
 
-from lab.inductive_bias import fit as fitting
+from lab.inductive_bias import chi_square_fit as fitting
 from lab.inductive_bias import published
 from lab.inductive_bias.bits import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw, SampleLaw
 from lab.inductive_bias.scale import large_bits
-from lab.inductive_bias.scale_study import bits_at_scale, image_task
 from lab.inductive_bias.studies.digits import digits_task
+from lab.inductive_bias.studies.scale import bits_at_scale, image_task
 from lab.inductive_bias.task import Task
 from lab.kernels.chi_square import chi_square_tail
 

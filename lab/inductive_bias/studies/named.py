@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lab import checks
+from lab import checks, source
 from lab.inductive_bias.covariances import NNGP, NTK, RBF, Linear, Matern, Patch, Polynomial
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.networks import WeightPriorSpace
@@ -194,7 +194,7 @@ def routes_table(law, *, draws: int = 10_000, shares=(0.95, 0.75, 0.5), seed: in
     """Bits at shares of the mean loss and at the posterior mean's loss: ``eps, exact, scipy, fitted, gamma, verdict``."""
     import pandas as pd
 
-    from lab.inductive_bias import fit as fitting
+    from lab.inductive_bias import chi_square_fit as fitting
     from lab.inductive_bias import published
     from lab.inductive_bias.bits import required_bits
     from lab.inductive_bias.laws import LOG2, SampleLaw
@@ -304,14 +304,7 @@ def least_bits_report(profile: str = "default", *, eps: float = 0.03, seed: int 
 
 def benchmark_table():
     """The committed comparison with peers, as ``make bench`` wrote it."""
-    from pathlib import Path
-
-    import pandas as pd
-
-    path = Path(__file__).parents[3] / "data" / "benchmarks" / "inductive_bias.csv"
-    if not path.exists():
-        raise FileNotFoundError("data/benchmarks/inductive_bias.csv is missing; `make bench` writes it")
-    return pd.read_csv(path)
+    return source.committed_table("inductive_bias.csv")
 
 
 def growth(sizes, *, eps_share: float = 0.5, seed: int = 0):

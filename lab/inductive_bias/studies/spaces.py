@@ -12,13 +12,13 @@ from torch import nn
 from lab.inductive_bias import boolean
 from lab.inductive_bias.bits import required_bits
 from lab.inductive_bias.covariances import NNGP, NTK, RBF, Matern, Patch, Polynomial
-from lab.inductive_bias.edits import ShuffleFeatures
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import DiscreteLaw, SampleLaw
 from lab.inductive_bias.networks import WeightPriorSpace
 from lab.inductive_bias.ranking import Share, threshold
 from lab.inductive_bias.splitting import Splitting
 from lab.inductive_bias.task import Task
+from lab.inductive_bias.task_edits import ShuffleFeatures
 from lab.inductive_bias.trained import TrainedSpace
 from lab.kernels.random_hypotheses import RandomNetwork
 

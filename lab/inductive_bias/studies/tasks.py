@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 
-from lab.inductive_bias import edits
+from lab.inductive_bias import task_edits
 from lab.inductive_bias.bits import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
-from lab.inductive_bias.neighbours import bound_2023
 from lab.inductive_bias.ranking import Share, cosine_task, threshold
+from lab.inductive_bias.related_measures import bound_2023
 from lab.inductive_bias.studies.digits import digits_task
 from lab.inductive_bias.task import Task
 
 DIMENSIONS = (6, 8, 10, 15, 20)
 EDITS = (
-    edits.AddDimensions(16),
-    edits.RotateImages(45.0),
-    edits.ShuffleFeatures(),
-    edits.LabelNoise(0.2),
-    edits.FewerLabels(0.5),
+    task_edits.AddDimensions(16),
+    task_edits.RotateImages(45.0),
+    task_edits.ShuffleFeatures(),
+    task_edits.LabelNoise(0.2),
+    task_edits.FewerLabels(0.5),
 )
 
 
@@ -54,9 +54,9 @@ def designed(seed: int, sizes: tuple[int, int], *, easiest: bool = False) -> tup
     ``easiest`` takes the cheapest edit instead of the hardest.
     """
     space, rule = KernelSpace(RBF(), noise=1e-3), Share(0.5)
-    planned = edits.price(space, digits_task(seed, "smoke", sizes=sizes), list(EDITS), rule)
+    planned = task_edits.price(space, digits_task(seed, "smoke", sizes=sizes), list(EDITS), rule)
     planned = planned[planned["edit"] != "none"]
     picked = planned.iloc[-1 if easiest else 0]["edit"]
-    fresh = edits.price(space, digits_task(seed + 10_000, "smoke", sizes=sizes), list(EDITS), rule)
+    fresh = task_edits.price(space, digits_task(seed + 10_000, "smoke", sizes=sizes), list(EDITS), rule)
     added = fresh.set_index("edit")["added_bits"]
     return float(added[picked] - added.drop("none").median()), picked

@@ -1,16 +1,16 @@
 """Betti matching and barcodes of images on the CPU: local contraction first, then union-find on the few cells left.
 
 Sublevel filtration, V-construction: voxels are vertices, a cell's value is the maximum over its vertices, cells of one
-dimension are ordered by (value, code) with the codes of :mod:`lab.kernels.cubical.planar`.
+dimension are ordered by (value, code) with the codes of :mod:`lab.kernels.cubical.images.cells`.
 
 An edge of a planar grid either joins two components of the growing set (it ends a bar of dimension 0) or joins two
 components of the shrinking complement (it begins a bar of dimension 1), never both. Both merge forests are found alike:
 
-1. *Pointers* (:mod:`~lab.kernels.cubical.contraction`). The smallest edge at a voxel, where its value equals the
+1. *Pointers* (:mod:`~lab.kernels.cubical.images.contraction`). The smallest edge at a voxel, where its value equals the
    voxel's, joins the voxel to its component in a bar of length zero; the largest edge of a square does so in the
    complement.
 2. *Survivors.* Edges that no pointer uses; only these are sorted. Their number is about minima plus maxima.
-3. *Union-find* over basins (:mod:`~lab.kernels.cubical.merging`): survivors downwards over the squares give dimension
+3. *Union-find* over basins (:mod:`~lab.kernels.cubical.images.merging`): survivors downwards over the squares give dimension
    1, the survivors that merged nothing there give dimension 0 upwards over the voxels (planar duality).
 
 Contracting a pointer early is exact, ties included: at every level it concerns creators of that very level only, whose
@@ -22,12 +22,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.cubical.components import match_components
-from lab.kernels.cubical.contraction import contract, square_basins
-from lab.kernels.cubical.holes import edge_squares, merge_squares, merge_squares_into
+from lab.kernels.cubical.images.cells import edge_voxel, square_values, square_voxel
+from lab.kernels.cubical.images.components import match_components
+from lab.kernels.cubical.images.contraction import contract, square_basins
+from lab.kernels.cubical.images.holes import edge_squares, merge_squares, merge_squares_into
+from lab.kernels.cubical.images.merging import bars_and_images, ordered, plain_bars, prepare
 from lab.kernels.cubical.inner import inner
-from lab.kernels.cubical.merging import bars_and_images, ordered, plain_bars, prepare
-from lab.kernels.cubical.planar import edge_voxel, square_values, square_voxel
 
 
 @njit(cache=True, nogil=True)
@@ -267,9 +267,9 @@ def _emit(rows, used, counts, bars_a, bars_b, mates):
 
 def warm():
     """Compile every kernel for the types it is used with, those of volumes too."""
-    from lab.kernels.cubical import volumes
+    from lab.kernels.cubical.volumes import pipeline
 
-    volumes.warm()
+    pipeline.warm()
     image = np.arange(12.0).reshape(1, 3, 4)
     match_images(image, image.copy())
     barcode_images(image)

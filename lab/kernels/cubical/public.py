@@ -85,9 +85,9 @@ def _by_cpu(*stacks):
 
         found = (cpu.match_images if len(arrays) == 2 else cpu.barcode_images)(*arrays)
         return tuple(torch.from_numpy(each) for each in found)
-    from lab.kernels.cubical import volumes
+    from lab.kernels.cubical.volumes import pipeline
 
-    cells, voxels, counts = (volumes.match_volumes if len(arrays) == 2 else volumes.barcode_volumes)(*arrays)
+    cells, voxels, counts = (pipeline.match_volumes if len(arrays) == 2 else pipeline.barcode_volumes)(*arrays)
     dimension = np.broadcast_to(np.arange(3).reshape(1, 3, *[1] * (counts.ndim - 2)), counts.shape)
     kept = np.repeat(dimension.reshape(-1), counts.reshape(-1)) != 1
     return torch.from_numpy(cells[kept]), torch.from_numpy(voxels[kept]), torch.from_numpy(counts[:, ::2].copy())

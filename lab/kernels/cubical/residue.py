@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lab.kernels.cubical.planar import find
+from lab.kernels.cubical.images.cells import find
 
 
 def finish(one: np.ndarray, other: np.ndarray, key: np.ndarray, nodes: np.ndarray, age: np.ndarray):

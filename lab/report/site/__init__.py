@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from lab.report import standing, sweeps
+from lab.report.runs import sweeps
 from lab.report.site import frame, overview
 from lab.report.site.claim_page import claim_page
 from lab.report.site.run_page import run_page
 from lab.report.site.sweep_page import sweep_page
-from lab.report.store import Run, Store, StoreError, data_folder, project_root
+from lab.report.store import standing
+from lab.report.store.layout import Run, Store, StoreError, data_folder, project_root
 from lab.report.studies import is_front
 
 

@@ -10,7 +10,7 @@ from lab.claims.recorded import history, tuning_trials
 from lab.report.site import frame
 from lab.report.site.notebook import text_as_html
 from lab.report.site.run_page import short, status_mark
-from lab.report.standing import Row, effect, ends, number_of
+from lab.report.store.standing import Row, effect, ends, number_of
 
 WIDTH, LEFT, STEP, DOT = 760, 130, 34, 3.2
 

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lab import __version__
-from lab.report.scrub import scrub_page
-from lab.report.store import write_atomically, writing
+from lab.report.store.layout import write_atomically, writing
+from lab.report.store.redaction import scrub_page
 
 ASSETS = Path(__file__).parent / "assets"
 _LOGO = (

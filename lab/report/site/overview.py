@@ -13,8 +13,8 @@ from lab.report.site import frame
 from lab.report.site.notebook import data_script, text_as_html
 from lab.report.site.run_page import short, status_mark
 from lab.report.site.thumbnail import thumbnail
-from lab.report.standing import Row
-from lab.report.store import Run, project_root
+from lab.report.store.layout import Run, project_root
+from lab.report.store.standing import Row
 
 _BAR = (
     ("holds", "i-holds"),

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from lab.report.site import frame
 from lab.report.site.notebook import body, text_as_html
-from lab.report.store import Run, project_root
+from lab.report.store.layout import Run, project_root
 
 STATUS = {
     "holds": ("good", "holds"),

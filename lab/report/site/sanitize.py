@@ -14,7 +14,7 @@ from functools import cache
 import nh3
 import tinycss2
 
-from lab.report.scrub import scrub
+from lab.report.store.redaction import scrub
 
 PREFIX = "note-"  # before every id that a notebook gives, so that it stands for no part of the page itself
 IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp", ".svg": "svg+xml"}

@@ -6,13 +6,13 @@ import json
 from html import escape
 from typing import Any
 
-from lab.report import database
-from lab.report.records import number
 from lab.report.site import frame
 from lab.report.site.notebook import data_script, figure
 from lab.report.site.run_page import how_made, short
 from lab.report.site.thumbnail import thumbnail
-from lab.report.store import Run, Store
+from lab.report.store import database
+from lab.report.store.layout import Run, Store
+from lab.report.store.records import number
 
 _SERIES = ("#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#999999")
 _MOST_PICTURES = 60

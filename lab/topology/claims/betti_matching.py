@@ -7,13 +7,13 @@ import torch
 
 from lab.claims import Effects, measures, tunes
 from lab.datasets import equal_dice_predictions
-from lab.topology import segmentation_studies as studies
-from lab.topology import segmentation_training as training
-from lab.topology.barcodes import barcode
-from lab.topology.comparison import placement
-from lab.topology.matching import match
-from lab.topology.metric import matching_error
+from lab.topology.images.barcodes import barcode
+from lab.topology.images.comparison import placement
+from lab.topology.images.matching import match
+from lab.topology.images.metric import matching_error
 from lab.topology.studies import betti_matching as study
+from lab.topology.studies import segmentation as studies
+from lab.topology.studies import segmentation_training as training
 from lab.topology.studies.tuning import tune_segmentation
 
 tunes("betti_matching")(tune_segmentation)

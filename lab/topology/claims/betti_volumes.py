@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lab.claims import Effects, measures, tunes
-from lab.topology import segmentation_training as arms
-from lab.topology import volume_training as training
 from lab.topology.studies import betti_volumes as study
+from lab.topology.studies import segmentation_training as arms
+from lab.topology.studies import volume_training as training
 from lab.topology.studies.betti_matching import exponent, pair_by_values
 from lab.topology.studies.tuning import tune_volumes
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from lab.claims import Effects, measures
-from lab.topology.autoencoder_study import embed
-from lab.topology.cloud_studies import enlarge_loops, grid_errors, localized_loops, share_in_place, transform_race
-from lab.topology.graph_studies import descriptor_scores, learned_accuracy
 from lab.topology.studies import persistence as study
+from lab.topology.studies.autoencoder import embed
+from lab.topology.studies.clouds import enlarge_loops, grid_errors, localized_loops, share_in_place, transform_race
+from lab.topology.studies.graphs import descriptor_scores, learned_accuracy
 
 SIMPLE, COSTLY = ("hilbert", "euler"), ("rank", "landscape")
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lab.datasets import equal_dice_predictions
 from lab.kernels.cubical import reference
-from lab.topology.barcodes import barcode
-from lab.topology.loss import BettiMatchingLoss
-from lab.topology.matching import Matching, match
-from lab.topology.metric import matching_error
-from lab.topology.pairing import wasserstein_pairs
-from lab.topology.segmentation_studies import EqualCounts, equal_counts, field, flip_changes
+from lab.topology.images.barcodes import barcode
+from lab.topology.images.loss import BettiMatchingLoss
+from lab.topology.images.matching import Matching, match
+from lab.topology.images.metric import matching_error
+from lab.topology.images.wasserstein_loss import wasserstein_pairs
+from lab.topology.studies.segmentation import EqualCounts, equal_counts, field, flip_changes
 
 
 def noise_masks(seed: int, count: int, size: int = 24):

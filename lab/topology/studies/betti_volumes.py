@@ -10,10 +10,10 @@ import torch
 
 from lab.datasets import ImageSet, equal_dice_predictions, tube_network
 from lab.kernels.cubical import reference
-from lab.topology import volume_checks
-from lab.topology.barcodes import barcode
-from lab.topology.matching import match
-from lab.topology.metric import matching_error
+from lab.topology.images.barcodes import barcode
+from lab.topology.images.matching import match
+from lab.topology.images.metric import matching_error
+from lab.topology.studies import volume_checks
 
 
 def wrong_bars(count: int, seed: int, *, shift: int = 0) -> tuple[int, int]:
@@ -33,7 +33,7 @@ def wrong_bars(count: int, seed: int, *, shift: int = 0) -> tuple[int, int]:
 
 
 def failed_drawings(count: int, seed: int, *, dealt: bool = False) -> tuple[int, int, int]:
-    """``(failed, drawn, filled)`` of :func:`lab.topology.volume_checks.check_drawings` over ``count`` small random volumes."""
+    """``(failed, drawn, filled)`` of ``volume_checks.check_drawings`` over ``count`` small random volumes."""
     draw, total = np.random.default_rng([seed, 7]), np.zeros(3, int)
     for k in range(count):
         x = draw.random((4, 5, 5)) if k % 2 == 0 else draw.integers(0, 3, (4, 5, 5)).astype(float)

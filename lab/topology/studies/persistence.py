@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lab.topology.diagrams import bars
-from lab.topology.filtrations import FunctionRips, Graph, Image, Rips, codensity
-from lab.topology.objectives import integral, total_persistence
-from lab.topology.optimize import StepRule, minimize
-from lab.topology.ranks import multiparameter_landscape, rank
-from lab.topology.signed_measures import SignedMeasure, euler, hilbert
-from lab.topology.transforms import BigStep, Continuation, Diffeomorphic, StratifiedSampling, Vanilla
+from lab.topology.persistence.diagrams import bars
+from lab.topology.persistence.filtrations import FunctionRips, Graph, Image, Rips, codensity
+from lab.topology.persistence.objectives import integral, total_persistence
+from lab.topology.persistence.optimize import StepRule, minimize
+from lab.topology.persistence.optimizers import BigStep, Continuation, Diffeomorphic, StratifiedSampling, Vanilla
+from lab.topology.persistence.ranks import multiparameter_landscape, rank
+from lab.topology.persistence.signed_measures import SignedMeasure, euler, hilbert
 
 NEAR = 1e-9  # grades of two sums of squares differ by less; a grade is asked a little above the cells'
 FALLING, CONSTANT = StepRule(0.3, 0.9), StepRule(0.3, 0.0)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab.topology import segmentation_training, volume_training
-from lab.topology.segmentation_data import KINDS
+from lab.topology.studies import segmentation_training, volume_training
+from lab.topology.studies.segmentation_data import KINDS
 from lab.training.comparison import TUNING_SEEDS, Trials, best, record, trials_of, tune
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ import numpy as np
 import panel as pn
 import plotly.graph_objects as go
 
-from widgets import pages, uploads
+from widgets import pages
 from widgets.figures import figure
+from widgets.server import uploads
 
 TITLE, ROUTE, METHOD = "Probe", "probe", "probe"
 

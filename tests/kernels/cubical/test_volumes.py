@@ -6,7 +6,9 @@ import torch
 from scipy import ndimage
 
 from lab import topology
-from lab.kernels.cubical import boxes, columns, cpu, levels, reference, stencils, volumes
+from lab.kernels.cubical import cpu, reference
+from lab.kernels.cubical.volumes import cells as boxes
+from lab.kernels.cubical.volumes import discrete_gradient, levels, matrix_reduction, pipeline
 
 
 def pairs_of_volumes(seed):
@@ -42,7 +44,7 @@ def code(f, cell, dimension):
 @pytest.mark.parametrize("seed", range(12))
 def test_matching_equals_boundary_matrix_reduction_in_cells_and_voxels(seed):
     for a, b in pairs_of_volumes(seed):
-        cells, voxels, counts = volumes.match_volumes(a[None], b[None])
+        cells, voxels, counts = pipeline.match_volumes(a[None], b[None])
         wanted, row = reference.match(a, b), 0
         sides = (a, a, b, b)
         for d in range(3):
@@ -72,7 +74,7 @@ def test_barcodes_equal_gudhi(seed):
     import gudhi
 
     for f in larger_volumes(seed):
-        _, voxels, counts = volumes.barcode_volumes(f[None])
+        _, voxels, counts = pipeline.barcode_volumes(f[None])
         complex_ = gudhi.CubicalComplex(vertices=f)
         complex_.compute_persistence(min_persistence=0.0)
         start = 0
@@ -89,7 +91,7 @@ def test_a_volume_of_one_layer_is_an_image(axis):
     draw = np.random.default_rng(axis)
     ties = draw.integers(0, 3, (8, 7)) / 2, draw.integers(0, 2, (8, 7)) + 0.0
     for a, b in ((draw.random((9, 11)), draw.random((9, 11))), ties):
-        _, places, counts = volumes.match_volumes(np.expand_dims(a, axis)[None], np.expand_dims(b, axis)[None])
+        _, places, counts = pipeline.match_volumes(np.expand_dims(a, axis)[None], np.expand_dims(b, axis)[None])
         _, flat, wanted = cpu.match_images(a[None], b[None])
         assert counts[0, 2].sum() == 0
         assert np.array_equal(counts[0, :2], wanted[0])
@@ -106,12 +108,12 @@ def test_columns_add_as_sets_do():
     for k in range(300):
         v, kind = (int(draw.integers(n - 1)) for n in shape), int(draw.integers(3))
         anchor = sum((x + (axis == 0)) * int(s) for axis, (x, s) in enumerate(zip(v, step)))
-        low = columns.boundary(r, marks, step, size, 4 * anchor + kind, out)
+        low = matrix_reduction.boundary(r, marks, step, size, 4 * anchor + kind, out)
         held ^= set(out[:low].tolist())
         if k % 2:
-            used = columns._add(work, used, spare, out, 0, low)
+            used = matrix_reduction._add(work, used, spare, out, 0, low)
         else:
-            used = columns._add_square(r, marks, step, size, anchor, kind, np.int64(-1), work, used)
+            used = matrix_reduction._add_square(r, marks, step, size, anchor, kind, np.int64(-1), work, used)
         assert work[:used].tolist() == sorted(held)
     assert used > 20
 
@@ -141,7 +143,7 @@ def test_passes_find_the_first_and_the_last_of_the_cells_around():
     shape = (3, 4, 5)
     f = draw.integers(0, 4, shape).astype(float)
     r = boxes.framed(levels.levels(f.ravel(), np.empty(0))[0], shape)
-    last, first = stencils.faces(r, shape), stencils.cofaces(r, shape)
+    last, first = discrete_gradient.faces(r, shape), discrete_gradient.cofaces(r, shape)
     edges, squares = reference._cells(f, 1), reference._cells(f, 2)
     at = {cell: k for k, cell in enumerate(edges)}
     for square in squares:
@@ -153,7 +155,7 @@ def test_passes_find_the_first_and_the_last_of_the_cells_around():
     for edge in edges:
         above = [square for square in squares if edge in set(reference._faces(square))]
         t, v = divmod(boxes.internal(shape, 1, code(f, edge, 1)), 4)[::-1]
-        anchor, kind = columns._coface.py_func(boxes.strides(shape), t, v, int(first[t * len(r) + v]))
+        anchor, kind = matrix_reduction._coface.py_func(boxes.strides(shape), t, v, int(first[t * len(r) + v]))
         assert boxes.public(shape, 2, 4 * anchor + kind) == code(f, above[0], 2)
 
 
@@ -192,12 +194,12 @@ def test_loops_of_cycles_are_closed_and_go_around_the_hole():
     assert np.diff(angles, append=angles[0] + 2 * np.pi).max() < 0.5
     draw = np.random.default_rng(3)
     f = draw.random((6, 7, 8))
-    from lab.kernels.cubical import tracing
+    from lab.kernels.cubical.volumes import representatives
 
     step = np.array([56, 8, 1])
-    cells, _, counts = volumes.barcode_volumes(f[None])
+    cells, _, counts = pipeline.barcode_volumes(f[None])
     for edge, square in cells[counts[0, 0] : counts[0, :2].sum()]:
-        edges = tracing.loop(f, square)
+        edges = representatives.loop(f, square)
         ends, often = np.unique(np.concatenate([edges // 3, edges // 3 + step[edges % 3]]), return_counts=True)
         assert edges[-1] == edge
         assert (often % 2 == 0).all()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.diagrams import Diagram, bars
-from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image, Rips
-from lab.topology.signed_measures import hilbert
-from lab.topology.slices import Slice
+from lab.topology.persistence.diagrams import Diagram, bars
+from lab.topology.persistence.filtrations import FlagDelaunay, FunctionRips, Graph, Image, Rips
+from lab.topology.persistence.signed_measures import hilbert
+from lab.topology.persistence.slices import Slice
 from tests.topology.persistence import oracle
 from tests.topology.persistence.test_hilbert import KINDS, SLACK, cloud
 
@@ -180,7 +180,7 @@ def test_tied_lengths_still_give_one_spanning_tree():
 
 
 def test_the_one_verb_barcode_takes_filtrations():
-    from lab.topology.barcodes import barcode
+    from lab.topology.images.barcodes import barcode
 
     x = torch.tensor(np.random.default_rng(0).normal(size=(12, 2)))
     both = barcode(Rips(x), dimension=1)

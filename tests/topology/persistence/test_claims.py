@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import lab
-from lab.topology import cloud_studies, graph_studies
-from lab.topology.filtrations import Image, Rips
+from lab.topology.persistence.filtrations import Image, Rips
+from lab.topology.studies import clouds, graphs
 from lab.topology.studies import persistence as study
 
 
@@ -41,32 +41,32 @@ def test_graphs_of_different_hilbert_functions_are_no_witnesses():
 
 
 def test_cloud_settles_with_densities_and_not_when_they_are_dealt_to_the_wrong_points():
-    right = cloud_studies.enlarge_loops(2, count=60, steps=30, seed=0)
-    wrong = cloud_studies.enlarge_loops(2, count=60, steps=30, seed=0, shuffle=True)
+    right = clouds.enlarge_loops(2, count=60, steps=30, seed=0)
+    wrong = clouds.enlarge_loops(2, count=60, steps=30, seed=0, shuffle=True)
     assert min(right.losses) < right.losses[0]
     assert not np.allclose(right.spread, wrong.spread)
 
 
 def test_grid_statement_vanishes_on_the_exact_grid():
-    found = cloud_studies.grid_errors((10**6,), count=60)
+    found = clouds.grid_errors((10**6,), count=60)
     assert found.cosine == pytest.approx([1.0])
     assert found.relative_error == pytest.approx([0.0], abs=1e-12)
 
 
 def test_graph_classifier_learns_and_shuffled_labels_teach_nothing():
-    learned = [graph_studies.learned_accuracy(2, count=120, epochs=15, seed=seed) for seed in range(2)]
-    shuffled = [graph_studies.learned_accuracy(2, count=120, epochs=15, seed=seed, shuffle=True) for seed in range(2)]
+    learned = [graphs.learned_accuracy(2, count=120, epochs=15, seed=seed) for seed in range(2)]
+    shuffled = [graphs.learned_accuracy(2, count=120, epochs=15, seed=seed, shuffle=True) for seed in range(2)]
     assert np.mean(learned) > np.mean(shuffled) + 0.1
 
 
 def test_race_counts_steps_to_the_target():
-    found = cloud_studies.transform_race({"subgradient": study.transforms()["subgradient"]}, count=24, steps=30)
+    found = clouds.transform_race({"subgradient": study.transforms()["subgradient"]}, count=24, steps=30)
     assert found.steps[0] is not None
     assert found.curves[0][found.steps[0]] >= found.target
 
 
 def test_regularizer_reports_its_share_of_a_step():
-    from lab.topology.autoencoder_study import embed
+    from lab.topology.studies.autoencoder import embed
 
     plain, two = (embed(p, steps=12, widths=(32,)) for p in (0, 2))
     assert plain.regularizer_share == 0.0

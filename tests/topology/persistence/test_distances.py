@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology import distances, vectorize
-from lab.topology.diagrams import Diagram, bars
-from lab.topology.filtrations import FunctionRips, Image, Rips
-from lab.topology.objectives import integral, lengths_between, total_persistence
-from lab.topology.signed_measures import SignedMeasure, hilbert
+from lab.topology.persistence import distances, vectorize
+from lab.topology.persistence.diagrams import Diagram, bars
+from lab.topology.persistence.filtrations import FunctionRips, Image, Rips
+from lab.topology.persistence.objectives import integral, lengths_between, total_persistence
+from lab.topology.persistence.signed_measures import SignedMeasure, hilbert
 
 
 def measure(seed, size=12, mass=1, parameters=2):

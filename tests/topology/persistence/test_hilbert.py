@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.densities import codensity, density, distance_to_measure
-from lab.topology.filtrations import FlagDelaunay, FunctionRips, Graph, Image
-from lab.topology.signed_measures import SignedMeasure, euler, hilbert
+from lab.topology.persistence.densities import codensity, density, distance_to_measure
+from lab.topology.persistence.filtrations import FlagDelaunay, FunctionRips, Graph, Image
+from lab.topology.persistence.signed_measures import SignedMeasure, euler, hilbert
 from tests.topology.persistence import oracle
 
 SLACK = 1e-9  # lengths are rounded differently here and there

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.critical_sets import critical_cells
-from lab.topology.diagrams import bars
-from lab.topology.filtrations import FunctionRips, Graph, Image, Rips
-from lab.topology.objectives import Objective, total_persistence
-from lab.topology.optimize import Minimizer, StepRule, minimize
-from lab.topology.semilinear import Cells, cells, check_semilinear, signed_measure
-from lab.topology.signed_measures import euler
-from lab.topology.transforms import (
+from lab.topology.persistence.critical_sets import critical_cells
+from lab.topology.persistence.diagrams import bars
+from lab.topology.persistence.filtrations import FunctionRips, Graph, Image, Rips
+from lab.topology.persistence.objectives import Objective, total_persistence
+from lab.topology.persistence.optimize import Minimizer, StepRule, minimize
+from lab.topology.persistence.optimizers import (
     BigStep,
     Continuation,
     Diffeomorphic,
@@ -20,6 +18,8 @@ from lab.topology.transforms import (
     criticality,
     shortest_in_hull,
 )
+from lab.topology.persistence.semilinear import Cells, cells, check_semilinear, signed_measure
+from lab.topology.persistence.signed_measures import euler
 
 
 def ring(n=24, seed=0, noise=0.1):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lab import topology
-from lab.topology import cloud_studies
-from lab.topology.graph_studies import DescriptorScore
+from lab.topology.studies import clouds
+from lab.topology.studies.graphs import DescriptorScore
 from widgets.figures.topology import persistence as figures
 from widgets.pages import persistence as page
 from widgets.pages._static import static
@@ -97,17 +97,17 @@ def test_wrong_states_are_refused_in_words(state, words):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_figures_answer_in_their_titles(theme):
-    run = cloud_studies.enlarge_loops(2, count=24, steps=6)
-    one = cloud_studies.enlarge_loops(1, count=24, steps=6)
+    run = clouds.enlarge_loops(2, count=24, steps=6)
+    one = clouds.enlarge_loops(1, count=24, steps=6)
     x = run.start
     measure = topology.hilbert(topology.CodensityRips(x, 0.2), 0)
-    race = cloud_studies.transform_race({"subgradient": topology.Vanilla()}, count=20, steps=4)
+    race = clouds.transform_race({"subgradient": topology.Vanilla()}, count=20, steps=4)
     score = DescriptorScore(["hilbert", "rank"], [[0.5, 0.7], [0.6, 0.6]], [0.01, 0.1])
     drawn = [
         figures.spreads([one, run], theme=theme),
         figures.places(run, title="places", theme=theme),
         figures.surface(measure, theme=theme),
-        figures.grid_error(cloud_studies.grid_errors((10, 50), count=30), theme=theme),
+        figures.grid_error(clouds.grid_errors((10, 50), count=30), theme=theme),
         figures.race(race, theme=theme),
         figures.scores(score, theme=theme),
         figures.arms({"one": [0.1, 0.2], "two": [0.3, 0.5]}, y="accuracy", theme=theme),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.filtrations import FunctionRips, Graph, Image, Rips, density
-from lab.topology.ranks import multiparameter_landscape, rank
+from lab.topology.persistence.filtrations import FunctionRips, Graph, Image, Rips, density
+from lab.topology.persistence.ranks import multiparameter_landscape, rank
 from tests.topology.persistence import oracle
 from tests.topology.persistence.test_bars import sliced
 from tests.topology.persistence.test_hilbert import SLACK

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology import distances
-from lab.topology.densities import distance_to_measure
-from lab.topology.diagrams import Diagram, bars
-from lab.topology.filtrations import FlagDelaunay, FunctionRips, Rips
-from lab.topology.signed_measures import SignedMeasure, hilbert
+from lab.topology.persistence import distances
+from lab.topology.persistence.densities import distance_to_measure
+from lab.topology.persistence.diagrams import Diagram, bars
+from lab.topology.persistence.filtrations import FlagDelaunay, FunctionRips, Rips
+from lab.topology.persistence.signed_measures import SignedMeasure, hilbert
 
 
 def diagram(points):

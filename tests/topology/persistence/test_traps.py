@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lab.topology.diagrams import bars
-from lab.topology.filtrations import FunctionRips, Rips
-from lab.topology.objectives import total_persistence
-from lab.topology.signed_measures import hilbert
+from lab.topology.persistence.diagrams import bars
+from lab.topology.persistence.filtrations import FunctionRips, Rips
+from lab.topology.persistence.objectives import total_persistence
+from lab.topology.persistence.signed_measures import hilbert
 
 
 def circle(count, seed=0):

@@ -1,8 +1,8 @@
 """Figures of the explanations room."""
 
-from widgets.figures.explain.judged import adversaries, choice, no_free_lunch, perturbation
-from widgets.figures.explain.measured import accuracy, contests, relations, speed, times
-from widgets.figures.explain.shown import heatmap, segments, weights
+from widgets.figures.explain.experiments import accuracy, contests, relations, speed, times
+from widgets.figures.explain.explanations import heatmap, segments, weights
+from widgets.figures.explain.faithfulness import adversaries, choice, no_free_lunch, perturbation
 
 __all__ = [
     "accuracy",

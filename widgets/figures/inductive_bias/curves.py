@@ -72,7 +72,7 @@ def over_dimension(frame, *, theme: str = "light") -> go.Figure:
 
 
 def at_scale(frame, *, theme: str = "light") -> go.Figure:
-    """Lanczos against exact bits of a large task, with its intervals (``lab.inductive_bias.scale_study``)."""
+    """Lanczos against exact bits of a large task, with its intervals (``lab.inductive_bias.studies.scale``)."""
     c = colours(theme)
     exact, quick = (frame[frame["method"] == method] for method in ("exact", "lanczos"))
     first = exact.iloc[0]

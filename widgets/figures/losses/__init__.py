@@ -1,51 +1,33 @@
-"""Figures of the room of losses, one module a method; ``figures.losses.<what>`` finds each of them."""
+"""Figures of the room of losses, one module a method."""
 
-from importlib import import_module
-
-_PLACES = {
-    "comp_sum_curves": "comp_sum",
-    "consistency_bounds": "comp_sum",
-    "accuracies": "comparison",
-    "accuracy_over_noise": "comparison",
-    "pair_wins": "comparison",
-    "temperature_spectrum": "ldr",
-    "adaptive_temperatures": "ldr",
-    "sampled_derivatives": "ensloss",
-    "implied_losses": "ensloss",
-    "aggregate_risk": "aggregate",
-    "private_bag_sizes": "aggregate",
-    "penalties": "contrastive_temperature",
-    "penalty_entropies": "contrastive_temperature",
-    "quality_over": "contrastive_temperature",
-    "uniformity_tolerance": "contrastive_temperature",
-    "soft_permutation": "groco",
-    "pair_pulls": "groco",
-    "likelihood_slopes": "meco",
-    "estimate_curves": "meco",
-    "density_maps": "meco",
-    "error_over_samples": "generative_classifier",
-    "sample_needs": "generative_classifier",
-    "learned_weights": "generative_classifier",
-    "surrogate_slice": "target_surrogates",
-    "losses_over_calls": "target_surrogates",
-    "row_objectives": "correctness_calibration",
-    "scaled_probabilities": "correctness_calibration",
-    "calibrators": "correctness_calibration",
-    "mask_sets": "pulaski",
-    "distance_profile": "pulaski",
-    "set_distances": "pulaski",
-}
-
-__all__ = list(_PLACES)
-
-
-def __getattr__(name):
-    if name in _PLACES:
-        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    raise AttributeError(
-        f"module 'widgets.figures.losses' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}"
-    )
-
-
-def __dir__():
-    return sorted(_PLACES)
+from widgets.figures.losses.aggregate import aggregate_risk as aggregate_risk
+from widgets.figures.losses.aggregate import private_bag_sizes as private_bag_sizes
+from widgets.figures.losses.comp_sum import comp_sum_curves as comp_sum_curves
+from widgets.figures.losses.comp_sum import consistency_bounds as consistency_bounds
+from widgets.figures.losses.comparison import accuracies as accuracies
+from widgets.figures.losses.comparison import accuracy_over_noise as accuracy_over_noise
+from widgets.figures.losses.comparison import pair_wins as pair_wins
+from widgets.figures.losses.contrastive_temperature import penalties as penalties
+from widgets.figures.losses.contrastive_temperature import penalty_entropies as penalty_entropies
+from widgets.figures.losses.contrastive_temperature import quality_over as quality_over
+from widgets.figures.losses.contrastive_temperature import uniformity_tolerance as uniformity_tolerance
+from widgets.figures.losses.correctness_calibration import calibrators as calibrators
+from widgets.figures.losses.correctness_calibration import row_objectives as row_objectives
+from widgets.figures.losses.correctness_calibration import scaled_probabilities as scaled_probabilities
+from widgets.figures.losses.ensloss import implied_losses as implied_losses
+from widgets.figures.losses.ensloss import sampled_derivatives as sampled_derivatives
+from widgets.figures.losses.generative_classifier import error_over_samples as error_over_samples
+from widgets.figures.losses.generative_classifier import learned_weights as learned_weights
+from widgets.figures.losses.generative_classifier import sample_needs as sample_needs
+from widgets.figures.losses.groco import pair_pulls as pair_pulls
+from widgets.figures.losses.groco import soft_permutation as soft_permutation
+from widgets.figures.losses.ldr import adaptive_temperatures as adaptive_temperatures
+from widgets.figures.losses.ldr import temperature_spectrum as temperature_spectrum
+from widgets.figures.losses.meco import density_maps as density_maps
+from widgets.figures.losses.meco import estimate_curves as estimate_curves
+from widgets.figures.losses.meco import likelihood_slopes as likelihood_slopes
+from widgets.figures.losses.pulaski import distance_profile as distance_profile
+from widgets.figures.losses.pulaski import mask_sets as mask_sets
+from widgets.figures.losses.pulaski import set_distances as set_distances
+from widgets.figures.losses.target_surrogates import losses_over_calls as losses_over_calls
+from widgets.figures.losses.target_surrogates import surrogate_slice as surrogate_slice

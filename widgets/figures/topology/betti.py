@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lab.topology.barcodes import NAMES, Bar
-from lab.topology.matching import Matching
+from lab.topology.images.barcodes import NAMES, Bar
+from lab.topology.images.matching import Matching
 from widgets.figures.theme import colours, figure, lines, template
 
 KINDS = ("matched", "only in the prediction", "only in the label")

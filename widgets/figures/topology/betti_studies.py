@@ -146,7 +146,7 @@ def placements(rows: Iterable[tuple[str, object]], *, theme: str = "light") -> g
 
 def rankings(frame, *, theme: str = "light") -> go.Figure:
     """Matching error of each prediction under three readings of the label (``segmentation_studies.pitfalls``)."""
-    from lab.topology.segmentation_studies import inversions
+    from lab.topology.studies.segmentation import inversions
 
     c = colours(theme)
     words = {"four": "foreground through 4 neighbours", "eight": "through 8", "artefacts": "label with artefacts, 4"}

@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from lab.topology.cloud_studies import CENTRES, CloudRun, GridError, Race
-from lab.topology.diagrams import Diagram
-from lab.topology.graph_studies import DescriptorScore
-from lab.topology.signed_measures import SignedMeasure
+from lab.topology.persistence.diagrams import Diagram
+from lab.topology.persistence.signed_measures import SignedMeasure
+from lab.topology.studies.clouds import CENTRES, CloudRun, GridError, Race
+from lab.topology.studies.graphs import DescriptorScore
 from widgets.figures.theme import colours, figure
 
 AXES = {1: ("threshold", "threshold"), 2: ("edge length", "second parameter")}

@@ -37,7 +37,7 @@ def memory(frame, *, theme: str = "light") -> go.Figure:
 
 
 def growth(frame, *, theme: str = "light") -> go.Figure:
-    """Seconds over the number of voxels, measured and estimated; ``frame`` is ``lab.topology.volume_timing.live``."""
+    """Seconds over the number of voxels, measured and estimated; ``frame`` is ``lab.topology.studies.volume_timing.live``."""
     c = colours(theme)
     sides = [f"{size}³" for size in frame["size"]]
     traces = [

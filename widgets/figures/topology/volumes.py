@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from lab.datasets.orientation import Plane, axis_labels, planes
-from lab.topology.barcodes import NAMES, Bar
-from lab.topology.matching import Matching
-from lab.topology.volume_cycles import Curve, Surface, drawings, mesh
+from lab.topology.images.barcodes import NAMES, Bar
+from lab.topology.images.matching import Matching
+from lab.topology.images.volume_cycles import Curve, Surface, drawings, mesh
 from widgets.figures.theme import colours, figure
 
 KINDS = ("matched", "only in the prediction", "only in the label")
@@ -248,7 +248,7 @@ def by_dimension(prediction, label, *, threshold: float = 0.5):
     """One row a dimension of the mask at the threshold: how many features, matched, without a partner, and both errors."""
     import pandas as pd
 
-    from lab.topology.metric import matching_error
+    from lab.topology.images.metric import matching_error
 
     found = matching_error(prediction, label, threshold=threshold)
     columns = {

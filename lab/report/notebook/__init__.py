@@ -1,0 +1,1 @@
+"""A notebook: its typed parameters, and its execution in a kernel of its own."""

@@ -1,0 +1,1 @@
+"""Runs: one, many at once, in the background, on other machines."""

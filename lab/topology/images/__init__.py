@@ -1,0 +1,1 @@
+"""Betti matching of images: barcodes, matchings, loss, metric, drawings."""

@@ -1,0 +1,1 @@
+"""Persistence as an objective: filtration, descriptor, loss, optimizer."""

@@ -1,0 +1,1 @@
+"""The server of the dashboards: application, processes, files of visitors, login, who may ask."""
