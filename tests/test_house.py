@@ -86,6 +86,28 @@ def test_notebooks_pages_and_figures_take_models_and_studies_never_claims():
     assert not found, found
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    """Neither at the top nor inside functions; what only type checkers read does not count."""
+    import networkx
+
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+             for path in [*sources("lab"), *sources("widgets")]}  # fmt: skip
+    graph = networkx.DiGraph()
+    for module, path in paths.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        told = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        unmet = {id(node) for block in told for node in ast.walk(block)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and id(node) not in unmet:
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    target = full if full in paths else node.module
+                    if target in paths and target != module:
+                        graph.add_edge(module, target)
+    circles = [sorted(group) for group in networkx.strongly_connected_components(graph) if len(group) > 1]
+    assert not circles, circles
+
+
 def test_every_compiled_kernel_stands_in_lab_kernels():
     decorated = re.compile(
         r"^\s*@(numba\.)?(n?jit|vectorize|guvectorize|cfunc)\b|from numba import|^\s*import numba", re.M

@@ -18,8 +18,8 @@ from lab.claims.measure import Effects as Effects
 from lab.claims.measure import Measured as Measured
 from lab.claims.measure import Trial as Trial
 from lab.claims.measure import measure as measure
-from lab.claims.measure import measures as measures
-from lab.claims.measure import measuring_function as measuring_function
-from lab.claims.measure import tune as tune
-from lab.claims.measure import tunes as tunes
+from lab.claims.registry import measures as measures
+from lab.claims.registry import measuring_function as measuring_function
+from lab.claims.registry import tune as tune
+from lab.claims.registry import tunes as tunes
 from lab.claims.verdict import STATUSES as STATUSES

@@ -11,10 +11,9 @@ interval::
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,15 +22,13 @@ import numpy as np
 
 from lab import checks
 from lab.claims import statistics
-from lab.claims.ledger import LAB, Claim, by_id
-from lab.claims.ledger import method as method_of
+from lab.claims.ledger import Claim, by_id
+from lab.claims.recorded import latest
+from lab.claims.registry import measuring_function
 from lab.claims.verdict import RISK, Verdict, judge, status
 
 BUDGETS = ("smoke", "default", "full")
 SMOKE_REPLICATES = 2
-
-_FUNCTIONS: dict[str, Callable[..., Effects]] = {}
-_TUNERS: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -149,50 +146,6 @@ class Measured:
         )
 
 
-def measures(*ids: str, stacked: bool = False) -> Callable[[Callable[[Trial], Effects]], Callable[[Trial], Effects]]:
-    """Register a function ``Trial -> Effects`` as the measurement of the claims ``ids``.
-
-    ``stacked``: the function trains all replicates at once, so that recording hands it all seeds in one piece; otherwise a
-    replicate is measured, stored and resumed alone, and its value must not depend on the other seeds.
-    """
-
-    def register(function):
-        for claim_id in ids:
-            if claim_id in _FUNCTIONS and _FUNCTIONS[claim_id].__qualname__ != function.__qualname__:
-                raise ValueError(f"claim {claim_id!r} already has a measuring function")
-            _FUNCTIONS[claim_id] = function
-        function.claim_ids, function.stacked = ids, stacked
-        return function
-
-    return register
-
-
-def tunes(*methods: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function ``progress=None -> None`` that tunes all arms of ``methods`` and writes the record of it.
-
-    See :mod:`lab.training.comparison` for the record.
-    """
-
-    def register(function):
-        _TUNERS.update(dict.fromkeys(methods, function))
-        return function
-
-    return register
-
-
-def tune(id: str, *, progress=None) -> None:
-    """Tune again what the method of the claim (or the method) ``id`` compares, and write the record.
-
-    Raises:
-        ValueError: a method whose claims need no tuning.
-    """
-    method = by_id(id).method if "." in id else method_of(id).id
-    _load(method_of(method).room)
-    if method not in _TUNERS:
-        raise ValueError(f"the claims of {method!r} compare nothing that is tuned")
-    _TUNERS[method](progress=progress)
-
-
 def measure(
     id: str,
     *,
@@ -278,17 +231,8 @@ def concluded(
     )  # fmt: skip
 
 
-def measuring_function(id: str) -> Callable[..., Effects] | None:
-    """The function that measures the claim ``id``, or ``None`` where there is none yet."""
-    claim = by_id(id)
-    _load(claim.room)
-    return next((_FUNCTIONS[name] for name in (claim.id, *claim.aliases) if name in _FUNCTIONS), None)
-
-
 def _recorded(claim):
     """The recorded verdict in words, or an empty text."""
-    from lab.claims.recorded import latest
-
     line = latest(claim.room).get(claim.id)
     if line is None:
         return ""
@@ -297,11 +241,6 @@ def _recorded(claim):
     control = line.get("control") or {}
     word = f"; its control {'holds too' if control['holds'] else 'fails'}" if control else ""
     return f"Recorded {line['date']}: {line['verdict']}, {float(line['value']):.4g}{interval}, {count}{word}"
-
-
-def _load(room):
-    if (LAB / room / "claims").is_dir():
-        importlib.import_module(f"lab.{room}.claims")
 
 
 def _default(claim, budget):

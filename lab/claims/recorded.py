@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import source
 from lab.claims.ledger import Claim, by_id, ledger
-from lab.claims.measure import Measured, measuring_function
+from lab.claims.registry import measuring_function
+
+if TYPE_CHECKING:
+    from lab.claims.measure import Measured
 
 NOT_COUNTED = ("lab.checks", "lab.report", "lab.claims", "lab.source")
 

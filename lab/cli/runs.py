@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import typer
 
+from lab.cli.ports import free_port
 from lab.cli.serve import serve
 
 Parameters = Annotated[
@@ -246,20 +247,6 @@ def find_notebook(name: str) -> str:
         )
     hint = checks.did_you_mean(wanted, [*known, *(key.split("/")[-1] for key in known)])
     raise ValueError(f"there is no notebook {name!r}{hint or '; `lab list` names the studies'}")
-
-
-def free_port(address: str, port: int) -> None:
-    """Refuse a port that is taken."""
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise ValueError(
-                f"port {port} on {address} cannot be used ({error.strerror}); choose another with --port"
-            ) from None
 
 
 def _profile(path, profile):

@@ -99,7 +99,7 @@ def serve(
     location /lab/ { proxy_pass http://127.0.0.1:5006; proxy_http_version 1.1; proxy_set_header Host $host;
     proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 3600s; }
     """
-    from lab.cli.runs import free_port
+    from lab.cli.ports import free_port
     from lab.report.store.layout import Store
     from widgets.server import serve as serving
 

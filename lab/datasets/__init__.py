@@ -52,6 +52,7 @@ from lab.datasets.domains import own_domains as own_domains
 from lab.datasets.fields import smooth_field as smooth_field
 from lab.datasets.files import pair as pair
 from lab.datasets.files import read_array as read_array
+from lab.datasets.loading import as_table as as_table
 from lab.datasets.loading import load as load
 from lab.datasets.moves import moved as moved
 from lab.datasets.numerals import mnist as mnist

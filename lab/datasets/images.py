@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lab.datasets.predictions import equal_dice_predictions
+from lab.datasets.resampling import halved
 from lab.datasets.sets import ImageSet
 
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
@@ -47,7 +48,7 @@ def _read(name):
     if name in ("china", "flower"):
         from sklearn.datasets import load_sample_image
 
-        return _halve(load_sample_image(f"{name}.jpg") / 255.0)
+        return halved(load_sample_image(f"{name}.jpg") / 255.0)
     from skimage import data
 
     raw = getattr(data, {"phantom": "shepp_logan_phantom", "hubble": "hubble_deep_field"}.get(name, name))()
@@ -56,14 +57,7 @@ def _read(name):
     image = raw.astype(float) / (255.0 if raw.dtype == np.uint8 else 1.0)
     if name == "horse":
         return 1.0 - image
-    return _halve(image) if name in ("retina", "hubble") else image
-
-
-def _halve(image):
-    """Means of 2 x 2 pixels; an odd last row or column is dropped."""
-    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
-    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, *image.shape[2:])
-    return blocks.mean(axis=(1, 3))
+    return halved(image) if name in ("retina", "hubble") else image
 
 
 def _clean(mask, smallest, holes=None):

@@ -109,6 +109,28 @@ def load(
     )
 
 
+def as_table(table, target: str | None = None, *, target_type: str | None = None, **options) -> Table:
+    """A table from a frame, a path or name (with :func:`load`'s ``options``), or a table.
+
+    Without a target it is the column called target, label, class or y, or the last, and ``reading`` says which.
+    """
+    from lab.datasets import columns
+
+    if not isinstance(table, Table) and not hasattr(table, "columns"):
+        return load(table, target=target, target_type=target_type, **options)
+    if options:
+        raise ValueError(f"{', '.join(options)} is for files, got a {type(table).__name__}")
+    found = table if isinstance(table, Table) else Table(table)
+    notes: tuple[str, ...] = ()
+    if target is None and found.target is None:
+        target, said = columns.default_target(found.frame)
+        notes = (said,)
+    return replace(
+        found, target=found.target if target is None else target, reading=(*found.reading, *notes),
+        target_type=target_type or found.target_type,
+    )  # fmt: skip
+
+
 def _from_path(path, max_bytes, scale, activation, told):
     from lab.datasets import files
     from lab.datasets.folders import read_folder

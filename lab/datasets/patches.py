@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lab import checks
+from lab.datasets.resampling import halved
 from lab.datasets.sets import Points
 
 TEXTURES = ("brick", "grass", "gravel")
@@ -32,13 +33,11 @@ def textures(
     """
     from skimage import data
 
-    from lab.datasets.images import _halve
-
     count, size = checks.integer("count", count, low=1, high=1_000_000), checks.integer("size", size, low=4, high=96)
     noise = checks.number("noise", noise, low=0.0, high=1.0)
     part = checks.choice("part", part, ("all", "train", "test"))
     generator = checks.generator(seed)
-    pages = np.stack([_halve(getattr(data, name)() / 255.0) for name in TEXTURES])
+    pages = np.stack([halved(getattr(data, name)() / 255.0) for name in TEXTURES])
     pages = {"all": pages, "train": pages[:, :170], "test": pages[:, 170:]}[part]
     if size > pages.shape[1]:
         raise ValueError(f"size must be at most {pages.shape[1]} for part={part!r}, got {size}")

@@ -193,26 +193,6 @@ class Table:
         if len(self.frame) == 0:
             raise ValueError(f"{self.name or 'the table'} has no rows")
 
-    @classmethod
-    def of(cls, table, target: str | None = None, *, target_type: str | None = None, **options) -> Table:
-        """A table from a frame, a path or name (with :func:`lab.datasets.load`'s ``options``), or a table; without a target it is
-        the column called target, label, class or y, or the last, and ``reading`` says which."""
-        from lab.datasets import columns, loading
-
-        if not isinstance(table, cls) and not hasattr(table, "columns"):
-            return loading.load(table, target=target, target_type=target_type, **options)
-        if options:
-            raise ValueError(f"{', '.join(options)} is for files, got a {type(table).__name__}")
-        found = table if isinstance(table, cls) else cls(table)
-        notes = ()
-        if target is None and found.target is None:
-            target, said = columns.default_target(found.frame)
-            notes = (said,)
-        return replace(
-            found, target=found.target if target is None else target, reading=(*found.reading, *notes),
-            target_type=target_type or found.target_type,
-        )  # fmt: skip
-
     def plan(self, max_categories: int = 32) -> Plan:
         """What each column becomes."""
         from lab.datasets import columns

@@ -7,11 +7,11 @@ lab.inductive_bias.required_bits(law, eps=0.02)
 
 from lab.inductive_bias.bit_estimates import Estimates as Estimates
 from lab.inductive_bias.bit_estimates import estimates as estimates
+from lab.inductive_bias.bit_methods import required_bits as required_bits
 from lab.inductive_bias.bitmap import BitMap as BitMap
 from lab.inductive_bias.bitmap import bit_map as bit_map
 from lab.inductive_bias.bits import Bits as Bits
 from lab.inductive_bias.bits import BitsCurve as BitsCurve
-from lab.inductive_bias.bits import required_bits as required_bits
 from lab.inductive_bias.covariances import NNGP as NNGP
 from lab.inductive_bias.covariances import NTK as NTK
 from lab.inductive_bias.covariances import RBF as RBF

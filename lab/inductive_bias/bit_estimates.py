@@ -10,7 +10,7 @@ import torch
 
 from lab import checks
 from lab.inductive_bias import chi_square_fit as fitting
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw
 
 

@@ -131,7 +131,7 @@ def table(task: Task, counts: torch.Tensor):
     """Bits to get all but so many rows right, under the uniform law and under a network's ``counts``."""
     import pandas as pd
 
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
 
     functions = all_functions(task.train_inputs.shape[1])
     laws = {

@@ -15,7 +15,8 @@ import torch
 
 from lab import checks
 from lab.inductive_bias import related_measures
-from lab.inductive_bias.bits import Bits, required_bits
+from lab.inductive_bias.bit_methods import required_bits
+from lab.inductive_bias.bits import Bits
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw
 from lab.inductive_bias.task import Task

@@ -205,9 +205,9 @@ class Task:
             target_type: ``"classes"`` or ``"numbers"``; by the target's values where ``None``.
             options: how a text file is written (:func:`lab.datasets.load`).
         """
-        from lab.datasets import Table
+        from lab.datasets import as_table
 
-        table = Table.of(table, target, target_type=target_type, **options)
+        table = as_table(table, target, target_type=target_type, **options)
         if table.frame.shape[1] < 2 or table.target is None:
             raise ValueError(f"table must have a feature and a target column, got {table.frame.shape[1]} column(s)")
         matrix, labels, _ = table.numeric(missing=missing, max_categories=max_categories)

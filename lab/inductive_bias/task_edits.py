@@ -15,7 +15,7 @@ import torch
 
 from lab import checks
 from lab.datasets.moves import moved
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.ranking import Share, threshold
 from lab.inductive_bias.task import Task
 

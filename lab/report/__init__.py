@@ -15,10 +15,10 @@ From Python, a dashboard or the command line::
 Everything heavier than the standard library is imported inside the functions that need it.
 """
 
+from lab.report.events import Event as Event
 from lab.report.notebook.parameters import ParameterError as ParameterError
 from lab.report.notebook.parameters import read_parameters as read_parameters
 from lab.report.notebook.parameters import resolve as resolve
-from lab.report.runs.jobs import Event as Event
 from lab.report.runs.jobs import Job as Job
 from lab.report.runs.jobs import submit as submit
 from lab.report.site import render as render

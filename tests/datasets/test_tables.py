@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lab import datasets
-from lab.datasets import Table
+from lab.datasets import as_table
 
 WANTED = [[1.5, 2.0], [2.5, 3.0], [-3.25, 1000.0], [4.0, 5.0]]
 ROWS = "1.5,2,u\n2.5,3,v\n-3.25,1000,u\n4.0,5,v\n"
@@ -249,18 +249,18 @@ def test_frames_follow_the_rules_of_files():
     frame = pd.DataFrame(
         {"Unnamed: 0": range(40), "a": np.arange(40) / 3, "flag": [True, False] * 20, "y": ["p", "q"] * 20}
     )
-    table = Table.of(frame)
+    table = as_table(frame)
     x, y, names = table.numeric()
     assert (table.target, names) == ("y", ("a", "flag"))
     assert torch.equal(y, torch.arange(40) % 2)
     assert x[:, 1].tolist() == [1.0, 0.0] * 20
-    assert Table.of(frame, "flag").classes == ("False", "True")
+    assert as_table(frame, "flag").classes == ("False", "True")
     with pytest.raises(ValueError, match="for files"):
-        Table.of(frame, separator=";")
+        as_table(frame, separator=";")
     with pytest.raises(ValueError, match="different names"):
-        Table.of(pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
+        as_table(pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]))
     with pytest.raises(ValueError, match="300 different words"):
-        Table.of(pd.DataFrame({"w": [f"w{k % 300}" for k in range(900)], "y": [0, 1, 0] * 300})).numeric()
+        as_table(pd.DataFrame({"w": [f"w{k % 300}" for k in range(900)], "y": [0, 1, 0] * 300})).numeric()
 
 
 def test_options_of_tables_are_refused_elsewhere(tmp_path):

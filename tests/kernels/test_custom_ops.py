@@ -35,7 +35,7 @@ SAMPLES = {
         pair_op.pair_gradient,
         (leaf(4, 3), leaf(6, 3), leaf(4, 2), leaf(6, 2), normal(4), normal(6), 2, False),
     ),
-    "draw": (draw_op._draw, (0, 3, 2, 5, 1, True, 1.0, 0.0)),
+    "draw": (draw_op.draw, (0, 3, 2, 5, 1, 2, True, 1.0, 0.0)),
     "hypotheses": (
         hypothesis_op._evaluate,
         (normal(7, 3), normal(7, 2), [3, 4, 2], [1.0, 0.1, 1.0, 0.1], False, 0, 5, 1, 0, 1, [4, 3]),

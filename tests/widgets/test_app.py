@@ -9,7 +9,7 @@ import pytest
 from widgets import pages
 from widgets.pages import _home
 from widgets.server import app, serve
-from widgets.server.serve import Options
+from widgets.server.options import Options
 
 
 @pytest.fixture

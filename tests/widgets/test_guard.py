@@ -10,7 +10,7 @@ from lab.report import read_parameters
 from tests import hostile
 from widgets.pages import _jobs, _shared
 from widgets.server import guard, login
-from widgets.server.serve import Options, checked, origins
+from widgets.server.options import Options, checked, origins
 
 OWN = origins(Options(allow_websocket_origin=("lab.example.org", "*.team.example.org")), 5006)
 

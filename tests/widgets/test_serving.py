@@ -6,8 +6,8 @@ import sys
 import nbformat
 import pytest
 
-from widgets.server.processes import Head, Process, Refusal, Switch
-from widgets.server.serve import Options, checked, origins
+from widgets.server.front import Head, Process, Refusal, Switch
+from widgets.server.options import Options, checked, origins
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import panel as pn
 import plotly.graph_objects as go
 
 from widgets.pages._anatomy import Numbers, table_html
+from widgets.pages._discovery import find
+from widgets.pages._record import MIME
 from widgets.pages._state import address
-
-MIME = "application/vnd.lab.page+json"
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,6 @@ def show(page: str, state: Mapping | None = None) -> pn.viewable.Viewable | None
         ValueError: no such page, or a state that the page refuses.
         TypeError: ``state`` is not plain JSON.
     """
-    from widgets.pages import find
-
     state = _plain_state(state)
     found = find(page)
     view = found.build(state)
@@ -66,17 +63,6 @@ def show(page: str, state: Mapping | None = None) -> pn.viewable.Viewable | None
     if pn.state.curdoc is not None and pn.state.curdoc.session_context:
         return view
     _emit(static(found.name, state, view), found.route)
-    return None
-
-
-def page_of_notebook(path: str | Path) -> tuple[str, dict] | None:
-    """Page and state that an executed notebook recorded in its last :func:`show`, or ``None``."""
-    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
-    for cell in reversed(notebook.get("cells", [])):
-        for output in cell.get("outputs", []):
-            record = output.get("data", {}).get(MIME)
-            if record:
-                return record["page"], record["state"]
     return None
 
 

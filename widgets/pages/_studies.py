@@ -13,7 +13,7 @@ from lab.report import Run, Store
 from lab.report.store import standing
 from lab.report.store.standing import Row
 from widgets.figures.thumbnail import thumbnail
-from widgets.pages._static import page_of_notebook
+from widgets.pages._record import page_of_notebook
 
 _FRESH_SECONDS = 1.0
 _memory: dict[str, tuple[float, Index]] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lab import checks
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import NNGP
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import GaussianQuadraticLaw, SampleLaw

@@ -9,7 +9,7 @@ import torch
 
 from lab.inductive_bias import chi_square_fit as fitting
 from lab.inductive_bias import published
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw, SampleLaw

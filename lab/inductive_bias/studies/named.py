@@ -196,7 +196,7 @@ def routes_table(law, *, draws: int = 10_000, shares=(0.95, 0.75, 0.5), seed: in
 
     from lab.inductive_bias import chi_square_fit as fitting
     from lab.inductive_bias import published
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
     from lab.inductive_bias.laws import LOG2, SampleLaw
 
     sample = SampleLaw(law.sample(draws, seed=seed))
@@ -225,7 +225,7 @@ def trained_table(spaces, task: Task):
     """Trained spaces at the median loss of the first: ``space, bits, low, high, verdict, train_loss, test_loss, networks``."""
     import pandas as pd
 
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
 
     laws = [space.loss_law(task) for space in spaces]
     eps = float(laws[0].losses.median())
@@ -253,7 +253,7 @@ def few_shot_curve(shots, *, ways: int = 5, n_test: int = 100, share: float = 0.
     """Bits of three spaces against the number of examples of each class, at the same threshold: one column a space."""
     import pandas as pd
 
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
     from lab.inductive_bias.ranking import Share, threshold
 
     eps, rows = None, []
@@ -278,7 +278,7 @@ def least_bits_report(profile: str = "default", *, eps: float = 0.03, seed: int 
     """Bits of an RBF on a reporting split, before and after its width and amplitude were searched on another split."""
     import pandas as pd
 
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
     from lab.inductive_bias.least_bits import least_bits_kernel
 
     checks.choice("profile", profile, SIZES)
@@ -313,7 +313,7 @@ def growth(sizes, *, eps_share: float = 0.5, seed: int = 0):
 
     import pandas as pd
 
-    from lab.inductive_bias.bits import required_bits
+    from lab.inductive_bias.bit_methods import required_bits
 
     rows = []
     for size in sizes:

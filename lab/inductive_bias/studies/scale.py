@@ -11,7 +11,7 @@ import torch
 
 from lab import checks
 from lab.datasets.moves import moved
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.scale import large_bits, large_law

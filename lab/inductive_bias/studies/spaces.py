@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lab.inductive_bias import boolean
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import NNGP, NTK, RBF, Matern, Patch, Polynomial
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.laws import DiscreteLaw, SampleLaw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lab.inductive_bias import task_edits
-from lab.inductive_bias.bits import required_bits
+from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
 from lab.inductive_bias.ranking import Share, cosine_task, threshold

@@ -8,9 +8,8 @@ import torch
 
 from lab import checks
 from lab.kernels import dispatch, philox
+from lab.kernels.perturb_gram.names import LAWS, STREAM
 
-STREAM = 2
-LAWS = ("gaussian", "uniform", "mask")
 SMALL = 4_000
 
 
@@ -58,12 +57,22 @@ class Perturbations:
         if choice.path == "triton":
             from lab.kernels.perturb_gram import triton
 
-            return triton.perturbations(self, count, seed, start, device).to(dtype)
+            code, *numbers = self._plain()
+            return triton.perturbations(code, count, self.dimension, seed, start, STREAM, *numbers, device).to(dtype)
         if choice.path == "cpu":
             from lab.kernels.perturb_gram import op
 
-            return op.draw(self, count, seed, start).to(dtype)
+            signed = seed - 2**64 if seed >= 2**63 else seed
+            code, *numbers = self._plain()
+            return op.draw(code, count, self.dimension, signed, start, STREAM, *numbers).to(dtype)
         return self.reference(torch.arange(start, start + count, device=device), seed).to(dtype)
+
+    def _plain(self):
+        """The law as plain numbers for the kernels: its place among the laws, whether paired, two numbers."""
+        a, b = {"gaussian": (self.scale, 0.0), "uniform": (self.low, self.high), "mask": (self.probability, 0.0)}[
+            self.law
+        ]
+        return LAWS.index(self.law), self.paired, float(a), float(b)
 
     def reference(self, index: torch.Tensor, seed: int) -> torch.Tensor:
         """float32 perturbations of the given indices by torch operations alone."""

@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from lab.kernels.perturb_gram.law import LAWS, STREAM, Perturbations
+from lab.kernels.perturb_gram.names import STREAM
 from lab.kernels.philox.triton import numbers4
 
 DRAWS, WARPS = 64, 4
@@ -89,24 +89,25 @@ def gram(
     tl.store(out + place, total, mask=(k[:, None] < p) & (k[None, :] < p))
 
 
-def perturbations(law: Perturbations, count: int, seed: int, start: int, device) -> torch.Tensor:
-    """Perturbations start .. start + count - 1 of ``law`` under ``seed``: (count, dimension)."""
+def perturbations(
+    code: int, count: int, dimension: int, seed: int, start: int, stream: int, paired: bool, a: float, b: float, device
+) -> torch.Tensor:
+    """Perturbations start .. start + count - 1 of the law with place ``code`` under ``seed``: (count, dimension)."""
     from lab.kernels import dispatch
 
-    a, b = {"gaussian": (law.scale, 0.0), "uniform": (law.low, law.high), "mask": (law.probability, 0.0)}[law.law]
-    out = torch.empty(count, law.dimension, device=device)
-    blocks = min(16, triton.next_power_of_2(triton.cdiv(law.dimension, 4)))
-    draw[(triton.cdiv(count, DRAWS), triton.cdiv(law.dimension, 4 * blocks))](
+    out = torch.empty(count, dimension, device=device)
+    blocks = min(16, triton.next_power_of_2(triton.cdiv(dimension, 4)))
+    draw[(triton.cdiv(count, DRAWS), triton.cdiv(dimension, 4 * blocks))](
         out,
         seed,
         start,
         count,
-        law.dimension,
+        dimension,
         a,
         b,
-        CODE=LAWS.index(law.law),
-        PAIRED=law.paired,
-        STREAM=STREAM,
+        CODE=code,
+        PAIRED=paired,
+        STREAM=stream,
         FAST=not dispatch.interpreting(),
         ROWS=DRAWS,
         BLOCKS=blocks,

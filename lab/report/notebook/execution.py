@@ -27,10 +27,10 @@ from papermill.engines import NotebookExecutionManager
 from papermill.utils import nb_kernel_name
 from traitlets.config import Config
 
+from lab.report.events import Control, Event
 from lab.report.notebook.forkserver import kernel_environment
 from lab.report.notebook.parameters import read_parameters
 from lab.report.provisioner import LabKernelManager, WarmKernelManager, register, step_back
-from lab.report.runs.jobs import Control, Event
 from lab.report.store.layout import project_root
 
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from lab.report.events import Control, Event
 from lab.report.notebook.forkserver import SOCKET, Zygote, kernel_environment
-from lab.report.runs.jobs import Control, Event
 from lab.report.runs.run import Limits, Plan, answering
 from lab.report.store.layout import Run, Store
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from lab.report.runs.jobs import Control, Event
+from lab.report.events import Control, Event
 from lab.report.runs.run import Limits, Plan, answering, execute
 from lab.report.store.layout import Run, Store, StoreError, writing
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import checks
+from lab.report.events import Control, Event
 from lab.report.notebook.parameters import ParameterError, Schema, load_notebook, read_parameters
-from lab.report.runs.jobs import Control, Event
 from lab.report.store import cache, provenance
 from lab.report.store.layout import SCHEMA, Run, Store, project_root, write_atomically, writing
 from lab.report.store.redaction import HIDDEN, hide_secrets, is_secret

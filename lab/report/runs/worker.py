@@ -9,8 +9,8 @@ import sys
 
 def main() -> int:
     """Execute the plan on standard input in the store ``sys.argv[1]``; exit code 0 if the run is ok."""
+    from lab.report.events import Control
     from lab.report.runs import run as runs
-    from lab.report.runs.jobs import Control
     from lab.report.store.layout import Store, StoreError
 
     request = json.load(sys.stdin)

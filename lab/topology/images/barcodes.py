@@ -164,8 +164,8 @@ def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", 
     """The barcode of one image, or of a filtration of points or a graph.
 
     Args:
-        x: image with 1 to 3 axes, numpy or torch, any real dtype, read as it is; or an object with a method
-            ``barcode(dimension=...)``, which is called.
+        x: image with 1 to 3 axes, numpy or torch, any real dtype, read as it is; or a one-parameter filtration, which gives
+            a :class:`lab.topology.Diagram` for each degree.
         dimension: leave out the dimensions above this one.
         filtration: ``"superlevel"`` (high values first, for probabilities) or ``"sublevel"``.
         border: ``None`` or ``"foreground"`` (see :mod:`lab.topology.images.convention`).
@@ -177,8 +177,12 @@ def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", 
         ValueError: NaN, infinite values, no voxel, wrong number of axes, unknown option. TypeError: complex, not
             numbers.
     """
-    if hasattr(x, "barcode"):
-        return x.barcode(dimension=dimension)
+    from lab.topology.persistence.filtrations import Filtration
+
+    if isinstance(x, Filtration):
+        from lab.topology.persistence.diagrams import barcodes
+
+        return barcodes(x, dimension)
     convention.check_options(filtration, border)
     x = convention.image("x", x)
     top = checks.integer("dimension", x.ndim - 1 if dimension is None else dimension, low=0, high=x.ndim - 1)

@@ -114,6 +114,13 @@ def bars(filtration, degree: int = 0) -> Diagram:
     return Diagram(points[order], finite[order], values[finite.numel() :], essential, degree)
 
 
+def barcodes(filtration, dimension: int | None = None) -> tuple[Diagram, ...]:
+    """The diagrams of the degrees 0 to ``dimension`` of a one-parameter filtration; ``None``: of all degrees that are computed
+    without being asked for."""
+    highest = filtration.degrees - 1 if dimension is None else checks.integer("dimension", dimension, low=0)
+    return tuple(bars(filtration, degree) for degree in range(highest + 1))
+
+
 def barcode_cells(filtration, degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Cells of the finite bars (k, 2) and of the essential births (m,), empty bars of tied values included."""
     parameters = getattr(filtration, "parameters", None)

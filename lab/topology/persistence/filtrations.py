@@ -41,14 +41,6 @@ class Filtration:
 
     degrees = 2
 
-    def barcode(self, dimension: int | None = None) -> tuple:
-        """Barcodes of the degrees 0 to ``dimension`` (default: all that are computed without being asked for), a
-        :class:`lab.topology.Diagram` each; one parameter only."""
-        from lab.topology.persistence.diagrams import bars
-
-        highest = self.degrees - 1 if dimension is None else checks.integer("dimension", dimension, low=0)
-        return tuple(bars(self, degree) for degree in range(highest + 1))
-
 
 class Rips(Filtration):
     r"""Vietoris-Rips filtration of a point cloud: a simplex enters at the length of its longest edge.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lab.topology.persistence import filtrations as fl
+from lab.topology.persistence import rips_loops
 from lab.topology.persistence.euler_cells import edge_cells, euler_cells, merged
 
 
@@ -105,8 +106,6 @@ def _function_rips_cells(filtration, degree):
     if degree > 1:
         raise ValueError(f"degree must be 0 or 1 for a function-Rips bifiltration, got {degree}")
     if degree == 1:
-        from lab.topology.persistence.rips_loops import function_rips_loops
-
         return function_rips_loops(filtration)
     order = np.argsort(filtration.f.detach().double().cpu().numpy(), kind="stable")
     return function_rips_components(filtration, order)[:2]
@@ -126,6 +125,38 @@ def function_rips_components(filtration, order):
     edges = np.stack([edge_cells(order[early], order[late], n), order[step] * (n + 1)], 1)
     index = np.concatenate([np.stack([vertex, vertex], 1), edges])
     return index, np.concatenate([np.ones(n, np.int64), sign]), np.stack([order[tree[0]], order[tree[1]]], 1)
+
+
+def function_rips_loops(filtration):
+    """Cells (k, 2) and weights (k,) of the H1 measure of a function-Rips bifiltration.
+
+    With z = edges - vertices + components and the rank of the boundary of the triangles, dim H1 = z - rank at every
+    grade.
+    """
+    from lab.kernels.flag import cpu
+
+    n = filtration.size
+    order = np.argsort(filtration.f.detach().double().cpu().numpy(), kind="stable")
+    index, weight, _ = function_rips_components(filtration, order)
+    matrix = filtration.matrix()[np.ix_(order, order)]
+    rank, first, second = rips_loops.ranked(matrix)
+    rank, kept = rips_loops.collapsed(rank, first, second, ordered=True)
+    edge, vertex, sign, _ = cpu.reduce_triangles(len(kept), rips_loops.sorted_triangles(rank, by_vertex=True))
+    low, high = order[first[kept]], order[second[kept]]
+    cells = np.minimum(low, high) * n + np.maximum(low, high)
+    diagonal = np.arange(n) * (n + 1)
+    latest = order * (n + 1)
+    index = np.concatenate(
+        [
+            index,
+            np.stack([diagonal, diagonal], 1),
+            np.stack([cells, latest[np.maximum(first[kept], second[kept])]], 1),
+            np.stack([cells[edge], latest[vertex]], 1),
+        ]
+    )
+    ones = np.ones(1, np.int64)
+    weight = np.concatenate([weight, -ones.repeat(n), ones.repeat(len(kept)), -sign])
+    return merged(index, weight)
 
 
 def _delaunay_cells(filtration, degree):

@@ -30,40 +30,6 @@ def rips_loop_edges(matrix: np.ndarray) -> np.ndarray:
     return np.stack([cells[birth], cells[label[birth]]], 1)
 
 
-def function_rips_loops(filtration):
-    """Cells (k, 2) and weights (k,) of the H1 measure of a function-Rips bifiltration.
-
-    With z = edges - vertices + components and the rank of the boundary of the triangles, dim H1 = z - rank at every
-    grade.
-    """
-    from lab.kernels.flag import cpu
-    from lab.topology.persistence.euler_cells import merged
-    from lab.topology.persistence.hilbert_cells import function_rips_components
-
-    n = filtration.size
-    order = np.argsort(filtration.f.detach().double().cpu().numpy(), kind="stable")
-    index, weight, _ = function_rips_components(filtration, order)
-    matrix = filtration.matrix()[np.ix_(order, order)]
-    rank, first, second = ranked(matrix)
-    rank, kept = collapsed(rank, first, second, ordered=True)
-    edge, vertex, sign, _ = cpu.reduce_triangles(len(kept), sorted_triangles(rank, by_vertex=True))
-    low, high = order[first[kept]], order[second[kept]]
-    cells = np.minimum(low, high) * n + np.maximum(low, high)
-    diagonal = np.arange(n) * (n + 1)
-    latest = order * (n + 1)
-    index = np.concatenate(
-        [
-            index,
-            np.stack([diagonal, diagonal], 1),
-            np.stack([cells, latest[np.maximum(first[kept], second[kept])]], 1),
-            np.stack([cells[edge], latest[vertex]], 1),
-        ]
-    )
-    ones = np.ones(1, np.int64)
-    weight = np.concatenate([weight, -ones.repeat(n), ones.repeat(len(kept)), -sign])
-    return merged(index, weight)
-
-
 def collapsed_complex(filtration) -> tuple[np.ndarray, np.ndarray]:
     """Edges (k, 2), in lexicographic order, and triangles (m, 3) of a function-Rips bifiltration after the collapse.
 

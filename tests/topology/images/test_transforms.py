@@ -20,11 +20,11 @@ WAYS = {
     "matching_error": lambda x: matching_error(x, Y[0, 0]).total * x.sum(),
     "metric": lambda x: BettiMatchingMetric().update(x[None, None], Y[:1]),
     "wasserstein": lambda x: WassersteinMatchingLoss()(x[None, None], Y[:1]),
-    "rips": lambda x: Rips(x).barcode()[0].lengths.sum(),
-    "distances": lambda x: Rips.from_distances(x).barcode()[0].lengths.sum(),
+    "rips": lambda x: barcode(Rips(x))[0].lengths.sum(),
+    "distances": lambda x: barcode(Rips.from_distances(x))[0].lengths.sum(),
     "function rips": lambda x: FunctionRips(X[0, 0], x[0]).f.sum(),
-    "graph": lambda x: Graph(EDGES, x[0, :3]).barcode()[0].lengths.sum(),
-    "image": lambda x: Image(x).barcode()[0].lengths.sum(),
+    "graph": lambda x: barcode(Graph(EDGES, x[0, :3]))[0].lengths.sum(),
+    "image": lambda x: barcode(Image(x))[0].lengths.sum(),
 }
 
 

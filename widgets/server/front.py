@@ -28,7 +28,6 @@ import secrets
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from urllib.parse import parse_qs, urlsplit
 from lab.report.store.layout import RUN_ID
 from widgets.pages import _shared
 from widgets.server import guard
-from widgets.server.serve import Options, origins, run_server
+from widgets.server.options import Options, origins
 
 COOKIE = "lab_process"
 _HEAD_BYTES = 64 * 2**10
@@ -69,7 +68,7 @@ class Process:
             ChildProcessError: it ended before it listened; its own words are on stderr.
         """
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "widgets.server.processes", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            sys.executable, "-m", "widgets.server.process", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             env=self._environment, cwd=Path(__file__).parents[2], start_new_session=True,
         )  # fmt: skip
         # the pipe stays open: its end tells the process that the front is gone
@@ -335,33 +334,3 @@ async def _answer(writer: asyncio.StreamWriter, status: str, content: bytes, *, 
     head += f"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {guard.NOTHING}\r\n"
     writer.write(head.encode() + b"Cache-Control: no-store\r\nConnection: close\r\n\r\n" + content)
     await writer.drain()
-
-
-def main() -> int:
-    """One server process: options on stdin, its port on stdout; it ends with the front. The exit status."""
-    from widgets.server.serve import free
-
-    request = json.loads(sys.stdin.readline())
-    request["options"]["allow_websocket_origin"] = tuple(request["options"]["allow_websocket_origin"])
-    threading.Thread(target=_end_with_front, daemon=True).start()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    port = free("127.0.0.1", 0)
-    run_server(
-        Options(**request["options"]),
-        port,
-        "127.0.0.1",
-        request["allowed"],
-        lambda: print(port, file=answers, flush=True),
-    )
-    return 0
-
-
-def _end_with_front() -> None:
-    while sys.stdin.read(1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
