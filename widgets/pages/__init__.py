@@ -50,6 +50,7 @@ from widgets.pages._state import Notice, address, query, react, run_of_address, 
 from widgets.pages._static import show, static
 
 __all__ = [
-    "Notice", "Page", "address", "as_frame", "controls", "discover", "find", "layout", "names", "note", "numbers", "page_of_notebook",
-    "plot", "query", "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html", "theme", "values",
+    "Notice", "Page", "address", "as_frame", "controls", "discover", "find", "layout", "names", "note", "numbers",
+    "page_of_notebook", "plot", "query", "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html",
+    "theme", "values",
 ]  # fmt: skip
