@@ -95,7 +95,9 @@ def test_no_modules_import_each_other_in_a_circle():
     graph = networkx.DiGraph()
     for module, path in paths.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        told = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        told = [
+            node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ]
         unmet = {id(node) for block in told for node in ast.walk(block)}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module and id(node) not in unmet:

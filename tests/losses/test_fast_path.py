@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import lab
-from lab.losses import pixel_seconds, training_seconds, with_and_without
 from lab.losses.studies.common import spectra, table
+from lab.losses.studies.fast_path import pixel_seconds, training_seconds, with_and_without
 
 
 @pytest.fixture

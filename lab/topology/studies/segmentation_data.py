@@ -67,15 +67,16 @@ def tiles(data: ImageSet, size: int = SIZE) -> tuple[Tensor, Tensor]:
     """
     images, labels = [], []
     for item in data:
-        if item.label is None or item.image.ndim != 2:
+        image, label = item.image, item.label
+        if not isinstance(label, Tensor) or not isinstance(image, Tensor) or image.ndim != 2:
             raise ValueError(f"data must hold 2-D images with labels, got {item.name or 'an image'} without")
-        for top in range(0, item.image.shape[0] - size + 1, size):
-            for left in range(0, item.image.shape[1] - size + 1, size):
+        for top in range(0, image.shape[0] - size + 1, size):
+            for left in range(0, image.shape[1] - size + 1, size):
                 window = (slice(top, top + size), slice(left, left + size))
-                share = float((item.label[window] > 0).float().mean())
+                share = float((label[window] > 0).float().mean())
                 if 0.02 < share < 0.98:
-                    images.append(item.image[window])
-                    labels.append((item.label[window] > 0).float())
+                    images.append(image[window])
+                    labels.append((label[window] > 0).float())
     if len(images) < 8:
         raise ValueError(
             f"data must hold at least 8 tiles of {size} pixels with foreground and background, got {len(images)}"
