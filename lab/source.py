@@ -39,13 +39,21 @@ def loaded_by(modules: Iterable[str]) -> set[str]:
 
 
 def _closure(waiting, neighbours):
-    waiting, found = set(waiting), set()
+    waiting, found, stamp = set(waiting), set(), _stamp()
     while waiting:
         module = waiting.pop()
         if path_of(module) is not None and module not in found:
             found.add(module)
-            waiting |= neighbours(module, path_of(module).stat().st_mtime_ns) - found
+            waiting |= neighbours(module, path_of(module).stat().st_mtime_ns, stamp) - found
     return found
+
+
+def _stamp():
+    """When the packages last changed: what a name means depends on their ``__init__`` files and on which modules there are."""
+    files = [path for package in PACKAGES for path in (project_root() / package).rglob("__init__.py")]
+    return max(
+        (time for path in files for time in (path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns)), default=0
+    )
 
 
 def path_of(module: str) -> Path | None:
@@ -163,12 +171,12 @@ def _is_package(module):
 
 
 @lru_cache(maxsize=4096)
-def _used_by(module, time):
+def _used_by(module, time, stamp):
     return frozenset(_used(ast.unparse(_tree_of(module)), _package_of(module)))
 
 
 @lru_cache(maxsize=4096)
-def _imported_by(module, time):
+def _imported_by(module, time, stamp):
     """Parents of a module and every module that an import anywhere in it names."""
     parts = module.split(".")
     found = {".".join(parts[:length]) for length in range(1, len(parts))}

@@ -33,9 +33,9 @@ def project(tmp_path, monkeypatch):
     for module in (source, cache, provenance, runs, execution):
         monkeypatch.setattr(module, "project_root", lambda: root)
     monkeypatch.setenv("PYTHONPATH", str(root))
-    source._existing.cache_clear()
+    source._used_by.cache_clear()
     yield root
-    source._existing.cache_clear()
+    source._used_by.cache_clear()
 
 
 def ask(project):

@@ -79,7 +79,7 @@ def test_module_that_breaks_the_contract_is_refused(changes, words):
     good = {"TITLE": "T", "ROUTE": "a-b", "METHOD": "m", "build": lambda state: None}
     module = types.SimpleNamespace(__name__="widgets.pages.x", **{**good, **changes})
     with pytest.raises(ValueError, match=words):
-        pages._checked(module)
+        pages._discovery._checked(module)
 
 
 def test_unknown_page_names_the_nearest():

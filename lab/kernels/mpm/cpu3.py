@@ -1,11 +1,11 @@
-"""The step of :mod:`lab.kernels.mpm.cpu` in three dimensions: a node holds three velocity components and its mass."""
+"""The step of :mod:`lab.kernels.mpm.cpu2` in three dimensions: a node holds three velocity components and its mass."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from lab.kernels.mpm.cpu import CAREFUL, slopes, stopped, weights
+from lab.kernels.mpm.cpu2 import CAREFUL, slopes, stopped, weights
 
 
 @njit(inline="always")

@@ -10,15 +10,15 @@ from lab.kernels import chunks
 def kernels(d: int):
     """The five compiled loops of dimension d: to the grid, its velocities, back, and the three of the adjoint."""
     if d == 2:
-        from lab.kernels.mpm import cpu
+        from lab.kernels.mpm import cpu2
 
         return (
-            cpu.to_grid2,
-            cpu.velocities2,
-            cpu.from_grid2,
-            cpu.gather_adjoint2,
-            cpu.velocities_adjoint2,
-            cpu.scatter_adjoint2,
+            cpu2.to_grid2,
+            cpu2.velocities2,
+            cpu2.from_grid2,
+            cpu2.gather_adjoint2,
+            cpu2.velocities_adjoint2,
+            cpu2.scatter_adjoint2,
         )
     from lab.kernels.mpm import cpu3
 

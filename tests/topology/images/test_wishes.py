@@ -121,7 +121,7 @@ def test_connectivity_border_and_direction_are_stated_and_follow_the_statement()
     gap[1, 1] = 0  # the background is connected through corners: the ring is open
     assert topology.barcode(gap).betti_numbers(0.5) == (1, 0)
     assert len(topology.barcode(-gap, filtration="sublevel")[0]) == len(topology.barcode(gap)[0])
-    words = inspect.getdoc(topology.images)
+    words = inspect.getdoc(topology.images.convention)
     assert "V-construction" in words
     assert "border=" in words
 
