@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import shutil
 import statistics
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 import psutil
 from tornado.httpclient import AsyncHTTPClient
 
-from tests.browser.conftest import CHROMIUM, FLAGS, Server, Tab
+from tests.browser.conftest import FLAGS, VIEW, Server, Tab, executable
 from tests.browser.test_app import write_notebook
 from tests.browser.visits import BUSY, PAGE, visit
 
@@ -64,33 +63,36 @@ def beside_a_job(server, visitors: int) -> dict:
     """A page load idle, while a job computes, and while ``visitors`` are there too; how long a cancel takes."""
     from playwright.sync_api import sync_playwright
 
-    path = next(filter(None, map(shutil.which, CHROMIUM)))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+
+        def visitor() -> Tab:
+            context = browser.new_context(**VIEW)
+            return Tab(context, lambda origins: context.close())
 
         def load() -> float:
-            tab = Tab(browser)
+            tab = visitor()
             began = time.perf_counter()
             tab.open(server.url + PAGE)
             tab.figures(2)
             spent = time.perf_counter() - began
-            tab.context.close()
+            tab.close()
             return spent
 
         load()
-        owner = Tab(browser)
+        owner = visitor()
         owner.open(server.url + "run?notebook=own/busy.ipynb&seconds=600")
         idle = [load() for _ in range(5)]
         owner.page.get_by_role("button", name="Run", exact=True).click()
         owner.page.get_by_text("begun").first.wait_for(timeout=300_000)
         busy = [load() for _ in range(5)]
-        tabs = [Tab(browser) for _ in range(visitors)]
+        tabs = [visitor() for _ in range(visitors)]
         for tab in tabs:
             tab.open(server.url + PAGE)
             tab.figures(2)
         crowded = [load() for _ in range(3)]
         for tab in tabs:
-            tab.context.close()
+            tab.close()
         shown, ended = cancelled(owner, server)
         browser.close()
     median = statistics.median

@@ -1,15 +1,22 @@
 """What holds on every page, read from the page in a browser: one meaning a colour, export, words explained, keyboard."""
 
+import json
 import re
 
 import pytest
 
-from tests.browser.conftest import Tab, page_names
-from tests.browser.test_pages import route_of, wait_until_drawn
+from tests.browser.conftest import page_names
+from tests.browser.test_pages import PLOTLY_JS, route_of, wait_until_drawn
 from widgets.figures.theme import COLOURS, colours
 from widgets.pages._glossary import TERMS
 
 pytestmark = pytest.mark.browser
+
+DRAWN = {
+    "scatter", "scattergl", "bar", "heatmap", "contour", "image", "histogram", "histogram2d", "box", "violin", "scatter3d",
+    "surface", "mesh3d", "isosurface", "volume", "pie", "table", "parcoords", "scatterpolar", "sankey", "treemap", "icicle",
+    "sunburst", "waterfall", "funnel", "splom", "cone", "indicator", "scatterternary", "contourcarpet", "carpet", "parcats",
+}  # fmt: skip
 
 # Each figure: title, buttons of its bar, and each trace's name, type and the colours that it sets outside a colour scale.
 PICTURES = """() => {
@@ -68,14 +75,26 @@ CONTROLS = """() => {
 
 
 @pytest.fixture(scope="module", params=page_names())
-def opened(request, server, chromium):
-    """A page at its defaults in a tab: its name and the tab; the tests below it only look."""
-    tab = Tab(chromium, accept_downloads=True)
+def opened(request, server, visitors):
+    """A page at its defaults in a tab: its name and the tab; the tests below it only look, the last one moves its control."""
+    tab = visitors.come()
     tab.open(server.url + route_of(request.param))
     wait_until_drawn(tab)
     tab.figures(1)
     yield request.param, tab
-    tab.context.close()
+    tab.close()
+
+
+def test_page_draws_its_figures_with_the_plotly_they_were_made_for_and_is_accessible(opened, screenshots):
+    name, tab = opened
+    figures = tab.figures(1)
+    assert all(figure["traces"] for figure in figures), "a figure without a trace"
+    assert {trace for figure in figures for trace in figure["traces"]} <= DRAWN
+    assert all(figure["title"] for figure in figures), "a figure without its answer in the title"
+    assert tab.page.evaluate("Plotly.version") == PLOTLY_JS
+    tab.page.screenshot(path=screenshots / f"{name}.png", full_page=True)
+    tab.assert_accessible()
+    tab.assert_clean()
 
 
 def plain(colour: str) -> str:
@@ -173,3 +192,37 @@ def test_keyboard_reaches_every_control_and_shows_where_it_is(opened):
     assert not blind, f"{name}: nothing shows the focus on {blind[:3]}"
     hidden = [at for at in controls if not at["seen"]]
     assert not hidden, f"{name}: focus out of sight on {hidden[:3]}"
+
+
+def test_address_of_a_changed_page_restores_it_in_another_browser(opened, new_tab):
+    (_, first), second = opened, new_tab()
+    change(first)
+    second.open(first.page.url)
+    wait_until_drawn(second)
+    assert second.page.url == first.page.url
+    same = lambda: comparable(second.figures(1)) == comparable(first.figures(1))  # noqa: E731
+    first.until(same, "both browsers show the same")
+    first.assert_clean()
+    second.assert_clean()
+
+
+def change(tab):
+    """Move the main control by hand; every step is in the address before the next."""
+    handles = tab.page.locator(".noUi-handle")
+    if not handles.count():
+        choice = tab.page.locator("select:not([multiple])").first
+        choice.select_option(index=1)
+        tab.page.wait_for_function("location.search.length > 1")
+        return
+    handle = handles.first
+    handle.focus()
+    at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+    for _ in range(3):
+        was = tab.page.url
+        tab.page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+        tab.page.wait_for_function("(was) => location.href !== was", arg=was)
+
+
+def comparable(figures):
+    keys = ("title", "traces", "lengths", "first", "names", "sums")
+    return json.loads(json.dumps([{key: figure[key] for key in keys} for figure in figures]))

@@ -307,7 +307,7 @@ def test_closed_sessions_are_dropped(server, new_tab):
     tab = new_tab()
     tab.open(server.url)
     assert server.health()["sessions"] >= 1
-    tab.context.close()
+    tab.close()
     wait_until(lambda: server.health()["sessions"] == 0, "no session is left")
 
 

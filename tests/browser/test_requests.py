@@ -119,7 +119,7 @@ def test_addresses_of_any_length_are_answered_in_words(server):
 def test_opening_a_strangers_notebook_runs_nothing_of_it(server, new_tab):
     tab = new_tab()
     alarms = []
-    tab.context.expose_binding("alarm", lambda source, *words: alarms.append(words))
+    tab.page.expose_binding("alarm", lambda source, *words: alarms.append(words))
     page = tab.open(f"{server.url}run")
     page.get_by_text("n [<img src=x onerror=alarm()>]").wait_for()
     page.locator(".bk-description").first.hover()

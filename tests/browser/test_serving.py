@@ -127,7 +127,7 @@ def test_visits_leave_no_session_and_little_memory(tmp_path, new_tab):
             visitor = new_tab()
             visitor.open(server.url + "comp-sum")
             assert visitor.figures(2)
-            visitor.context.close()
+            visitor.close()
         wait_until(lambda: server.health()["sessions"] == 0, "no session is left")
         return process.memory_info().rss
 
