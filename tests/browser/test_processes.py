@@ -110,28 +110,31 @@ def test_a_process_that_is_killed_starts_again(pair, tab):
         tab.figures(2)
 
 
-def test_the_processes_end_with_the_front(tmp_path):
-    server = Server(tmp_path, "--num-procs", "2")
-    children = psutil.Process(server.process.pid).children()
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """Two processes behind one port and a password."""
+    login = ("--basic-auth", "a password", "--cookie-secret", "a long random text")
+    started = Server(tmp_path_factory.mktemp("guarded"), "--num-procs", "2", *login)
+    yield started
+    started.stop()
+
+
+def test_one_login_holds_in_every_process(guarded, tab):
+    page = tab.page
+    page.goto(guarded.url)
+    page.wait_for_function("document.activeElement.name === 'password'")  # ready for typing
+    page.keyboard.type("a password")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Studies").wait_for()
+    for number in ("0", "1"):
+        tab.context.add_cookies([{"name": "lab_process", "value": number, "url": guarded.url}])
+        tab.open(guarded.url + "comp-sum")
+        tab.figures(2)
+
+
+def test_the_processes_end_with_the_front(guarded):
+    children = psutil.Process(guarded.process.pid).children()
     assert len(children) == 2
-    server.process.kill()
+    guarded.process.kill()
     _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
-    server.stop()
-
-
-def test_one_login_holds_in_every_process(tmp_path, tab):
-    server = Server(tmp_path, "--num-procs", "2", "--basic-auth", "a password", "--cookie-secret", "a long random text")
-    try:
-        page = tab.page
-        page.goto(server.url)
-        page.wait_for_function("document.activeElement.name === 'password'")  # ready for typing
-        page.keyboard.type("a password")
-        page.keyboard.press("Enter")
-        page.get_by_role("heading", name="Studies").wait_for()
-        for number in ("0", "1"):
-            tab.context.add_cookies([{"name": "lab_process", "value": number, "url": server.url}])
-            tab.open(server.url + "comp-sum")
-            tab.figures(2)
-    finally:
-        server.stop()

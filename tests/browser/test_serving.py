@@ -91,19 +91,23 @@ def test_named_origin_and_address_may_connect_and_no_other(tmp_path):
         server.stop()
 
 
-def test_pages_work_below_a_prefix(tmp_path, tab):
-    server = Server(tmp_path, "--prefix", "/lab")
-    try:
-        assert server.first.endswith("/lab/")
-        page = tab.open(server.first)
-        page.get_by_role("link", name="Comp-sum losses", exact=True).click()
-        page.wait_for_url("**/lab/comp-sum")
-        assert tab.figures(2)
-        page.get_by_role("link", name="Runs").click()
-        page.wait_for_url("**/lab/runs")
-        tab.assert_clean()
-    finally:
-        server.stop()
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory):
+    """The application below a prefix, with sessions that end soon."""
+    started = Server(tmp_path_factory.mktemp("brief"), "--prefix", "/lab", "--session-seconds", "2")
+    yield started
+    started.stop()
+
+
+def test_pages_work_below_a_prefix(brief, tab):
+    assert brief.first.endswith("/lab/")
+    page = tab.open(brief.first)
+    page.get_by_role("link", name="Comp-sum losses", exact=True).click()
+    page.wait_for_url("**/lab/comp-sum")
+    assert tab.figures(2)
+    page.get_by_role("link", name="Runs").click()
+    page.wait_for_url("**/lab/runs")
+    tab.assert_clean()
 
 
 def test_one_visitor_too_many_is_told_so(tmp_path, new_tab):
@@ -118,26 +122,21 @@ def test_one_visitor_too_many_is_told_so(tmp_path, new_tab):
         server.stop()
 
 
-def test_visits_leave_no_session_and_little_memory(tmp_path, new_tab):
-    server = Server(tmp_path, "--session-seconds", "2")
-    process = psutil.Process(server.process.pid)
+def test_visits_leave_no_session_and_little_memory(brief, new_tab):
+    process = psutil.Process(brief.process.pid)
 
     def visits(count):
         for _ in range(count):
             visitor = new_tab()
-            visitor.open(server.url + "comp-sum")
+            visitor.open(brief.first + "comp-sum")
             assert visitor.figures(2)
             visitor.close()
-        wait_until(lambda: server.health()["sessions"] == 0, "no session is left")
+        wait_until(lambda: brief.health()["sessions"] == 0, "no session is left")
         return process.memory_info().rss
 
-    try:
-        before = visits(4)
-        after = visits(8)
-        assert server.health()["sessions"] == 0
-        assert (after - before) / 8 < 5 * 2**20, f"{(after - before) / 8 / 2**20:.1f} MB stay of every visit"
-    finally:
-        server.stop()
+    before = visits(4)
+    after = visits(8)
+    assert (after - before) / 8 < 5 * 2**20, f"{(after - before) / 8 / 2**20:.1f} MB stay of every visit"
 
 
 async def greeting(server, token) -> str | None:
