@@ -55,7 +55,7 @@ def cluster(tmp_path):
     try:
         import json
 
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while not (file.exists() and file.read_text().strip().endswith("}")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -63,7 +63,7 @@ def cluster(tmp_path):
         from distributed import Client
 
         with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=150)
         yield address, workers
     finally:
         for process in (*workers, scheduler):

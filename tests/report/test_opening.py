@@ -25,9 +25,9 @@ def test_nothing_of_a_default_is_executed(tmp_path):
     "power", ["((9**1024)**1024)**1024", "9**1024**1024", "2**1000 * 2**4000", "(2**1000)**1000", "10.0**400"]
 )
 def test_a_default_cannot_compute_for_long(power):
-    began = time.monotonic()
+    began = time.process_time()
     assert parameters(f"n = {power}")["n"].computed
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_leftovers_are_removed_only_when_their_driver_is_gone(store, owner_lives
             assert folder.exists() == owner_lives
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=150):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

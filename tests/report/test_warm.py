@@ -179,7 +179,7 @@ def test_jupyter_starts_a_warm_kernel_through_the_provisioner(zygote, monkeypatc
         try:
             assert isinstance(manager.provisioner, WarmProvisioner)
             assert manager.provisioner.kind == "warm", manager.provisioner.doubt
-            reply = await client.execute_interactive("1 / 0", timeout=30, output_hook=lambda message: None)
+            reply = await client.execute_interactive("1 / 0", timeout=150, output_hook=lambda message: None)
             assert reply["content"]["ename"] == "ZeroDivisionError"
         finally:
             client.stop_channels()

@@ -16,7 +16,7 @@ import torch
 
 from widgets.server.uploads import Limits, Refused, _shown_name, read, suffix_of
 
-SMALL = Limits(file_bytes=2**20, decoded_bytes=16 * 2**20, memory_bytes=2**30, seconds=20)
+SMALL = Limits(file_bytes=2**20, decoded_bytes=16 * 2**20, memory_bytes=2**30, seconds=120)
 
 
 def load(path, kinds, role="image", limits=SMALL):
@@ -244,7 +244,7 @@ def test_table_that_is_too_large_or_too_wide_is_refused(tmp_path):
         file.write("a,b\n")
         file.writelines(["1.25,x" + "y" * 40 + "\n"] * 2_000_000)
     assert path.stat().st_size > 80 * 2**20
-    assert refusal(path, ["table"], limits=Limits(decoded_bytes=32 * 2**20, seconds=20))
+    assert refusal(path, ["table"], limits=Limits(decoded_bytes=32 * 2**20, seconds=120))
 
 
 def test_reading_that_takes_too_long_ends(tmp_path):

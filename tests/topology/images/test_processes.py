@@ -12,7 +12,7 @@ from lab.topology import BettiMatchingLoss, BettiMatchingMetric
 from lab.topology.persistence.diagrams import bars
 from lab.topology.persistence.filtrations import Rips
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def pair(seed, size=160):
@@ -49,7 +49,7 @@ def test_loader_with_two_workers_gives_what_the_parent_computes():
     wanted = torch.tensor(
         [everything(seed) for seed in range(6)], dtype=torch.float64
     )  # the parent's threads have started
-    loader = DataLoader(Scores(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=120)
+    loader = DataLoader(Scores(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=600)
     assert torch.equal(torch.cat(list(loader)), wanted)
     assert everything(0) == wanted[0].tolist()
 
@@ -58,7 +58,7 @@ def test_loader_with_two_workers_gives_what_the_parent_computes():
 def test_pool_of_processes_gives_what_the_parent_computes(method):
     wanted = [everything(seed) for seed in range(2)]
     with multiprocessing.get_context(method).Pool(2) as pool:
-        assert pool.map_async(everything, range(2)).get(timeout=240) == wanted
+        assert pool.map_async(everything, range(2)).get(timeout=600) == wanted
 
 
 def _answer(queue, work):
@@ -74,7 +74,7 @@ def forked(work):
     child = context.Process(target=_answer, args=(queue, work))
     child.start()
     try:
-        return queue.get(timeout=120)
+        return queue.get(timeout=300)
     finally:
         child.terminate()
         child.join()
