@@ -28,18 +28,23 @@ def route_of(name: str) -> str:
 
 
 def wait_until_drawn(tab):
-    """Until the figures have come, nothing is being computed, and both stay so for some frames."""
+    """Until the figures have come, nothing is being computed, and for some frames all stays as and where it is."""
     tab.page.evaluate("window.restfulFrames = 0")
     tab.page.wait_for_function(
         """() => {
-          let figures = 0, open = 0;
+          let figures = "", open = 0;
           const walk = (scope) => { for (const node of scope.querySelectorAll("*")) {
             if (node.classList.contains("lab-working") && node.getBoundingClientRect().width) open += 1;
-            if (node.classList.contains("js-plotly-plot")) { figures += 1; if (!node.querySelector(".main-svg")) open += 1; }
+            if (node.classList.contains("js-plotly-plot")) {
+              if (!node.querySelector(".main-svg")) open += 1;
+              const box = node.getBoundingClientRect();
+              figures += [box.x, box.y, box.width, box.height].join() + ";";
+            }
             if (node.shadowRoot) walk(node.shadowRoot); } };
           walk(document);
-          const rests = figures > 0 && open === 0 && Bokeh.documents.every((shown) => shown.is_idle);
-          window.restfulFrames = rests ? window.restfulFrames + 1 : 0;
+          const idle = open === 0 && Bokeh.documents.every((shown) => shown.is_idle);
+          window.restfulFrames = figures && idle && figures === window.figuresStood ? window.restfulFrames + 1 : 0;
+          window.figuresStood = figures;
           return window.restfulFrames > 8;
         }""",
     )

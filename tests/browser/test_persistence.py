@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.browser.test_pages import wait_until_drawn
 from widgets.pages import persistence as page
 
 pytestmark = pytest.mark.browser
@@ -16,6 +17,7 @@ def _open(server, tab, **more):
     state = "&".join(f"{name}={value}" for name, value in {**STATE, **more}.items())
     tab.open(f"{server.url}{page.ROUTE}?{state}")
     tab.figures(3)
+    wait_until_drawn(tab)
 
 
 def _step(tab) -> int:
