@@ -47,7 +47,9 @@ def test_logarithm_and_exponential_are_scipys(d):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-@pytest.mark.parametrize("law", [*ELASTIC, *PLASTIC, c.polar, c.invariants], ids=str)
+@pytest.mark.parametrize(
+    "law", [*ELASTIC, *PLASTIC, c.polar, c.invariants], ids=lambda law: getattr(law, "__name__", str(law))
+)
 def test_derivatives_equal_differences_also_at_equal_stretches(law, d):
     Q = rotations(d, 3)
     equal = 0.9 * Q
