@@ -266,7 +266,7 @@ class Network(nn.Module):
         h = self.stem(x if self.space.image else x.flatten(1))
         for cell in self.cells:
             nodes = [h, *[torch.zeros_like(h)] * self.space.nodes]
-            for (i, j), operation in zip(self.space.edges, cell):
+            for (i, j), operation in zip(self.space.edges, cell.children()):
                 if type(operation) is not nn.Module:
                     nodes[j] = nodes[j] + operation(nodes[i])
             h = nodes[-1]

@@ -3,7 +3,7 @@
 import panel as pn
 import torch
 
-from lab.search.sharpdarts import cosine_power_annealing, half_time
+from lab.search.sharpdarts import cosine_power_annealing
 from lab.search.studies.sharpdarts import Setting
 from lab.search.supernet import mix
 from widgets import pages
@@ -39,6 +39,5 @@ def draw(lead, order, warm_up, theme):
         numbers.append(
             {"rule": rule, **{name: float(v) for name, v in zip(NAMES, w)}, "slope of skip's own": float(slope[0])}
         )
-    numbers.append({"rule": f"epochs to half the rate, order {order:g}", "skip": half_time(curves[f"order {order:g}"])})
     soft, sharp = mix(alpha.detach()), mix(alpha.detach(), "max-w")
     return figures.coefficients(NAMES, soft, sharp, theme=theme), figures.schedules(curves, theme=theme), numbers

@@ -137,8 +137,10 @@ class Result:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         names = ("inputs", "outputs", "nodes", "cells", "width", "shared")
         space = Space(tuple(found["operations"]), **{name: found[name] for name in names})
-        parts = ({key: torch.tensor(value) for key, value in found[name].items()} for name in _PARTS)
-        return cls(space, *parts, found["best"], tuple(found["seeds"]))
+        choices, accuracy, measured = (
+            {key: torch.tensor(value) for key, value in found[name].items()} for name in _PARTS
+        )
+        return cls(space, choices, accuracy, measured, found["best"], tuple(found["seeds"]))
 
 
 _PARTS = ("choices", "accuracy", "measured")

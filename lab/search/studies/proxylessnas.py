@@ -138,10 +138,8 @@ def run_proxies(setting, *, seeds, data=None, control=False, progress=None) -> d
     space = _space(setting, split)
     options = {"seeds": seeds, "table": SERIAL, "tradeoff": 0.1, "mode": setting.mode}
     choices = {"direct": proxylessnas.search(space, split, steps=setting.steps, **options).choice}
-    part = Split(
-        *((x[: max(30, len(x) // 10)], y[: max(30, len(y) // 10)]) for x, y in (split.train, split.validation)),
-        split.test,
-    )
+    train, held = ((x[: max(30, len(x) // 10)], y[: max(30, len(y) // 10)]) for x, y in (split.train, split.validation))
+    part = Split(train, held, split.test)
     choices["a tenth of the data"] = proxylessnas.search(space, part, steps=setting.steps, **options).choice
     short = _space(setting.model_copy(update={"blocks": max(1, setting.blocks // 2)}), split)
     half = proxylessnas.search(short, split, steps=setting.steps, **options).choice
@@ -172,7 +170,7 @@ def run_table(setting, *, seeds, data=None, control=False, progress=None) -> dic
 
 def saved_bytes(candidates: int, *, mixture: bool = False, seed: int = 0) -> int:
     """Bytes that a step keeps for its backward pass, beside the weights: one path, or the mixture, with so many candidates."""
-    split = split_of(Setting())
+    split = split_of(Setting.of())
     build = proxylessnas.BLOCKS["mlp64"]
     space = proxylessnas.chain(2, 3, candidates={f"mlp{k}": build for k in range(candidates)})
     supernet = Supernet(space)
@@ -197,7 +195,7 @@ def saved_bytes(candidates: int, *, mixture: bool = False, seed: int = 0) -> int
 
 def step_ratio(*, mixture: bool = False, rounds: int = 9, seed: int = 0) -> float:
     """Processor time of a weight step of a search over that of training a fixed network."""
-    setting = Setting()
+    setting = Setting.of()
     split = split_of(setting)
     space, x = _space(setting, split), split.train[0][:64]
     supernet = Supernet(space)
