@@ -65,6 +65,17 @@ print(fitted.predict(torch.tensor({x[:3].tolist()})).flatten().tolist())
     assert eval(said) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+def test_methods_are_compared_on_own_rows_and_on_the_table(rows):
+    own = search.compare(["darts", "random"], *rows, operations="s2", seeds=2, steps=4)
+    table = search.compare(["proxylessnas", "random"], operations="s2", seeds=2, steps=4)
+    for result in (own, table):
+        assert all(values.shape == (2,) for values in result.accuracy.values())
+        assert list(result.to_frame().columns[:2]) == ["method", "accuracy"] and len(result.to_frame()) == 2
+    assert table.best >= float(table.accuracy["random"].max()) and own.best != own.best
+    with pytest.raises(ValueError, match="methods must be one of"):
+        search.compare(["grid"])
+
+
 def test_bad_input_is_refused_in_words(rows):
     x, y = rows
     with pytest.raises(ValueError, match="did you mean 'rarts'"):

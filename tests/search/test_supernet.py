@@ -219,6 +219,16 @@ def test_latency_tables(tmp_path):
     path.write_text("operation,cost\nskip,0.5\nskip,2\n")
     with pytest.raises(ValueError, match="stands twice"):
         LatencyTable.from_csv(path)
+    for text, message in (
+        ("name,cost\nskip,1\n", "columns operation and cost"),
+        ("operation,cost\nskip,fast\n", "must be a number, got 'fast'"),
+        ("operation,cost\nskip,nan\n", "must be finite"),
+        ("operation,cost\nskip,-1\n", "must be at least 0"),
+        ("", "no rows"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            LatencyTable.from_csv(path)
     with pytest.raises(ValueError, match="no cost of none"):
         LatencyTable({"skip": 1.0}).vector(space)
 

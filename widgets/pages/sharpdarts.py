@@ -37,7 +37,11 @@ def draw(lead, order, warm_up, theme):
         w = mix(alpha, rule)
         (slope,) = torch.autograd.grad(w[0], alpha, retain_graph=True)
         numbers.append(
-            {"rule": rule, **{name: float(v) for name, v in zip(NAMES, w)}, "slope of skip's own": float(slope[0])}
+            {
+                "rule": rule,
+                **{name: float(v) for name, v in zip(NAMES, w.detach())},
+                "slope of skip's own": float(slope[0]),
+            }
         )
     soft, sharp = mix(alpha.detach()), mix(alpha.detach(), "max-w")
     return figures.coefficients(NAMES, soft, sharp, theme=theme), figures.schedules(curves, theme=theme), numbers
