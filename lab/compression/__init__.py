@@ -5,6 +5,9 @@
     condense(images, labels, per_class=10, *, method="dcc" | "dc") -> SyntheticSet
     SyntheticSet: .images, .train(network, seeds=5), .save(path), SyntheticSet.load(path)
     evaluate(sets, y, test, networks=5) -> accuracies of fresh networks trained on each set
+    quantize(model, bits=4) -> Quantized                      an own module's weights on few levels
+    distill(teacher, student, x, y, bits=4) -> Quantized      the same, trained to follow an own teacher
+    Quantized: .model(like), .bytes(), .save(path), Quantized.load(path)
 
     >>> import torch
     >>> from lab.compression import condense
@@ -21,5 +24,8 @@ from lab.compression.dcc import matching_loss as matching_loss
 from lab.compression.matching import Networks as Networks
 from lab.compression.matching import kernel_velocity as kernel_velocity
 from lab.compression.matching import layer_distance as layer_distance
+from lab.compression.quantized_distillation import Quantized as Quantized
+from lab.compression.quantized_distillation import distill as distill
+from lab.compression.quantized_distillation import quantize as quantize
 from lab.compression.synthetic import SyntheticSet as SyntheticSet
 from lab.compression.synthetic import evaluate as evaluate

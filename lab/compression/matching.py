@@ -115,6 +115,20 @@ class Networks:
             states.append(z)
         return states, slopes
 
+    def slopes_of_sum(self, parameters: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """The gradient of the summed logits in the inputs, (networks, items, features), differentiable in the weights."""
+        if not self.closed:
+            raise TypeError(
+                "network must be a sequence of linear layers with ReLU or tanh between them for slopes in closed form"
+            )
+        states, slopes = self._forward(parameters, x[:, None].flatten(3))
+        back = torch.ones_like(states[-1])
+        for place in reversed(range(len(self.names))):
+            back = back @ parameters[f"{self.names[place]}.weight"][:, None]
+            if place:
+                back = back * slopes[place - 1]
+        return back[:, 0]
+
     def kernel(self, parameters: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """The tangent kernel sum_k <grad f_k(x_i), grad f_k(x_j)> of each network, (networks, items, items).
 

@@ -6,3 +6,7 @@ from widgets.figures.compression.dcc import condensed as condensed
 from widgets.figures.compression.dcc import growing as growing
 from widgets.figures.compression.dcc import learning as learning
 from widgets.figures.compression.dcc import velocities as velocities
+from widgets.figures.compression.quantized_distillation import accuracy_over_bytes as accuracy_over_bytes
+from widgets.figures.compression.quantized_distillation import arms as arms
+from widgets.figures.compression.quantized_distillation import levels as levels
+from widgets.figures.compression.quantized_distillation import over_bits as over_bits
