@@ -3,6 +3,7 @@
 ::
 
     condense(images, labels, per_class=10, *, method="dcc" | "dc") -> SyntheticSet
+    condense_by_trajectories(images, labels, per_class=10, *, smooth=True, tricks=()) -> SyntheticSet
     SyntheticSet: .images, .train(network, seeds=5), .save(path), SyntheticSet.load(path)
     evaluate(sets, y, test, networks=5) -> accuracies of fresh networks trained on each set
     quantize(model, bits=4) -> Quantized                      an own module's weights on few levels
@@ -27,5 +28,8 @@ from lab.compression.matching import layer_distance as layer_distance
 from lab.compression.quantized_distillation import Quantized as Quantized
 from lab.compression.quantized_distillation import distill as distill
 from lab.compression.quantized_distillation import quantize as quantize
+from lab.compression.smooth_expert_distillation import condense_by_trajectories as condense_by_trajectories
+from lab.compression.smooth_expert_distillation import match_trajectories as match_trajectories
+from lab.compression.smooth_expert_distillation import train_experts as train_experts
 from lab.compression.synthetic import SyntheticSet as SyntheticSet
 from lab.compression.synthetic import evaluate as evaluate

@@ -139,7 +139,7 @@ def match_trajectories(
     ahead: int = 2,
     latest: int = 8,
     image_rate: float = 5.0,
-    student_rate: float = 0.05,
+    student_rate: float = 0.1,
     recompute: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Matched:

@@ -10,3 +10,8 @@ from widgets.figures.compression.quantized_distillation import accuracy_over_byt
 from widgets.figures.compression.quantized_distillation import arms as arms
 from widgets.figures.compression.quantized_distillation import levels as levels
 from widgets.figures.compression.quantized_distillation import over_bits as over_bits
+from widgets.figures.compression.smooth_expert_distillation import chained as chained
+from widgets.figures.compression.smooth_expert_distillation import expert_paths as expert_paths
+from widgets.figures.compression.smooth_expert_distillation import matching as matching
+from widgets.figures.compression.smooth_expert_distillation import movements as movements
+from widgets.figures.compression.smooth_expert_distillation import swept_images as swept_images

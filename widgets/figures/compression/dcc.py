@@ -106,7 +106,7 @@ def _grid(rows: dict, title: str, theme: str) -> go.Figure:
     count = max(len(images) for images in rows.values())
     fig = make_subplots(len(rows), count, horizontal_spacing=0.008, vertical_spacing=0.02, row_titles=list(rows))
     for i, images in enumerate(rows.values(), 1):
-        low, high = float(images.min()), float(images.max())
+        low, high = min(float(one.min()) for one in images), max(float(one.max()) for one in images)
         for j, image in enumerate(images, 1):
             grey = {"colorscale": "Greys_r", "zmin": low, "zmax": high, "showscale": False, "hoverinfo": "z"}
             fig.add_trace(go.Heatmap(z=image.tolist(), **grey), i, j)
