@@ -87,7 +87,7 @@ class BucketScale:
 
     def unscale(self, u: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`scale`, in the tensor's shape."""
-        return (u * self.range + self.low).reshape(-1)[: self.shape.numel()].reshape(self.shape)
+        return (u * self.range + self.low).reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
 
 
 def _cut(v, size):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from lab.claims import Effects, measures
 from lab.compression import quantized_distillation as method
 from lab.compression.studies import quantized_distillation as study
 from lab.compression.studies.common import shown
-from lab.training import LearnedPoints, UniformQuantizer, mlp
+from lab.training import BucketScale, LearnedPoints, UniformQuantizer, mlp
 
 
 @measures("quantized_distillation.levels-and-error")
@@ -28,24 +30,24 @@ def levels(trial):
 
 @measures("quantized_distillation.gradient-of-points")
 def gradient(trial):
-    """Relative difference of the points' gradients from central differences. Control: the next point's gradient."""
+    """Relative difference of the points' gradients from central differences of the loss at the nearest points, found by search.
+
+    Control: the next point's gradient.
+    """
     generator = torch.Generator().manual_seed(trial.seeds[0])
     v, weight = torch.randn(2, 6, 50, generator=generator, dtype=torch.float64)
-    points, errors = LearnedPoints(v, bits=3, bucket=100), []
+    points, scale, errors = LearnedPoints(v, bits=3, bucket=100), BucketScale.of(v, 100), []
 
-    def loss():
-        return ((points(v) - weight) ** 2).sum()
+    def searched(places):
+        nearest = (scale.scale(v)[..., None] - places).abs().argmin(-1)
+        return float(((scale.unscale(places[nearest]) - weight) ** 2).sum())
 
-    (found,) = torch.autograd.grad(loss(), points.points)
+    (found,) = torch.autograd.grad(((points(v) - weight) ** 2).sum(), points.points)
     found = found.roll(1) if trial.control else found
-    for r in range(len(found)):
-        values = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                points.points[r] += sign * 1e-6
-                values.append(float(loss()))
-                points.points[r] -= sign * 1e-6
-        errors.append(abs((values[0] - values[1]) / 2e-6 - float(found[r])) / float(found.abs().max()))
+    for step in 1e-6 * torch.eye(len(found), dtype=v.dtype):
+        places = points.points.detach()
+        slope = (searched(places + step) - searched(places - step)) / 2e-6
+        errors.append(abs(slope - float(found[int(step.argmax())])) / float(found.abs().max()))
     return Effects(max(errors))
 
 
@@ -132,17 +134,20 @@ def corrects(trial):
 
 @measures("quantized_distillation.order-of-magnitude-smaller")
 def smaller(trial):
-    """Bytes of the teacher over those of the four-bit student, Huffman coded, scales included. Control: the teacher, eight bits."""
+    """Bytes of the teacher over those of the four-bit student, code and scales included; and decibels of the student's weights
+    over their rounding errors, since bytes alone could be saved by any weights. Control: the teacher itself, eight bits.
+    """
     setting = study.Setting()
     where = study.task(setting.size)
     teacher = study.teacher_for(setting, where)(trial.seeds[0])
     small = teacher if trial.control else study.student_for(setting, where, 0, trial.seeds[0])
     found = method.quantize(small, 8 if trial.control else 4)
-    whole = 4 * sum(p.numel() for p in teacher.parameters())
-    return Effects(
-        whole / found.bytes(),
-        {"teacher": whole, "student": found.bytes(), "without Huffman": found.bytes(huffman=False)},
-    )
+    whole, bytes_ = 4 * sum(p.numel() for p in teacher.parameters()), found.bytes()
+    pairs = [(p.detach(), found.weights()[name]) for name, p in small.named_parameters()]
+    signal, error = (sum(float(one.square().sum()) for one in ones) for ones in zip(*((p, p - q) for p, q in pairs)))
+    decibels = 10 * math.log10(signal / error)
+    details = {"teacher": whole, "student": bytes_, "without Huffman": found.bytes(huffman=False)}
+    return Effects([whole / bytes_, decibels], details)
 
 
 @measures("quantized_distillation.time-linear-in-depth")
