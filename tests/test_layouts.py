@@ -67,9 +67,11 @@ TABLES = {
     "inductive_bias.Task.split": lambda x: Task.split(x, CLASSES, standardize=True, seed=0).train_inputs,
     "datasets.Points": lambda x: datasets.Points(x, CLASSES).x,
     "compression.condense": lambda x: compression.condense(x, CLASSES.astype(int), 1, outer=1, inner=1).images,
-    "compression.condense_by_trajectories": lambda x: compression.condense_by_trajectories(
-        x, CLASSES.astype(int), 1, experts=1, epochs=2, iterations=1, steps=2, latest=1
-    ).images,
+    "compression.condense_by_trajectories": lambda x: (
+        compression.condense_by_trajectories(
+            x, CLASSES.astype(int), 1, experts=1, epochs=2, iterations=1, steps=2, latest=1
+        ).images
+    ),
     "topology.Rips": lambda x: topology.bars(topology.Rips(x), 0).points,
     "topology.density": lambda x: topology.density(x, 5.0),
     "topology.codensity": lambda x: topology.codensity(x, 5.0),

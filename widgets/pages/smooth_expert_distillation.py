@@ -34,7 +34,7 @@ def build(state: dict) -> pn.viewable.Viewable:
 def draw(strength, theme):
     found = study.curve()
     place = [round(float(one), 6) for one in found["strengths"]].index(round(float(strength), 6))
-    paths = {"plain expert": torch.from_numpy(found["paths"][0]).float()}
+    paths = {"plain": torch.from_numpy(found["paths"][0]).float()}
     if place:
         paths[f"penalty {strength:g}"] = torch.from_numpy(found["paths"][place]).float()
     numbers = {

@@ -46,13 +46,22 @@ def arms(result, *, theme: str = "light") -> go.Figure:
 
 
 def levels(whole, quantized, *, theme: str = "light") -> go.Figure:
-    """The histogram of a layer's weights, and lines at the values that its quantized weights take."""
+    """The histogram of a layer's weights in full precision and of its quantized weights; lines at few values."""
     c = colours(theme)
-    values, places = quantized.reshape(-1), sorted(set(quantized.reshape(-1).tolist()))
-    bars = go.Histogram(x=whole.reshape(-1).tolist(), nbinsx=80, name="full precision", marker={"color": c.series[1]})
+    values = quantized.reshape(-1).tolist()
+    places = sorted(set(values))
+    width = (max(places) - min(places)) / 80 if len(places) > 1 else 0.01
+    bins = {"start": min(places) - width / 2, "end": max(places) + width, "size": width}
+    traces = [
+        go.Histogram(x=data, xbins=bins, name=name, marker={"color": tone}, opacity=0.6)
+        for name, data, tone in (
+            ("full precision", whole.reshape(-1).tolist(), c.series[1]),
+            ("quantized", values, c.prediction),
+        )
+    ]
     title = f"{len(values):,} weights on {len(places)} values"
-    fig = figure(bars, theme=theme, title=title, x="weight", y="weights", bargap=0.02)
-    for place in places if len(places) <= 64 else []:
+    fig = figure(*traces, theme=theme, title=title, x="weight", y="weights", bargap=0.0, barmode="overlay")
+    for place in places if len(places) <= 16 else []:
         fig.add_vline(x=place, line={"color": c.prediction, "width": 1})
     return fig
 
@@ -71,6 +80,12 @@ def over_bits(curve, bits: int, *, theme: str = "light") -> go.Figure:
     here = curve["accuracy"][bits - 1]
     title = f"At {bits} bit{'s' * (bits > 1)}: {here[0]:.1%} trained quantized with a teacher, {here[2]:.1%} rounded afterwards"
     fig = figure(*traces, theme=theme, title=title, x="bits a weight", y="test accuracy")
-    fig.add_hline(y=float(curve["teacher"]), line={"color": c.reference, "dash": "dot"}, annotation_text="teacher")
-    fig.add_hline(y=float(curve["full"]), line={"color": c.muted, "dash": "dot"}, annotation_text="student, 32 bits")
+    fig.add_hline(
+        y=float(curve["teacher"]),
+        line={"color": c.reference, "dash": "dot"},
+        annotation_text="teacher",
+        annotation_position="top left",
+    )
+    full = {"annotation_text": "student, 32 bits", "annotation_position": "bottom right"}
+    fig.add_hline(y=float(curve["full"]), line={"color": c.muted, "dash": "dot"}, **full)
     return fig.add_vline(x=bits, line={"color": c.reference, "width": 1})
