@@ -238,6 +238,11 @@ def test_a_new_study_works_from_the_first_minute(lab_in, tmp_path):
     assert code == 0, messages
     assert "works: softer_hinge.first-statement = 0.0" in out
     listed = [json.loads(line) for line in lab_in(project, "list", "--json")[1].splitlines()]
+    assert {entry["method"]: entry["missing"] for entry in listed}["softer_hinge"] == ["own content"]  # a template's
+    for name in written:
+        text = (project / name).read_text().replace("(Replace this text.)", "")
+        (project / name).write_text(text)
+    listed = [json.loads(line) for line in lab_in(project, "list", "--json")[1].splitlines()]
     assert {entry["method"]: entry["works"] for entry in listed}["softer_hinge"]
     assert lab_in(project, "new", "losses/softer_hinge")[0] == 2
     assert "did you mean 'losses'" in lab_in(project, "new", "loses/other")[2]

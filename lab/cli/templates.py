@@ -1,4 +1,7 @@
-"""The files of a new study, small and complete: they run, their test passes, and every line is there to be replaced."""
+"""The files of a new study, small and complete: they run, their test passes, and every line is there to be replaced.
+
+While one of them holds :data:`PLACEHOLDER`, ``lab list`` does not count the study as working.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from pathlib import Path
 
 from lab import checks, claims
 from lab.report.store.layout import project_root, write_atomically
+from lab.report.studies import PLACEHOLDER
 
-_MODULE = '''"""@title@: one sentence that says what the method does.
+_MODULE = '''"""@title@: one sentence that says what the method does.  @placeholder@
 
     l(x, y) = mean((x - y)^2)
 
@@ -41,12 +45,6 @@ def @method@(prediction, target) -> torch.Tensor:
     target = checks.tensor("target", target)
     checks.same_shape("prediction", prediction, "target", target)
     return ((prediction - target) ** 2).mean()
-
-
-def curve(points: int = 101) -> tuple[torch.Tensor, torch.Tensor]:
-    """The objective over the error, from -1 to 1: ``(error, value)``, both of length ``points``."""
-    error = torch.linspace(-1, 1, checks.integer("points", points, low=2), dtype=torch.float64)
-    return error, torch.stack([@method@(one[None], torch.zeros(1)) for one in error])
 '''
 _TEST = '''"""@title@: identities, gradients and bad input."""
 
@@ -70,26 +68,64 @@ def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="must have the same shape"):
         @method@(torch.zeros(2), torch.zeros(3))
 '''
-_CLAIM = '''"""Measurements of the statements about @title@."""
+_STUDY = '''"""What @title@ is measured on.  @placeholder@"""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
+from pydantic import Field
+
+from lab import study
 from lab.@room@.@method@ import @method@
+
+
+class Setting(study.Setting):
+    """Normal predictions and targets that differ by a shift."""
+
+    items: int = Field(200, ge=2, le=100_000, title="Items")
+    shift: float = Field(0.0, ge=-2, le=2, title="Shift")
+
+    PROFILES: ClassVar = {"smoke": {"items": 50}, "full": {"items": 20_000}}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The objective for each seed, and over shifts from -2 to 2."""
+
+    objective: torch.Tensor
+    shifts: torch.Tensor
+    curve: torch.Tensor
+
+
+@study.remembered()
+def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
+    """The objective at the setting's shift; control: one more."""
+    found, shifts = [], torch.linspace(-2, 2, 41, dtype=torch.float64)
+    for seed in seeds:
+        x = torch.randn(setting.items, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        found.append(@method@(x, x + setting.shift + bool(control)))
+    curve = torch.stack([@method@(x, x + shift) for shift in shifts])
+    return Result(torch.stack(found), shifts, curve)
+'''
+_CLAIM = '''"""Measurements of the statements about @title@.  @placeholder@"""
+
+from __future__ import annotations
+
 from lab.claims import Effects, measures
+from lab.@room@.studies import @method@ as study
 
 
 @measures("@method@.first-statement")
 def first_statement(trial):
     """The largest value at equal arguments. Control: the arguments differ by one."""
-    values = []
-    for seed in trial.seeds:
-        x = torch.randn(100, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        values.append(float(@method@(x, x + trial.control)))
-    return Effects(values)
+    result = study.run(study.Setting.of(trial.budget), seeds=trial.seeds, control=trial.control)
+    return Effects(result.objective)
 '''
-_ROWS = """[[claim]]
+_ROWS = """# @placeholder@
+[[claim]]
 id = "@method@.first-statement"
 text = "Equal arguments cost nothing."
 kind = "identity"
@@ -120,67 +156,68 @@ notebook = "notebooks/@room@/@method@.ipynb"
 page = "@method@"
 entry = ["lab.@room@.@method@:@method@"]
 """
-_FIGURE = '''
+_FIGURE = '''"""Figures of @title@.  @placeholder@"""
 
-def @method@(result, *, theme="light"):
-    """The objective over the error; ``result`` is ``(error, value)``."""
-    import plotly.graph_objects as go
+from __future__ import annotations
 
-    from widgets.figures.theme import colours, figure
+import plotly.graph_objects as go
 
-    error, value = result
-    line = go.Scatter(x=error.tolist(), y=value.tolist(), mode="lines", line_color=colours(theme).series[0], showlegend=False)
-    title = f"The objective is {float(value.max()):.3g} at most and {float(value.min()):.3g} at least"
-    return figure(line, theme=theme, title=title, x="error", y="objective")
+from widgets.figures.theme import colours, figure
+
+
+def @method@(result, *, theme: str = "light") -> go.Figure:
+    """The objective over the shift; ``result`` is a ``Result`` of :mod:`lab.@room@.studies.@method@`."""
+    shifts, curve = result.shifts.tolist(), result.curve.tolist()
+    line = go.Scatter(x=shifts, y=curve, mode="lines", line_color=colours(theme).series[0], showlegend=False)
+    title = f"The objective is {max(curve):.3g} at most and {min(curve):.3g} at least"
+    return figure(line, theme=theme, title=title, x="shift", y="objective")
 '''
-_PAGE = '''"""The page of @title@."""
+_PAGE = '''"""The page of @title@.  @placeholder@"""
 
 from __future__ import annotations
 
 import panel as pn
 
-from lab.@room@.@method@ import curve
+from lab.@room@.studies.@method@ import Setting, run
 from widgets import pages
-from widgets.figures.@room@ import @method@ as picture
+from widgets.figures.@room@.@method@ import @method@ as picture
 
 TITLE, ROUTE, METHOD = "@title@", "@id@", "@method@"
 QUESTION = "What does the objective reward?"
 
 
-def build(state: dict):
-    """The objective over the error, at the number of points that the slider says."""
-    widgets = {"points": pn.widgets.IntSlider(name="Points", start=2, end=1000, value=101)}
+def build(state: dict) -> pn.viewable.Viewable:
+    """The objective over the shift for the number of items that the slider says."""
+    widgets = pages.controls(Setting, "items", "shift")
     pages.sync(widgets, state)
-    plot = pages.plot(label="objective over error")
-    notice = pages.react(widgets, draw, plot)
-    return pages.layout(TITLE, QUESTION, widgets, [plot], notice=notice, method=METHOD)
+    plot, table = pages.plot(label="objective over shift"), pages.numbers()
+    notice = pages.react(widgets, draw, plot, table)
+    return pages.layout(TITLE, QUESTION, widgets, [plot, table], notice=notice, method=METHOD)
 
 
-def draw(points, theme):
-    """The figure at these values."""
-    return picture(curve(points), theme=theme)
+def draw(items, shift, theme):
+    """Figure and numbers at these values."""
+    result = run(Setting(items=items, shift=shift), seeds=(0,))
+    return picture(result, theme=theme), {"objective": float(result.objective.mean())}
 '''
 _CELLS = (
-    ("markdown", "# @title@\n\nWhat does the objective reward?"),
+    ("markdown", "# @title@\n\nWhat does the objective reward? @placeholder@"),
     (
         "parameters",
-        'from typing import Literal\n\nprofile: Literal["smoke", "default", "full"] = "default"\npoints: int = 101  # '
-        "2..1000\nseeds: int = 3     # 1..50",
+        'from typing import Literal\n\nprofile: Literal["smoke", "default", "full"] = "default"\n'
+        "shift: float = 0.0  # -2..2\nseeds: int = 3  # 1..50",
     ),
     ("markdown", "## The mathematics\n\n$$\\ell(x, y) = \\frac{1}{n} \\sum_{i=1}^{n} (x_i - y_i)^2$$"),
     (
         "code",
-        "import lab\nfrom lab.@room@.@method@ import curve\nfrom widgets.figures.@room@ import @method@ as draw\n\nresult = "
-        "curve(points)\ndraw(result)",
+        "import lab\nfrom lab.@room@.studies.@method@ import Setting, run\nfrom widgets.figures.@room@.@method@ import "
+        "@method@ as draw\n\nresult = run(Setting.of(profile, shift=shift), seeds=range(seeds))\n"
+        'lab.report.record("objective", float(result.objective.mean()))\ndraw(result)',
     ),
-    ("markdown", "## What was claimed, what was measured"),
-    (
-        "code",
-        'lab.report.record("largest value", result[1].max())\nlab.report.claim("@method@.first-statement", seeds=seeds, '
-        "budget=profile)",
-    ),
-    ("markdown", "## The page"),
-    ("code", 'from widgets import pages\n\npages.show("@method@", {"points": points})'),
+    ("markdown", "## Claims"),
+    ("code", 'lab.report.claim("@method@.first-statement", seeds=seeds, budget=profile)'),
+    ("markdown", "## Explore"),
+    ("code", 'from widgets import pages\n\npages.show("@method@", {"shift": shift})'),
 )
 
 
@@ -192,45 +229,58 @@ def create(room: str, method: str, title: str) -> list[Path]:
     """
     root = project_root()
     rooms = sorted(path.parent.name for path in (root / "lab").glob("*/__init__.py"))
-    rooms = [name for name in rooms if name not in ("kernels", "training", "datasets", "report", "cli")]
+    rooms = [name for name in rooms if name not in ("kernels", "training", "datasets", "report", "claims", "cli")]
     checks.choice("room", room, rooms)
     id = method.replace("_", "-")
     if method in {known.id for known in claims.methods()}:
         raise ValueError(f"the catalog has a method {method!r} already")
 
     def fill(text):
-        for word, value in (("@method@", method), ("@room@", room), ("@title@", title), ("@id@", id)):
-            text = text.replace(word, value)
+        words = {"method": method, "room": room, "title": title, "id": id, "placeholder": PLACEHOLDER}
+        for word, value in words.items():
+            text = text.replace(f"@{word}@", value)
         return text
 
     fresh = {
         f"lab/{room}/{method}.py": fill(_MODULE),
-        f"tests/{room}/test_{method}.py": fill(_TEST),
+        f"lab/{room}/studies/{method}.py": fill(_STUDY),
         f"lab/{room}/claims/{method}.py": fill(_CLAIM),
         f"lab/{room}/claims/{method}.toml": fill(_ROWS),
+        f"tests/{room}/test_{method}.py": fill(_TEST),
         f"notebooks/{room}/{method}.ipynb": json.dumps(_notebook(fill), indent=1, ensure_ascii=False) + "\n",
+        f"widgets/figures/{room}/{method}.py": fill(_FIGURE),
         f"widgets/pages/{method}.py": fill(_PAGE),
     }
     for name in fresh:
         if (root / name).exists():
             raise ValueError(f"{name} exists already")
-    package = root / "lab" / room / "claims" / "__init__.py"
-    figures = root / "widgets" / "figures" / room / "__init__.py"
-    if not figures.exists():
-        figures = root / "widgets" / "figures" / f"{room}.py"
+    packages = {
+        f"lab/{room}/claims/__init__.py": _CLAIMS,
+        f"lab/{room}/studies/__init__.py": '"""The experiments of the room, one module a method."""\n',
+        f"widgets/figures/{room}/__init__.py": f'"""Figures of the room {room}, one module a method."""\n',
+    }
+    fresh |= {name: text for name, text in packages.items() if not (root / name).exists()}
     longer = {
-        root / "lab" / room / "catalog.toml": ("", fill(_CATALOG)),
-        figures: (f'"""Figures of the room {room}."""\n', fill(_FIGURE)),
+        f"lab/{room}/catalog.toml": fill(_CATALOG),
+        f"lab/{room}/__init__.py": f"from lab.{room}.{method} import {method} as {method}\n",
     }
     for name, text in fresh.items():
         write_atomically(root / name, text)
-    if not package.exists():
-        fresh[f"lab/{room}/claims/__init__.py"] = _CLAIMS
-        write_atomically(package, _CLAIMS)
-    for path, (head, text) in longer.items():
-        before = path.read_text(encoding="utf-8") if path.exists() else head
-        write_atomically(path, before.rstrip("\n") + "\n" + text if before else text.lstrip("\n"))
-    return [Path(name) for name in fresh] + [path.relative_to(root) for path in longer]
+    for name, text in longer.items():
+        path = root / name
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n" if path.exists() else ""
+        write_atomically(path, _with_export(before, text) if name.endswith(".py") else (before + text).lstrip("\n"))
+    return [Path(name) for name in [*fresh, *longer]]
+
+
+def _with_export(source, line):
+    """A package's ``__init__`` with one more re-export, in order among the others."""
+    lines = source.split("\n")
+    places = [k for k, one in enumerate(lines) if one.startswith("from lab.")]
+    if not places:
+        return source + "\n" + line
+    later = next((k for k in places if lines[k] > line.rstrip()), places[-1] + 1)
+    return "\n".join([*lines[:later], line.rstrip(), *lines[later:]])
 
 
 def _notebook(fill):

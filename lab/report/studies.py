@@ -11,7 +11,8 @@ from pathlib import Path
 from lab import claims
 from lab.report.store.layout import project_root
 
-PARTS = ("module", "tests", "claims", "notebook", "page")
+PARTS = ("module", "tests", "claims", "notebook", "page", "own content")
+PLACEHOLDER = "(Replace this text.)"  # what `lab new` writes into every file of a study
 
 
 def notebooks_of(names: Sequence[str] = (), *, front: bool = False, every: bool = False) -> list[Path]:
@@ -58,7 +59,7 @@ class Study:
 
     @property
     def works(self) -> bool:
-        """Whether module, tests, measured claims, notebook and page all exist."""
+        """Whether module, tests, measured claims, notebook and page all exist and none is a template's."""
         return not self.missing
 
 
@@ -131,7 +132,19 @@ def _study(method):
         "notebook": bool(method.notebook) and (root / method.notebook).is_file(),
         "page": bool(method.page) and _page(root / "widgets" / "pages", method.page),
     }
+    parts["own content"] = not any(PLACEHOLDER in text for text in _texts(method))
     return Study(method, parts)
+
+
+def _texts(method):
+    """The text of every file of a method that `lab new` writes."""
+    root, room, name = project_root(), method.room, method.id
+    for path in (
+        f"lab/{room}/{name}.py", f"lab/{room}/studies/{name}.py", f"lab/{room}/claims/{name}.py", f"lab/{room}/claims/{name}.toml",
+        f"notebooks/{room}/{name}.ipynb", f"widgets/figures/{room}/{name}.py", f"widgets/pages/{name}.py",
+    ):  # fmt: skip
+        if (root / path).is_file():
+            yield (root / path).read_text(encoding="utf-8")
 
 
 def _page(folder, name):
