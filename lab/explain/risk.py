@@ -256,12 +256,14 @@ def questions(sigma: tuple[float, ...] = (0.1, 0.5, 1.0), width: float | None = 
     }
 
 
-def recipes(sigma: tuple[float, ...] = (0.1, 0.5, 1.0), width: float | None = None) -> dict[str, tuple]:
-    """``name -> (neighbourhood, loss)`` of the eight methods, the Gaussian ones at every ``sigma``."""
+def recipes(sigma: float | tuple[float, ...] = (0.1, 0.5, 1.0), width: float | None = None) -> dict[str, tuple]:
+    """``name -> (neighbourhood, loss)`` of the eight methods, the Gaussian ones at every ``sigma``, which their names then say;
+    for a single number the names are those of :data:`lab.explain.METHODS`."""
+    several = {f" {s:g}": s for s in sigma} if isinstance(sigma, tuple) else {"": sigma}
     found = {
         "Vanilla Gradients": (Gaussian(0), "gradient"),
-        **{f"SmoothGrad {s:g}": (Gaussian(s), "gradient") for s in sigma},
-        **{f"C-LIME {s:g}": (Gaussian(s), "squared") for s in sigma},
+        **{f"SmoothGrad{said}": (Gaussian(s), "gradient") for said, s in several.items()},
+        **{f"C-LIME{said}": (Gaussian(s), "squared") for said, s in several.items()},
         "Integrated Gradients": (Scaling(0, 1), "gradient"),
         "Gradients x Input": (Scaling(1, 1), "gradient"),
         "LIME": (Masks(Exponential(width)), "squared"),

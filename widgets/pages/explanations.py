@@ -12,8 +12,8 @@ from lab import explain
 from lab.explain import studies, user_models
 from lab.explain.choice import choose_task
 from lab.explain.engine import prepare
-from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
-from lab.explain.risk import possible_methods
+from lab.explain.neighbourhoods import Masks, Shapley
+from lab.explain.risk import possible_methods, recipes
 from widgets import pages
 from widgets.figures import explain as figures
 from widgets.server import uploads
@@ -94,19 +94,11 @@ def draw(question, sigma, width, blank, instance, table, family, target, archite
 def explanations(task, sigma: float, width: float) -> dict:
     """The eight methods on prepared instances, those without gradients for models that have none."""
     count = task.players.count
-    recipes = {
-        "LIME": (Masks(Exponential(width * count**0.5)), "squared"),
-        "KernelSHAP": (Masks(Shapley()), "squared"),
-        "Occlusion": (LeaveOneOut(), "squared"),
-        "C-LIME": (Gaussian(sigma), "squared"),
-        "SmoothGrad": (Gaussian(sigma), "gradient"),
-        "Vanilla Gradients": (Gaussian(0), "gradient"),
-        "Integrated Gradients": (Scaling(0, 1), "gradient"),
-        "Gradients x Input": (Scaling(1, 1), "gradient"),
-    }
-    recipes = possible_methods(task, recipes, {"coalitions": Masks(Shapley())} if not task.players.single() else {})
+    whole = recipes(sigma, width * count**0.5)
+    chosen = {name: whole[name] for name in explain.METHODS}
+    chosen = possible_methods(task, chosen, {"coalitions": Masks(Shapley())} if not task.players.single() else {})
     return {name: task.explain(law, explain.Linear(), loss, n_samples=50 if name == "Integrated Gradients" else 600)
-            for name, (law, loss) in recipes.items()}  # fmt: skip
+            for name, (law, loss) in chosen.items()}  # fmt: skip
 
 
 def with_weights(subject: studies.Subject, tensors: Mapping, architecture: str = "layers with relu",
