@@ -76,6 +76,21 @@ def items(data) -> tuple[torch.Tensor, torch.Tensor]:
     return (x - x.mean(0)) / x.std(0).clamp_min(1e-6), y
 
 
+def transferred(
+    space: Space, choices: Mapping[str, torch.Tensor], train, test, *, epochs: int
+) -> dict[str, torch.Tensor]:
+    """Accuracy of each arm's choices (seeds, places) once they are trained on ``train`` and tried on ``test``, {arm: (seeds,)}.
+
+    Networks that several searches chose are trained once, with two seeds.
+    """
+    names = {arm: [str(space.genotype(one)) for one in choice] for arm, choice in choices.items()}
+    wanted = [name.split("-") for name in sorted({name for row in names.values() for name in row})]
+    trained = retrain(space, wanted, *train, seeds=2, epochs=epochs)
+    x, y = test
+    accuracy = {name: float((one.predict(x).argmax(2) == y).double().mean()) for name, one in trained.items()}
+    return {arm: torch.tensor([accuracy[name] for name in row], dtype=torch.float64) for arm, row in names.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """Searches side by side: the choice of each arm (seeds, places), its true accuracy (seeds,), and what else was measured.

@@ -12,8 +12,8 @@ from lab import datasets, study
 from lab.search import benchmark, bilevel, rarts
 from lab.search.bilevel import Recipe, Search, Split
 from lab.search.space import Space
-from lab.search.studies.common import Result, task
-from lab.search.supernet import Supernet, retrain
+from lab.search.studies.common import Result, task, transferred
+from lab.search.supernet import Supernet
 
 
 class Setting(study.Setting):
@@ -117,9 +117,5 @@ def run_transfer(setting, *, seeds, data=None, control=False, progress=None) -> 
     choices = {arm: result.choices[arm] for arm in ("first order", "RARTS")}
     if control:
         choices["RARTS"] = space.random(len(result.seeds), 7)
-    names = {arm: [str(space.genotype(one)) for one in choice] for arm, choice in choices.items()}
-    wanted = [name.split("-") for name in sorted({name for row in names.values() for name in row})]
-    trained = retrain(space, wanted, x, y, seeds=2, epochs=max(1, setting.steps // 25))
-    held, labels = images[2000:4000], loaded.label[2000:4000]
-    accuracy = {name: float((one.predict(held).argmax(2) == labels).double().mean()) for name, one in trained.items()}
-    return {arm: torch.tensor([accuracy[name] for name in row], dtype=torch.float64) for arm, row in names.items()}
+    held = images[2000:4000], loaded.label[2000:4000].long()
+    return transferred(space, choices, (x, y), held, epochs=max(1, setting.steps // 25))

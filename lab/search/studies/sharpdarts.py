@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from lab import study, training
+from lab import datasets, study, training
 from lab.search import benchmark, bilevel, sharpdarts
 from lab.search.bilevel import Recipe
-from lab.search.studies.common import Result, task
+from lab.search.space import Space
+from lab.search.studies.common import Result, task, transferred
 from lab.search.supernet import Supernet, retrain
 
 HAND = (1, 2, 3)  # widths that double with depth: 8, 16, 32
@@ -106,3 +107,16 @@ def run_schedules(setting, *, seeds, data=None, control=False, progress=None) ->
         fitted = retrain(space, [("mlp",) * space.places], x, y, **options)["-".join(["mlp"] * space.places)]
         found[name] = (fitted.predict(split.test[0]).argmax(2) == split.test[1]).double().mean(1)
     return found
+
+
+@study.remembered()
+def run_second_set(setting, *, seeds, data=None, control=False, progress=None) -> dict[str, torch.Tensor]:
+    """Accuracy (seeds,) of networks trained on MNIST at 8 x 8 pixels, on digits of other writers. Control: networks by lot."""
+    result = run(setting, seeds=seeds)
+    loaded, other = datasets.load("mnist"), datasets.load("digits")
+    train = torch.nn.functional.adaptive_avg_pool2d(loaded.x.float(), 8).flatten(1)[:2000], loaded.label[:2000].long()
+    space = Space(result.space.names, 64, 10, cells=2, width=16)
+    choices = {arm: result.choices[arm] for arm in ("DARTS", "sharpDARTS")}
+    if control:
+        choices["sharpDARTS"] = space.random(len(result.seeds), 7)
+    return transferred(space, choices, train, (other.x.flatten(1), other.label), epochs=max(1, setting.steps // 25))
