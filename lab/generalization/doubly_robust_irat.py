@@ -19,7 +19,8 @@ diagonal :math:`c\,[(\epsilon - \delta)^{-2} + (\epsilon + \delta)^{-2}]`, and t
 :math:`e^{l/r}` is tracked over batches in log space.
 
 Source: D. Sow, S. Lin, Z. Wang, Y. Liang, "Doubly Robust Instance-Reweighted Adversarial Training", ICLR 2024, Section 3.
-Weight c of the barrier, r and the tracker's rate are arguments; the abstract names none.
+Weight c of the barrier, r and the tracker's rate are arguments; the abstract names none. At c = 1e-5 an attack of strength 0.08
+reaches 98 % of the ball along a coordinate of gradient 0.01.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def class_accuracy(correct: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def train_stacked(
     model: nn.Module, parameters: Parameters, x: torch.Tensor, label: torch.Tensor, arm: str, *, seeds, epsilon: float = 0.1,
-    c: float = 1e-3, r: float = 1.0, rate: float = 0.1, steps: int = 5, epochs: int = 25, learning_rate=1e-3,
+    c: float = 1e-5, r: float = 1.0, rate: float = 0.1, steps: int = 5, epochs: int = 25, learning_rate=1e-3,
     batch_size: int = 64, progress=None,
 ) -> Parameters:  # fmt: skip
     """Adversarial training of all models at once.
@@ -171,6 +172,9 @@ def train_stacked(
 
     def find(p, x, y, start):
         delta, needed = attack(lambda inputs: rows(p, inputs, y), x, start, epsilon=epsilon, c=barrier, steps=steps)
+        if arm == "implicit":  # the term through the attack holds at its optimum, here that of the loss's slope
+            slope = grad(lambda d: rows(p, x + d, y).sum())(delta)
+            delta = (x + barrier_optimum(slope, epsilon, c)).clamp(0, 1).detach() - x
         logits = functional_call(model, p, (x + delta,))
         losses = F.cross_entropy(logits, y, reduction="none")
         heuristic = (

@@ -16,7 +16,7 @@ from lab.generalization.studies.common import Kept, accuracy
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 WIDTHS = (64, 64)
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
 
 class Setting(study.Setting):
@@ -32,7 +32,7 @@ class Setting(study.Setting):
     size: int = Field(14, ge=7, le=28, title="Side in pixels")
 
     PROFILES: ClassVar = {
-        "smoke": {"frequent": 12, "tested": 60, "steps": 3, "epochs": 2},
+        "smoke": {"frequent": 40, "tested": 200, "steps": 3, "epochs": 10, "epsilon": 0.02},
         "full": {"frequent": 400, "tested": 1000, "steps": 100, "epochs": 100, "size": 28},
     }
 
