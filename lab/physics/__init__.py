@@ -8,8 +8,18 @@ Own motion, ``tracks.npz`` with ``positions`` (frames, marks, d) in metres::
     law.save("law.pt")
     state = physics.start(positions, velocity=(1.0, -2.0))
     physics.rollout(state, law, None, scene, steps=400).x
+
+Own second moments of an active fluid, ``moments.npz`` with ``D`` (frames, n, n, 2, 2)::
+
+    fluid = physics.ActiveFluid(alpha=-3.5, zeta=1.0, n=24)
+    closure = physics.fit_closure("moments.npz", fluid, dt=0.2)
 """
 
+from lab.physics.active_fluid_closures import ActiveFluid as ActiveFluid
+from lab.physics.active_fluid_closures import Bingham as Bingham
+from lab.physics.active_fluid_closures import InvariantClosure as InvariantClosure
+from lab.physics.active_fluid_closures import StrainClosure as StrainClosure
+from lab.physics.active_fluid_closures import fit_closure as fit_closure
 from lab.physics.continuum import Corotated as Corotated
 from lab.physics.continuum import DruckerPrager as DruckerPrager
 from lab.physics.continuum import Fluid as Fluid
