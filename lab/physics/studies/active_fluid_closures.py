@@ -102,7 +102,9 @@ def kinetic(setting: Setting, points, seeds, steps: int | None = None, progress=
     seen = a.roll(fluid, first, steps, every, progress=progress)
     grown, before = (float(a.order(f[:, 0]).mean()) for f in (seen[-1], first))
     if not grown > before:
-        raise ValueError(f"the fluid must order for closures to differ: the mean order went from {before:.3g} to {grown:.3g}")
+        raise ValueError(
+            f"the fluid must order for closures to differ: the mean order went from {before:.3g} to {grown:.3g}"
+        )
     late = seen[-1 - 4 * max(1, (len(seen) - 1) // 5) :: max(1, (len(seen) - 1) // 5)]
     box = fluid.box
     parts = []
