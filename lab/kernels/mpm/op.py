@@ -21,8 +21,8 @@ def step(
     mass: torch.Tensor, volume: torch.Tensor, gravity: torch.Tensor,
     cells: list[int], spacing: float, dt: float, wall: int, layers: int,
 ) -> Out:  # fmt: skip
-    arrays = _arrays(x, v, C, F, tau, force, mass, volume, gravity)
-    return tuple(map(torch.from_numpy, loops.forward(*arrays, cells, spacing, dt, wall, layers)))
+    arguments = [*_arrays(x, v, C, F, tau, force, mass, volume, gravity), cells, spacing, dt, wall, layers]
+    return tuple(map(torch.from_numpy, loops.forward(*arguments)))
 
 
 @torch.library.custom_op("lab::mpm_step_backward", mutates_args=(), device_types="cpu")
@@ -32,10 +32,9 @@ def step_backward(
     cells: list[int], spacing: float, dt: float, wall: int, layers: int,
     v_new: torch.Tensor, C_new: torch.Tensor, gx: torch.Tensor, gv: torch.Tensor, gC: torch.Tensor, gF: torch.Tensor,
 ) -> Back:  # fmt: skip
-    arrays = _arrays(x, v, C, F, tau, force, mass, volume, gravity)
+    arguments = [*_arrays(x, v, C, F, tau, force, mass, volume, gravity), cells, spacing, dt, wall, layers]
     later = _arrays(v_new, C_new, gx, gv, gC, gF)
-    found = loops.backward(*arrays, cells, spacing, dt, wall, layers, *later)
-    return tuple(map(torch.from_numpy, found))
+    return tuple(map(torch.from_numpy, loops.backward(*arguments, *later)))
 
 
 @step.register_fake

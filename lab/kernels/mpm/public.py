@@ -203,9 +203,8 @@ def mpm_roll(
     table = np.array([each.row() for each in laws])
     arrays = [each.contiguous().numpy() for each in state]
     rest = [each.numpy() for each in (mass, volume, gravity)]
-    found = roll.run(
-        *arrays, table, material.numpy(), steps, every, *rest, cells, spacing, dt, WALLS.index(wall), layers
-    )
+    wide = [table, material.numpy(), steps, every, *rest, cells, spacing, dt, WALLS.index(wall), layers]
+    found = roll.run(*arrays, *wide)
     return MpmState(*map(torch.from_numpy, found))
 
 
