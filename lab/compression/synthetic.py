@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from lab import checks
-from lab.training import Fitted, PerModel, fit, mlp
+from lab.training import Fitted, PerModel, Stack, fit, mlp
 
 STEPS, RATE = 300, 0.01  # of the training that judges a set, the same for every method
 
@@ -120,17 +121,58 @@ def evaluate(
     y = y.expand(count, -1) if y.ndim == 1 else y
     classes = max(int(y.max()), int(test[1].max())) + 1
     network = network or network_for(sets[0], classes)
-    models = [network(seed + k) for k in range(networks)]
+    models = [network(seed + k) for k in range(networks)] * count
     rates = learning_rate if isinstance(learning_rate, Sequence) else [learning_rate] * count
+    x, smaller, bases = _in_own_span(models, sets.repeat_interleave(networks, 0))
     fitted = fit(
-        models * count,
-        PerModel(sets.repeat_interleave(networks, 0)),
+        smaller,
+        PerModel(x),
         PerModel(y.repeat_interleave(networks, 0)),
         seeds=range(count * networks),
         **_recipe([rate or RATE for rate in rates for _ in range(networks)], steps),
     )
-    right = fitted.predict(test[0]).argmax(2) == test[1]
+    right = _lifted(fitted, models, bases).predict(test[0]).argmax(2) == test[1]
     return right.double().mean(1).reshape(count, networks)
+
+
+def _in_own_span(models, x):
+    """Items (models, items, ...) and models in coordinates of the items' span, an exact saving where items are fewer than features.
+
+    All gradients of the first weights W lie in the span of the rows of x = C Q, Q orthonormal. Descent from W on x thus moves W Q^T
+    as descent from W Q^T does on C, and nothing else of W.
+    """
+    layers = list(models[0]) if type(models[0]) is nn.Sequential else []
+    flat = bool(layers) and type(layers[0]) is nn.Flatten
+    items, features = x.shape[1], x[0, 0].numel()
+    if len(layers) <= flat or type(layers[flat]) is not nn.Linear or items >= features:
+        return x, models, None
+    basis = torch.linalg.qr(x.flatten(2).transpose(1, 2)).Q  # (models, features, items)
+    smaller = []
+    for model, own in zip(models, basis):
+        first = model[flat]
+        fresh = nn.Linear(items, first.out_features, bias=first.bias is not None, dtype=first.weight.dtype)
+        with torch.no_grad():
+            fresh.weight.copy_(first.weight @ own)
+            if first.bias is not None:
+                fresh.bias.copy_(first.bias)
+        smaller.append(nn.Sequential(fresh, *copy.deepcopy(list(model)[flat + 1 :])))
+    return x.flatten(2) @ basis, smaller, basis
+
+
+def _lifted(fitted, models, basis):
+    """The trained models of :func:`_in_own_span` with first weights for all features again."""
+    if basis is None:
+        return fitted
+    flat = type(models[0][0]) is nn.Flatten
+    full = []
+    for k, (model, own) in enumerate(zip(models, basis)):
+        trained, first = fitted.model(k), copy.deepcopy(model[flat])
+        with torch.no_grad():
+            first.weight += (trained[0].weight - first.weight @ own) @ own.T
+            if first.bias is not None:
+                first.bias.copy_(trained[0].bias)
+        full.append(nn.Sequential(*list(model)[:flat], first, *list(trained)[1:]).requires_grad_())
+    return replace(fitted, stack=Stack(full).requires_grad_(False))
 
 
 def _recipe(rate, steps=STEPS):
