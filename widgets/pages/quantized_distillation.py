@@ -17,7 +17,7 @@ EXPLANATION = (
 
 
 def build(state: dict) -> pn.viewable.Viewable:
-    widgets = {"bits": pn.widgets.IntSlider(label="Bits a weight", start=1, end=8, value=study.Setting().low)}
+    widgets = {"bits": pn.widgets.IntSlider(label="Bits a weight", start=1, end=8, value=study.Setting.of().low)}
     pages.sync(widgets, state)
     curve, histogram, table = pages.plot(label="accuracy over bits"), pages.plot(label="weights"), pages.numbers()
     notice = pages.react(widgets, draw, curve, histogram, table)

@@ -137,7 +137,7 @@ def smaller(trial):
     """Bytes of the teacher over those of the four-bit student, code and scales included; and decibels of the student's weights
     over their rounding errors, since bytes alone could be saved by any weights. Control: the teacher itself, eight bits.
     """
-    setting = study.Setting()
+    setting = study.Setting.of()
     where = study.task(setting.size)
     teacher = study.teacher_for(setting, where)(trial.seeds[0])
     small = teacher if trial.control else study.student_for(setting, where, 0, trial.seeds[0])

@@ -236,7 +236,7 @@ def growth() -> Growth:
 
 def record_growth(seed: int = 0) -> None:
     """Condense once at the default setting and write the frames that :func:`growth` reads."""
-    setting = Setting()
+    setting = Setting.of()
     result, where = run(setting, seeds=(seed,)), task(setting.size)
     arrays: dict = {"arms": np.array(list(result.frames)), "classes": np.array(result.classes)}
     for k, (_, frames) in enumerate(result.frames.items()):

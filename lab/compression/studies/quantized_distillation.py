@@ -201,7 +201,7 @@ def by_bits() -> dict[str, np.ndarray]:
 
 def record_bits(seeds=(0, 1, 2)) -> None:
     """Train students of 1 to 8 bits at the default setting and write what :func:`by_bits` reads."""
-    setting = Setting()
+    setting = Setting.of()
     where, x, labels, logits, taught = lesson(setting, seeds)
     plain, count = students(setting, where, x, labels, logits, seeds, 0), len(seeds)
     accuracy, sizes, weights = [], [], []

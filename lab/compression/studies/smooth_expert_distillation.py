@@ -157,7 +157,7 @@ def curve() -> dict[str, np.ndarray]:
 
 def record_curve(seeds=(0, 1, 2), strengths=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8)) -> None:
     """Make sets along experts of several strengths of the penalty, clipped where it is above 0, and write :func:`curve`'s file."""
-    setting = Setting()
+    setting = Setting.of()
     where = task(setting.size)
     x, y = where.x[: setting.items], where.y[: setting.items]
     experts = [_experts(setting, x, y, clip=strength > 0, penalty=strength) for strength in strengths]
