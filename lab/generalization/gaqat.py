@@ -165,20 +165,20 @@ def train_stacked(
     trace, generator = Trace(), torch.Generator().manual_seed(0)
     held = torch.zeros(len(seeds), len(names), dtype=torch.bool)
     seen: list[torch.Tensor] = []
-    counts = {"conflicts": torch.zeros(len(seeds), len(names)), "steps": 0}
+    conflicts, steps = torch.zeros(len(seeds), len(names)), 0
 
     def one(p, x, y):
         return two_gradients(lambda q: F.cross_entropy(functional_call(model, q, (x,)), y), p, rho)
 
     def step(p, x, y, number):
-        nonlocal held
+        nonlocal held, steps
         first, second = vmap(one)(p, x, y)
         if not names:
             return second
         task, full = (torch.stack([g[name] for name in names], 1) for g in (first, second))
         smooth = full - task
-        counts["conflicts"] += (task * smooth < 0).float()
-        counts["steps"] += 1
+        conflicts.add_(task * smooth < 0)
+        steps += 1
         left = task if freeze == "smooth" else smooth
         kept = torch.where(held & (freeze != "none"), left, full)
         seen.append(task)
@@ -197,7 +197,7 @@ def train_stacked(
         parameters, step, x, label, seeds=seeds, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
         progress=progress,
     )  # fmt: skip
-    trace.conflicts = counts["conflicts"] / max(1, counts["steps"])
+    trace.conflicts = conflicts / max(1, steps)
     return done, trace
 
 

@@ -155,7 +155,7 @@ def _class_weights(model, x, y, setting, r, classes):
 @tunes("doubly_robust_irat")
 def tune_rates(progress=None) -> None:
     """Learning rates of every arm by accuracy under PGD on held training images."""
-    setting, seeds = Setting(), TUNING_SEEDS[:2]
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
     x, y = unequal(setting, seeds)
     points = datasets.load("mnist", size=setting.size, part="train")
     held, label = points.x[-300:].flatten(1), points.label[-300:]

@@ -230,7 +230,7 @@ def tune_rates(progress=None) -> None:
     """Learning rates of every arm by accuracy on the sources' held items."""
     found = []
     for shift in ("coloured", "rotated"):
-        setting = Setting(shift=shift)
+        setting = Setting.of(shift=shift)
         seeds = TUNING_SEEDS[:2]
         work = [task for seed in seeds for task in tasks(shifted(shift, setting.size, setting.items, seed), seed)]
         each = len(work) // len(seeds)

@@ -121,9 +121,9 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
             share=share, epochs=setting.epochs, learning_rate=rates["gaqat" if arm == "random" else arm], progress=progress,
         )  # fmt: skip
         found[arm] = (started[0], done)
-    seen = {arm: accuracy(outputs(*one, held), label) for arm, one in found.items()}
+    seen = {arm: accuracy(outputs(one[0], one[1], held), label) for arm, one in found.items()}
     unseen = {
-        arm: torch.stack([accuracy(outputs(*one, inputs), truth) for inputs, truth in targets.values()], 1)
+        arm: torch.stack([accuracy(outputs(one[0], one[1], inputs), truth) for inputs, truth in targets.values()], 1)
         for arm, one in found.items()
     }
     names = [name.rsplit(".", 1)[0] for name, _ in started[0].named_parameters() if name.endswith("_step.step")]
@@ -144,7 +144,7 @@ def _wander(trace):
 @tunes("gaqat")
 def tune_rates(progress=None) -> None:
     """Learning rates of every arm by accuracy on held images of the sources."""
-    setting, seeds = Setting(), TUNING_SEEDS[:2]
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
     x, y, held, label, _ = _data(setting.size, setting.items)
     network, p = _float(x, y, seeds, setting.epochs, setting.rho, 3e-3)
     started = [quantize_layers(filled(network, one_of(p, k)), x[:256], setting.bits) for k in range(len(seeds))]
@@ -168,7 +168,7 @@ def tune_rates(progress=None) -> None:
                     started[0],
                     train_stacked(started[0], stack(started), x, y, seeds=seeds, learning_rate=rate, **options)[0],
                 )
-            rows.append(accuracy(outputs(*one, held), label).numpy())
+            rows.append(accuracy(outputs(one[0], one[1], held), label).numpy())
         return rows
 
     record("gaqat", tune("arms", dict.fromkeys(ARMS[:5], RATES), scores, seeds=seeds, progress=progress))

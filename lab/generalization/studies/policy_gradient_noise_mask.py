@@ -176,7 +176,7 @@ def _shown(setting, model, policy, p, q, base, x, y, seeds):
 @tunes("policy_gradient_noise_mask")
 def tune_rates(progress=None) -> None:
     """Learning rates of every arm by accuracy on held images of the seen classes."""
-    setting, seeds = Setting(), TUNING_SEEDS[:2]
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
     x, y, _, _ = _pool(setting.kinds)
     orders = [torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     train, held = (torch.stack([order[rows] for order in orders]) for rows in (slice(setting.items), slice(-400, None)))

@@ -156,7 +156,7 @@ def _rise(network, p, held, label, setting):
 @tunes("udim")
 def tune_rates(progress=None) -> None:
     """Learning rates of every arm by accuracy on held items of the source."""
-    setting, seeds = Setting(), TUNING_SEEDS[:2]
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
     x, y = sources(setting, seeds)
     held, label, _ = _held(setting, None)
     network = small_classifier(x.shape[2], 10)
