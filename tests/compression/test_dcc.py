@@ -20,6 +20,8 @@ from lab.compression import (
 from lab.compression.studies import dcc as study
 from lab.compression.studies.common import task
 from lab.compression.synthetic import by_class, network_for, random_items
+from lab.datasets import load
+from lab.source import project_root
 from lab.training import cnn, fit_loop, mlp
 
 DOUBLE = torch.float64
@@ -167,6 +169,13 @@ def test_own_images_are_condensed_saved_loaded_and_learned_from(tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match="holds no synthetic set"):
         SyntheticSet.load(tmp_path / "other.npz")
+
+
+def test_the_sample_of_a_synthetic_set_teaches_the_digits():
+    made = SyntheticSet.load(project_root() / "data" / "samples" / "synthetic_set.npz")
+    test = load("mnist", size=14, part="test")
+    right = made.train(seeds=2).predict(made.standardized(test.x[:, 0])).argmax(2) == test.label
+    assert made.images.shape == (10, 14, 14) and right.double().mean() > 0.6
 
 
 @pytest.mark.parametrize(
