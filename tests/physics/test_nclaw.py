@@ -204,6 +204,9 @@ def test_settings_and_results_say_what_they_are(tmp_path):
 
 @pytest.mark.slow
 def test_three_dimensions_learn_too():
-    setting = Setting(dimension=3, side=5, cells=16, steps=100, epochs=20, width=16)
+    setting = Setting(dimension=3, side=4, cells=16, steps=100, epochs=12, width=8)
     result = study.run(setting, seeds=(0,))
-    assert float(result.ratio("bar").mean()) < 0.9
+    assert all(bool(torch.isfinite(values).all()) and float(values.max()) < 1 for values in result.errors.values())
+    assert float(result.ratio("bar").mean()) < float(
+        study.run(setting, seeds=(0,), control="untrained").ratio("bar").mean()
+    )

@@ -120,14 +120,14 @@ class Result:
 
 
 def body(shape: str, side: int, d: int, pitch: float) -> torch.Tensor:
-    """side^d points of a lattice about the origin: those inside a square, ring, bar or disc of that volume."""
+    """side^d points of a lattice about the origin: those inside a square, ring, bar (twice as long) or disc of that volume."""
     axis = (torch.arange(4 * side, dtype=torch.float64) - 2 * side + 0.5) * pitch
     points = torch.cartesian_prod(*[axis] * d).reshape(-1, d)
     r, a = points.norm(dim=1), points.abs()
     level = {
         "square": a.amax(1),
         "ring": (r - 0.5 * side * pitch).abs(),
-        "bar": torch.maximum(a[:, 0] / 4, a[:, 1:].amax(1)),
+        "bar": torch.maximum(a[:, 0] / 2 ** (1 + 1 / (d - 1)), a[:, 1:].amax(1)),
         "disc": r,
     }[shape]
     return points[torch.argsort(level + 1e-9 * (points @ torch.arange(1.0, d + 1, dtype=torch.float64)))[: side**d]]
