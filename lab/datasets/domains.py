@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from lab import checks
+from lab.datasets.loading import as_table
 from lab.datasets.moves import moved
 from lab.datasets.sets import Points, Table, described
 
@@ -213,7 +214,7 @@ def own_domains(
         return _from_folder(Path(source).expanduser(), size, checks.integer("max_bytes", max_bytes, low=1))
     if size is not None:
         raise ValueError("size is for a folder of images, got a table")
-    return _from_table(Table.of(source, target), column)
+    return _from_table(as_table(source, target), column)
 
 
 def _from_table(table: Table, column) -> Domains:
