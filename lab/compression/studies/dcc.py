@@ -80,6 +80,8 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
 
     Controls: ``"shuffled"``: the labels of the real images are permuted before any set is made.
     """
+    if setting.shared and setting.network != "mlp":
+        raise ValueError("shared needs network='mlp': the shared signal is joined to flat items, got network='convnet'")
     where = task(setting.size, data, flat=setting.network == "mlp")
     if setting.shared:
         where = with_shared_signal(where, setting.shared)
