@@ -126,7 +126,7 @@ def remembered(size: int = 8) -> Callable:
                         kept.popitem(last=False)
             return result
 
-        call.forget = kept.clear
+        call.cache_clear = kept.clear  # as of functools.lru_cache
         return call
 
     return decorate

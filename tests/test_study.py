@@ -146,3 +146,11 @@ def test_parameters_of_a_notebook_agree_with_its_setting():
             low, high = setting.bounds(name)
             assert low is None or parameter.low is None or parameter.low >= low, (method.id, name)
             assert high is None or parameter.high is None or parameter.high <= high, (method.id, name)
+
+
+def test_sabotage_forgets_remembered_runs():
+    run, calls = counted()
+    run(Setting(), seeds=[0])
+    run.cache_clear()
+    run(Setting(), seeds=[0])
+    assert len(calls) == 2

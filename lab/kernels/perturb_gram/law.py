@@ -57,22 +57,21 @@ class Perturbations:
         if choice.path == "triton":
             from lab.kernels.perturb_gram import triton
 
-            code, *numbers = self._plain()
-            return triton.perturbations(code, count, self.dimension, seed, start, STREAM, *numbers, device).to(dtype)
+            code, a, b = self._plain()
+            out = triton.perturbations(code, count, self.dimension, seed, start, STREAM, self.paired, a, b, device)
+            return out.to(dtype)
         if choice.path == "cpu":
             from lab.kernels.perturb_gram import op
 
             signed = seed - 2**64 if seed >= 2**63 else seed
-            code, *numbers = self._plain()
-            return op.draw(code, count, self.dimension, signed, start, STREAM, *numbers).to(dtype)
+            code, a, b = self._plain()
+            return op.draw(code, count, self.dimension, signed, start, STREAM, self.paired, a, b).to(dtype)
         return self.reference(torch.arange(start, start + count, device=device), seed).to(dtype)
 
     def _plain(self):
-        """The law as plain numbers for the kernels: its place among the laws, whether paired, two numbers."""
-        a, b = {"gaussian": (self.scale, 0.0), "uniform": (self.low, self.high), "mask": (self.probability, 0.0)}[
-            self.law
-        ]
-        return LAWS.index(self.law), self.paired, float(a), float(b)
+        """The law as plain numbers for the kernels: its place among the laws and two numbers."""
+        numbers = {"gaussian": (self.scale, 0.0), "uniform": (self.low, self.high), "mask": (self.probability, 0.0)}
+        return LAWS.index(self.law), *map(float, numbers[self.law])
 
     def reference(self, index: torch.Tensor, seed: int) -> torch.Tensor:
         """float32 perturbations of the given indices by torch operations alone."""
