@@ -131,7 +131,7 @@ def test_a_failing_notebook_is_named_with_cell_and_cause(lab, study):
     [
         (["run", "STUDY", "-p", "m", "3"], "has no parameter 'm'; it takes n"),
         (["run", "STUDY", "-p", "n", "x"], "'n' must be an integer from 1 to 9, got 'x'"),
-        (["run", "STUDY", "-p", "n"], "-p wants a name and a value"),
+        (["run", "STUDY", "-p", "n"], "-p needs a name and a value"),
         (["run", "STUDY", "-p", "n", "1", "-p", "n", "2"], "'n' is given twice"),
         (["run", "betti_matchin"], "there is no notebook 'betti_matchin'"),
         (["run", "STUDY", "--timeout", "0"], "timeout must be greater than 0"),

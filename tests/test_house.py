@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-FLOOR_ONE = {"kernels", "training", "datasets", "claims", "report", "checks", "source", "study", "integrate"}
+FLOOR_ONE = {"kernels", "training", "datasets", "claims", "report", "checks", "source", "study", "integrate", "wording"}
 ROOMS = set(
     "topology explain inductive_bias losses generalization search compression generative physics online".split()
 )

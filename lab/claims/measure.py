@@ -132,9 +132,9 @@ class Measured:
         if self.control and claim:
             lines.append(f"<div><i>Negative control: {escape(claim.control)}.</i></div>")
         if self.budget == "smoke":
-            lines.append("<div><i>A smoke run checks that the measurement works; it decides nothing.</i></div>")
+            lines.append("<div><i>A smoke run only checks that the measurement works; it decides nothing.</i></div>")
         if needed := self.needed:
-            lines.append(f"<div><i>About {needed} replicates would decide.</i></div>")
+            lines.append(f"<div><i>About {needed} replicates would be needed to decide.</i></div>")
         if claim and (known := _recorded(claim)):
             lines.append(f"<div><i>{escape(known)}.</i></div>")
         rule = f" · holds if {escape(claim.rule_in_words)}" if claim and not claim.untestable else ""

@@ -16,7 +16,7 @@ from lab.cli import claims, export, index, many, new, runs, tools
 app = typer.Typer(
     name="lab",
     help="Objective Lab: differentiable objectives and what they do to a model, with every claim measured.",
-    epilog="Exit codes: 0 done · 1 a run failed or a claim is refuted · 2 bad input · 3 files · 4 undecided · 130 interrupted.",
+    epilog="Exit codes: 0 success · 1 run failed or claim refuted · 2 bad input · 3 file error · 4 undecided · 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,7 +51,7 @@ def main() -> None:
     try:
         app(args=arguments, prog_name="lab")
     except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        _fail("interrupted; finished work is kept, and the same command resumes from there", 130)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lab.wording import counted
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``app``."""
@@ -17,8 +19,8 @@ def register(app: typer.Typer) -> None:
 
 
 def list_studies(
-    room: Annotated[str | None, typer.Option(help="One room only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+    room: Annotated[str | None, typer.Option(help="Restrict to one room.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """List the studies: which work, and what the others still miss."""
     from rich.markup import escape
@@ -50,20 +52,20 @@ def list_studies(
 
 
 def claims(
-    room: Annotated[str | None, typer.Option(help="One room only.")] = None,
+    room: Annotated[str | None, typer.Option(help="Restrict to one room.")] = None,
     status: Annotated[
         str | None,
         typer.Option(help="holds, 'holds at small scale', refuted, undecided, 'not testable here' or 'not run'."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="One method only.")] = None,
+    method: Annotated[str | None, typer.Option(help="Restrict to one method.")] = None,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Recorded claims whose rule, tuning or code changed, and why.")
+        bool, typer.Option("--stale", help="List recorded claims whose rule, tuning or code has changed, and why.")
     ] = False,
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="The sentences of each abstract and the claims that cover them.")
+        bool, typer.Option("--coverage", help="Show the sentences of each abstract and the claims that cover them.")
     ] = False,
-    export: Annotated[str | None, typer.Option(help="csv, json or bibtex, to standard output.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+    export: Annotated[str | None, typer.Option(help="Write csv, json or bibtex to standard output.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """List every statement of every paper: how it is recorded, and what this machine measured."""
     from lab import checks
@@ -110,7 +112,9 @@ def _print_rows(found):
         )  # fmt: skip
     tables.console().print(table)
     counts = {name: sum(row.status == name for row in found) for name in STATUSES}
-    typer.echo(f"{len(found)} statements: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    typer.echo(
+        f"{counted(len(found), 'claim')}: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    )
 
 
 def _print_stale(found):
@@ -136,8 +140,8 @@ def _print_coverage(methods):
             open_ones += sentence.is_open
             typer.echo(f"  {sentence.number}. {sentence.text}\n     {covered}")
         if not coverage.sentences(method):
-            typer.echo("  its abstract is not numbered yet")
-    typer.echo(f"{open_ones} sentences without claim or reason")
+            typer.echo("  the sentences of its abstract are not numbered yet")
+    typer.echo(f"{counted(open_ones, 'sentence')} without a claim or a reason")
 
 
 def _export(found, kind):
@@ -165,14 +169,14 @@ def _export(found, kind):
 
 def claim(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of statements; `lab claims` lists them.")
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claim ids; `lab claims` lists them.")
     ] = None,
-    room: Annotated[str | None, typer.Option(help="All statements of a room.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All statements.")] = False,
+    room: Annotated[str | None, typer.Option(help="All claims of a room.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All claims.")] = False,
     replicates: Annotated[
-        int | None, typer.Option("--replicates", "--seeds", min=1, help="How many [default: the row's].")
+        int | None, typer.Option("--replicates", "--seeds", min=1, help="Number of replicates [default: the claim's].")
     ] = None,
-    control: Annotated[bool, typer.Option("--control", help="Measure the negative control beside it.")] = False,
+    control: Annotated[bool, typer.Option("--control", help="Also measure the negative control.")] = False,
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Double the replicates, at most twice, until the verdict is clear.")
     ] = False,
@@ -182,17 +186,21 @@ def claim(
     record: Annotated[
         bool, typer.Option("--record", help="Measure claims and controls that are missing or stale, and record them.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="With --record: also what is recorded already.")] = False,
-    data: Annotated[str | None, typer.Option(help="Own data: a file, a folder or the name of a data set.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --record: also re-record claims already recorded.")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="Your own data: a file, a folder or the name of a data set.")] = None,
     budget: Annotated[
         str, typer.Option(help="smoke (seconds), default (minutes) or full (the paper's scale).")
     ] = "default",
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes [default: one a core].")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Number of processes [default: one per core].")
+    ] = None,
     executor: Annotated[str, typer.Option(help="With --record: local or dask.")] = "local",
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler, for example tcp://host:8786.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a statement.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per claim.")] = False,
 ) -> None:
     """Measure statements on this machine, with the built-in data or your own; the row's rule gives the verdict."""
     from lab import checks
@@ -254,7 +262,9 @@ def _record(rows, replicates, force, budget, jobs, executor, scheduler):
     from lab.report.store import recording
 
     chosen = recording.wanted(rows, replicates=replicates, force=force)
-    typer.echo(f"{len(chosen)} of {len(rows)} claims to record; the others are recorded, untestable or have no control")
+    typer.echo(
+        f"{len(chosen)} of {len(rows)} claims to record; the others are already recorded, untestable or lack a control"
+    )
 
     def progress(done, total, what):
         typer.echo(f"  {done}/{total}  {what}", err=True)
@@ -272,7 +282,7 @@ def _record(rows, replicates, force, budget, jobs, executor, scheduler):
     holding = outcome.controls_that_hold
     share = len(holding) / max(1, outcome.controls)
     typer.echo(f"{len(outcome.lines)} recorded, {len(outcome.failures)} failed")
-    typer.echo(f"{len(holding)} of {outcome.controls} recorded controls hold ({share:.1%}; at most 5 % may)")
+    typer.echo(f"{len(holding)} of {outcome.controls} recorded controls hold ({share:.1%}; at most 5 % are allowed to)")
     for id in holding:
         typer.echo(f"  the control of {id} holds")
     raise typer.Exit(1 if outcome.failures or share > 0.05 else 0)
@@ -296,7 +306,7 @@ def _print_measured(statement, measured, control, as_json):
     if needed := measured.needed:
         typer.echo(f"  about {needed} replicates would decide")
     if control is not None:
-        word = "holds too, so the statement distinguishes nothing" if control.holds else "fails, as it must"
+        word = "holds too, so the claim is not discriminating" if control.holds else "fails, as it should"
         typer.echo(f"  control ({statement.control}): {effect(control.to_dict(), statement.unit)}, {word}")
     elif statement.control:
         typer.echo(f"  control: {statement.control} (--control measures it)")
@@ -312,7 +322,7 @@ def _print_measured(statement, measured, control, as_json):
 
 def datasets(
     path: Annotated[
-        str, typer.Argument(help="A data set, a file (image, volume, CSV, Parquet) or a folder: say how it is read.")
+        str, typer.Argument(help="A data set, a file (image, volume, CSV, Parquet) or a folder: show how it is read.")
     ] = "",
 ) -> None:
     """List the data sets that `lab.datasets.load` knows by name, or say what reading a file does to it."""

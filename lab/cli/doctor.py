@@ -14,6 +14,7 @@ from lab.report.notebook.forkserver import kernel_environment, obstacle
 from lab.report.site.export import chromium
 from lab.report.store import provenance
 from lab.report.store.layout import Store, StoreError, project_root
+from lab.wording import counted
 
 EXTRAS = {
     "kernels": ("triton", "Triton kernels for NVIDIA GPUs (Linux)"),
@@ -40,7 +41,7 @@ def _python():
     version = platform.python_version()
     if (3, 11) <= sys.version_info[:2] <= (3, 14):
         return Check("ok", "Python", f"{version} on {platform.system()} {platform.machine()}")
-    return Check("broken", "Python", f"{version}, but 3.11 to 3.14 is needed: make clean env with python3.11 on PATH")
+    return Check("broken", "Python", f"{version}, but 3.11 to 3.14 is required: make clean env with python3.11 on PATH")
 
 
 def _packages():
@@ -74,9 +75,11 @@ def _gpu():
     device = provenance.device()
     if device.startswith("cuda"):
         if "+cpu" in _torch_build():
-            return Check("missing", "GPU", f"{device[5:]}, but torch is the CPU build: install torch with CUDA for it")
+            return Check(
+                "missing", "GPU", f"{device[5:]}, but torch is the CPU build: install torch with CUDA to use it"
+            )
         return Check("ok", "GPU", device[5:])
-    return Check("ok", "GPU", "none; the CPU kernels carry everything")
+    return Check("ok", "GPU", "none; everything runs on the CPU kernels")
 
 
 def _kernels():
@@ -122,4 +125,4 @@ def _store():
         store.prepare()
     except StoreError as error:
         return Check("broken", "store", str(error))
-    return Check("ok", "store", f"{len(store.ids())} runs in {store.runs}")
+    return Check("ok", "store", f"{counted(len(store.ids()), 'run')} in {store.runs}")

@@ -25,7 +25,7 @@ def export(
     from lab.report.store.layout import Store
 
     if pdf is None and png is None and figures is None:
-        raise ValueError("say what to write: --pdf FILE, --png FILE or --figures FOLDER")
+        raise ValueError("choose what to write: --pdf FILE, --png FILE or --figures FOLDER")
     page = site.page_of(name, store=Store())
     if pdf is not None:
         typer.echo(exports.to_pdf(page, pdf))

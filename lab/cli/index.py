@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from lab.wording import counted
+
 _HELP = """Tables: runs (id, notebook, title, status, started, seconds, cpu_seconds, peak_memory, sweep, kernel, error, commit,
 dirty, lock, device, python, threads),
 parameters (run_id, name, value, text, given), records (all), metrics (run_id, name, value, text, unit),
@@ -26,11 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    sql: Annotated[
-        str | None, typer.Argument(help="An SQL query (DuckDB); without one the tables are described.")
-    ] = None,
+    sql: Annotated[str | None, typer.Argument(help="An SQL query (DuckDB); without one, describe the tables.")] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write the rows to a CSV file; - is standard output.")
+        Path | None, typer.Option("--csv", help="Write the rows to a CSV file; - means standard output.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
@@ -68,4 +68,4 @@ def query(
             )
         )
     tables.console().print(table)
-    typer.echo(f"{len(rows)} rows" + (", the first 1000 shown; --csv writes all" if len(rows) > 1000 else ""))
+    typer.echo(counted(len(rows), "row") + (", the first 1000 shown; --csv writes all" if len(rows) > 1000 else ""))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lab.cli.runs import AsJson, CellTimeout, Force, Jobs, Memory, Parameters, Quiet, Timeout
+from lab.wording import counted
 
 Named = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUES")]
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    what: Annotated[str, typer.Argument(help="A YAML file of a sweep, a notebook, or the id of a sweep to do again.")],
+    what: Annotated[str, typer.Argument(help="A sweep's YAML file, a notebook, or the id of a sweep to repeat.")],
     grid: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUES", help="Values to combine: noise=0,0.5,1 or noise=0..1:5.")
     ] = None,
@@ -32,7 +33,7 @@ def sweep(
     random: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUES", help="Values to draw from: noise=0..1 or image=a,b.")
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="How many random draws.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Number of random draws.")] = None,
     random_seed: Annotated[int, typer.Option(min=0, help="Seed of the random draws.")] = 0,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with parameter seed = 0, 1, ...")] = None,
     parameter: Parameters = None,
@@ -47,7 +48,7 @@ def sweep(
     timeout: Timeout = None,
     cell_timeout: CellTimeout = None,
     memory: Memory = None,
-    cold: Annotated[bool, typer.Option("--cold", help="A fresh kernel for each run, never a warm one.")] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Start a fresh kernel for each run, never a warm one.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +87,7 @@ def sweep(
 def why(
     name: Annotated[str, typer.Argument(metavar="RUN", help="A run id or a notebook.")], as_json: AsJson = False
 ) -> None:
-    """Say why a stored run would be run again: which input has changed."""
+    """Say why a stored run would be rerun: which input has changed."""
     from lab.report.runs.run import plan_of
     from lab.report.store import cache
     from lab.report.store.layout import Store
@@ -98,7 +99,7 @@ def why(
     elif not changes:
         typer.echo(f"{run.id} is up to date: nothing that it depends on has changed")
     else:
-        typer.echo(f"{run.id} would be run again:")
+        typer.echo(f"{run.id} would be rerun:")
         for change in changes:
             typer.echo(f"  {change}")
 
@@ -127,7 +128,7 @@ def rerun(
     if result.exact:
         typer.echo(f"{run.id}: reproduced exactly, {count} recorded value{'s' * (count != 1)}")
     else:
-        typer.echo(f"{run.id}: {len(result.differences)} differences")
+        typer.echo(f"{run.id}: {counted(len(result.differences), 'difference')}")
         for item in result.differences:
             typer.echo(f"  {item.group}: {item.name}: was {item.first}, now {item.second}")
     for change in result.changes:
@@ -161,7 +162,7 @@ def diff(
             )
         return
     if not found:
-        typer.echo("The runs do not differ.")
+        typer.echo("The runs are identical.")
         return
     table = tables.plain("", "name", runs[0].id, runs[1].id)
     for item in found:
@@ -170,9 +171,13 @@ def diff(
 
 
 def gc(
-    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it nothing is touched.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Actually delete; without it, only report what would be deleted.")
+    ] = False,
     days: Annotated[float, typer.Option(min=0, help="Keep runs younger than this.")] = 0.0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every run and why the others stay.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="List every run, and why the others are kept.")
+    ] = False,
 ) -> None:
     """Delete runs that no report, sweep or claim refers to; a dry run with sizes unless --delete is given."""
     from lab.report import site
@@ -187,8 +192,8 @@ def gc(
         for run_id, size in sorted(found.runs.items()):
             typer.echo(f"delete  {run_id}: {_size(size)}")
     summary = (
-        f"{len(found.runs)} runs, {len(found.pages)} pages, {len(found.leftovers)} leftovers: {_size(found.size)}; "
-        f"{len(found.kept)} runs stay"
+        f"{counted(len(found.runs), 'run')}, {counted(len(found.pages), 'page')}, "
+        f"{counted(len(found.leftovers), 'leftover')}: {_size(found.size)}; keeping {counted(len(found.kept), 'run')}"
     )
     if not delete:
         typer.echo(f"would delete {summary}; lab gc --delete does it")
@@ -211,7 +216,7 @@ def _wanted(what, options, random_seed, parameter, name, store):
     if known or what.endswith((".yaml", ".yml")):
         given = [f"--{key}" for key, value in options.items() if value] + ["-p"] * bool(parameter)
         if given:
-            raise ValueError(f"a sweep that is written down takes no {given[0]}; write it into a YAML file")
+            raise ValueError(f"a stored sweep does not take {given[0]}; put it into a YAML file")
         return sweeps.again(what, store) if known else sweeps.from_file(what)
     spec: dict = {"notebook": find_notebook(what)}
     if name:
@@ -224,7 +229,7 @@ def _wanted(what, options, random_seed, parameter, name, store):
     if options["random"]:
         draw = {axis: _axis(axis, text) for axis, text in pairs(options["random"]).items()}
         if options["samples"] is None:
-            raise ValueError("--random needs --samples: how many draws")
+            raise ValueError("--random needs --samples, the number of draws")
         spec["random"] = {"samples": options["samples"], "seed": random_seed, "draw": draw}
     if options["seeds"]:
         spec["seeds"] = options["seeds"]
@@ -273,8 +278,8 @@ def _plan(wanted, plans, store, jobs, as_json):
     tables.console().print(table)
     if len(plans) > 200:
         typer.echo(f"... and {len(plans) - 200} more")
-    cost = "unknown, the notebook has not run yet" if seconds is None else f"about {seconds:.0f} s on {jobs} jobs"
-    typer.echo(f"{wanted.id}: {len(plans)} runs, {waiting} to run, {cost}")
+    cost = "unknown cost: the notebook has not run yet" if seconds is None else f"about {seconds:.0f} s on {jobs} jobs"
+    typer.echo(f"{wanted.id}: {counted(len(plans), 'run')}, {waiting} to execute, {cost}")
 
 
 def _size(count):

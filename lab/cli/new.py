@@ -22,7 +22,7 @@ def new(
 
     room, slash, method = place.partition("/")
     if not slash or not re.fullmatch(r"[a-z][a-z0-9_]*", method):
-        raise ValueError(f"a room and a method in lower case are wanted, for example losses/focal_loss, got {place!r}")
+        raise ValueError(f"expected a room and a method in lower case, for example losses/focal_loss, got {place!r}")
     for path in create(room, method, title or method.replace("_", " ").capitalize()):
         typer.echo(path)
     typer.echo(f"Next: write lab/{room}/{method}.py, then `lab claim {method}.first-statement` and `lab run {method}`")

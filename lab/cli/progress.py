@@ -93,8 +93,8 @@ class Progress:
         if not self.quiet or failed:
             reused = len(self.batch.reused)
             text = (
-                f"{len(runs)} run{'s' * (len(runs) != 1)}: {len(runs) - failed} good, {failed} not, {reused} unchanged and "
-                "reused"
+                f"{len(runs)} run{'s' * (len(runs) != 1)}: {len(runs) - failed} succeeded, {failed} failed, {reused} "
+                "unchanged and reused"
             )
             self.console.print(f"{text}, {time.monotonic() - self.began:.1f} s", highlight=False)
             if self.batch.cold_because:

@@ -19,13 +19,17 @@ Parameters = Annotated[
         "--parameter", "-p", metavar="NAME VALUE", help="A parameter of the notebook; may be given several times."
     ),
 ]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks at a time [default: one a core].")]
-Force = Annotated[bool, typer.Option("--force", help="Run again even if nothing has changed.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print failures and the result only.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks to run at a time [default: one per core].")
+]
+Force = Annotated[bool, typer.Option("--force", help="Rerun even if nothing has changed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print events and results as JSON lines.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds for a whole notebook [default: 3600].")]
-CellTimeout = Annotated[float | None, typer.Option(help="Seconds for one cell [default: 1800].")]
-Memory = Annotated[float | None, typer.Option(help="Memory of a notebook in MiB [default: 90 % of the machine's].")]
+Timeout = Annotated[float | None, typer.Option(help="Time limit for a whole notebook, in seconds [default: 3600].")]
+CellTimeout = Annotated[float | None, typer.Option(help="Time limit for one cell, in seconds [default: 1800].")]
+Memory = Annotated[
+    float | None, typer.Option(help="Memory limit of a notebook in MiB [default: 90 % of the machine's].")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +77,7 @@ def run(
 
 def render(
     what: Annotated[list[str] | None, typer.Argument(help="Notebooks or folders; all notebooks with --all.")] = None,
-    front: Annotated[bool, typer.Option("--front", help="The notebooks of the front page, at profile smoke.")] = False,
+    front: Annotated[bool, typer.Option("--front", help="The front-page notebooks, at profile smoke.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Every notebook.")] = False,
     profile: Annotated[
         str | None, typer.Option(help="smoke, default or full, for notebooks that have a profile.")
@@ -83,9 +87,11 @@ def render(
     timeout: Timeout = None,
     cell_timeout: CellTimeout = None,
     memory: Memory = None,
-    cold: Annotated[bool, typer.Option("--cold", help="A fresh kernel for each notebook, never a warm one.")] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Start a fresh kernel for each notebook, never a warm one.")
+    ] = False,
     site_only: Annotated[
-        bool, typer.Option("--site-only", help="Write the site from the stored runs; run nothing.")
+        bool, typer.Option("--site-only", help="Write the site from the stored runs without running anything.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the site [default: data/reports].")] = None,
     quiet: Quiet = False,
@@ -102,7 +108,7 @@ def render(
     if profile is not None:
         checks.choice("profile", profile, ("smoke", "default", "full"))
     if sum((front, every, bool(what))) > 1:
-        raise ValueError("give notebooks, --front or --all, one of them")
+        raise ValueError("give exactly one of: notebooks, --front, --all")
     if site_only:
         found, failures = None, 0
     else:
@@ -138,7 +144,7 @@ def render(
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(help="A run id, its beginning, a notebook, or a method; all runs without it.")
+        str | None, typer.Argument(help="A run id or its prefix, a notebook, or a method; default: all runs.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +211,7 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ValueError(f"-p wants a name and a value, for example -p seeds 5, got {text!r}")
+            raise ValueError(f"-p needs a name and a value, for example -p seeds 5, got {text!r}")
         if name in found:
             raise ValueError(f"parameter {name!r} is given twice: {found[name]!r} and {value!r}")
         found[name] = value
@@ -243,7 +249,7 @@ def find_notebook(name: str) -> str:
         return str(matching[0])
     if len(matching) > 1:
         raise ValueError(
-            f"{name!r} stands for {len(matching)} notebooks: {', '.join(str(found.relative_to(root)) for found in matching)}"
+            f"{name!r} matches {len(matching)} notebooks: {', '.join(str(found.relative_to(root)) for found in matching)}"
         )
     hint = checks.did_you_mean(wanted, [*known, *(key.split("/")[-1] for key in known)])
     raise ValueError(f"there is no notebook {name!r}{hint or '; `lab list` names the studies'}")

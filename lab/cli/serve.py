@@ -25,7 +25,7 @@ def serve(
         str, typer.Option(metavar="DIR", help="Notebooks that may be run, instead of the project's own.")
     ] = "",
     address: Annotated[
-        str, typer.Option(help="Address to listen on; 127.0.0.1 is this machine only.", rich_help_panel=_REACH)
+        str, typer.Option(help="Address to listen on; 127.0.0.1 means this machine only.", rich_help_panel=_REACH)
     ] = "127.0.0.1",
     allow_websocket_origin: Annotated[
         list[str] | None,
@@ -34,11 +34,11 @@ def serve(
     open_to_anyone: Annotated[
         bool,
         typer.Option(
-            "--open-to-anyone", help="Serve beyond this machine although nobody has to log in.", rich_help_panel=_REACH
+            "--open-to-anyone", help="Serve beyond this machine without requiring a login.", rich_help_panel=_REACH
         ),
     ] = False,
     prefix: Annotated[
-        str, typer.Option(help="Path under which a reverse proxy hands requests on.", rich_help_panel=_REACH)
+        str, typer.Option(help="URL prefix under which a reverse proxy forwards requests.", rich_help_panel=_REACH)
     ] = "",
     use_xheaders: Annotated[
         bool,
@@ -69,10 +69,10 @@ def serve(
         str, typer.Option(help="github, google, azure, gitlab, okta, auth0, generic, ...", rich_help_panel=_LOGIN)
     ] = "",
     oauth_key: Annotated[
-        str, typer.Option(envvar="LAB_OAUTH_KEY", help="What the provider gave.", rich_help_panel=_LOGIN)
+        str, typer.Option(envvar="LAB_OAUTH_KEY", help="As issued by the provider.", rich_help_panel=_LOGIN)
     ] = "",
     oauth_secret: Annotated[
-        str, typer.Option(envvar="LAB_OAUTH_SECRET", help="What the provider gave.", rich_help_panel=_LOGIN)
+        str, typer.Option(envvar="LAB_OAUTH_SECRET", help="As issued by the provider.", rich_help_panel=_LOGIN)
     ] = "",
     oauth_redirect_uri: Annotated[
         str, typer.Option(help="Where the provider sends visitors back to.", rich_help_panel=_LOGIN)
@@ -83,9 +83,11 @@ def serve(
             envvar="LAB_OAUTH_ENCRYPTION_KEY", help="Encrypts the provider's tokens in cookies.", rich_help_panel=_LOGIN
         ),
     ] = "",
-    max_sessions: Annotated[int, typer.Option(min=1, help="Visitors at once.", rich_help_panel=_LIMITS)] = 200,
+    max_sessions: Annotated[
+        int, typer.Option(min=1, help="Maximum number of concurrent visitors.", rich_help_panel=_LIMITS)
+    ] = 200,
     session_seconds: Annotated[
-        float, typer.Option(min=1, help="How long a session outlives its closed tab.", rich_help_panel=_LIMITS)
+        float, typer.Option(min=1, help="How long a session is kept after its tab is closed.", rich_help_panel=_LIMITS)
     ] = 15.0,
     token_seconds: Annotated[
         int, typer.Option(min=10, help="How long a page may take to connect.", rich_help_panel=_LIMITS)

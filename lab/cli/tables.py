@@ -52,7 +52,7 @@ def runs(found, *, as_json: bool = False) -> None:
             )
         return
     if not found:
-        print("There are no runs yet; `lab run NOTEBOOK` makes one.")
+        print("No runs yet; `lab run NOTEBOOK` creates one.")
         return
     table = plain("status", "run", "notebook", "given", "seconds", "started")
     for run in found:

@@ -64,9 +64,9 @@ def planes(affine=None) -> tuple[Plane, Plane, Plane]:
     """The axial, coronal and sagittal plane: right, front and top of the body are right and top of the picture."""
     if affine is None:
         return (
-            Plane("axial", 0, 2, 1, False, True, "column", "row, downwards"),
-            Plane("coronal", 1, 2, 0, False, True, "column", "page, downwards"),
-            Plane("sagittal", 2, 1, 0, False, True, "row", "page, downwards"),
+            Plane("axial", 0, 2, 1, False, True, "column", "row"),
+            Plane("coronal", 1, 2, 0, False, True, "column", "slice"),
+            Plane("sagittal", 2, 1, 0, False, True, "row", "slice"),
         )
     found = codes(affine)
     axis = [next(a for a, code in enumerate(found) if code in pair) for pair in SIDES]

@@ -58,7 +58,7 @@ class Choice:
         if self.runner_up is None:
             return f"{self.best} ({told})."
         low, high = self.difference_interval
-        word = "ahead of" if self.significant else "not told apart from"
+        word = "ahead of" if self.significant else "not significantly different from"
         return f"{self.best} ({told}), {word} {self.runner_up} (difference {self.difference:.3g}, [{low:.2g}, {high:.2g}])."
 
 

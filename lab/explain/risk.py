@@ -181,12 +181,12 @@ class Comparison:
 
     @property
     def ties(self) -> torch.Tensor:
-        """``(M, Z)``: whether a method is not told apart from the best of its column."""
+        """``(M, Z)``: whether a method is not significantly different from the best of its column."""
         return self.behind <= NORMAL * self.behind_error + 1e-9
 
     @property
     def uniform_winner(self) -> str | None:
-        """The method that is the best, or not told apart from it, on every neighbourhood, if there is one."""
+        """The method that is the best, or not significantly different from it, on every neighbourhood, if there is one."""
         rows = torch.nonzero(self.ties.all(1))[:, 0]
         return self.methods[int(rows[0])] if len(rows) else None
 

@@ -1,4 +1,4 @@
-r"""Discriminative against generative linear classifiers: logistic regression against naive Bayes with shared variances.
+r"""Discriminative vs. generative linear classifiers: logistic regression against naive Bayes with shared variances.
 
 Naive Bayes estimates class frequencies pi_k, class means mu_k and one variance per feature
 

@@ -216,7 +216,7 @@ def topograph_ratio(items: int = 32, size: int = 64, rounds: int = 5):
 
 
 def memory(kind: str, size: int) -> dict:
-    """Growth of the peak resident memory by one matching, bytes a pixel, of this process and nothing before."""
+    """Growth of the peak resident memory by one matching, bytes per pixel, of this process and nothing before."""
     a, b = pair(kind, size)
     cpu.match_images(a[None, :8, :8] + 0.0, b[None, :8, :8] + 0.0)
     one, two = np.ascontiguousarray(a)[None], np.ascontiguousarray(b)[None]

@@ -84,5 +84,5 @@ def test_cost_and_memory_against_size():
 def test_memory_per_pixel_is_below_half_of_the_cpp_code():
     ours = peers.call("tests.bench.betti_cases:memory", "seg", 1024)["bytes_per_pixel"]
     theirs = peers.call("tests.bench.betti_cases:memory_of_peer", "seg", 1024)["bytes_per_pixel"]
-    print(f"bytes a pixel: {ours:.0f} against {theirs:.0f}")
+    print(f"bytes per pixel: {ours:.0f} against {theirs:.0f}")
     assert 0 < ours < theirs / 2

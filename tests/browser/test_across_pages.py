@@ -106,8 +106,8 @@ def plain(colour: str) -> str:
 # Words in the name of a trace, and the one colour that they may have.
 MEANINGS = {
     r"^(matched|holds)": COLOURS["matched"],
-    r"only in the prediction|does not hold|^fails": COLOURS["prediction"],
-    r"only in the label": COLOURS["label"],
+    r"unmatched in prediction|does not hold|^fails": COLOURS["prediction"],
+    r"unmatched in label": COLOURS["label"],
     r"not run|extrapolat": COLOURS["extrapolated"],
 }
 

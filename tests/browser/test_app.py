@@ -260,7 +260,7 @@ def test_job_of_another_browser_is_reached_by_its_link_and_nothing_else_is_share
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("link", name="Open as dashboard").wait_for()
     second.open(f"{lab_server.url}run?notebook=own/bound.ipynb")
-    second.page.get_by_text("The run appears here").wait_for()
+    second.page.get_by_text("The run will appear here").wait_for()
     assert second.page.get_by_label("tau").input_value() == "1.5"
     second.open(page.url)
     second.page.get_by_role("link", name="Open as dashboard").wait_for()

@@ -62,7 +62,8 @@ def test_arrows_sit_where_the_gradient_is(server, tab):
     topology.BettiMatchingLoss()(x[None, None], (data.label > 0)[None, None]).backward()
     tab.open(f"{server.url}{page.ROUTE}?image=microaneurysms")
     wait_for(
-        tab, f"The gradient sits on {int((x.grad != 0).sum())} of {x.numel()} pixels: births and deaths of features"
+        tab,
+        f"The gradient is nonzero at {int((x.grad != 0).sum())} of {x.numel()} pixels: births and deaths of features",
     )
     drawn = next(figure for figure in tab.figures(3) if "gradient" in figure["title"])
     raised = int((x.grad < 0).sum())

@@ -97,11 +97,13 @@ def _point(tab):
 def test_pointing_at_a_bar_lights_up_its_simplices(server, tab):
     _open(server, tab)
     before = _link_traces(tab)
-    assert "carries the atom" not in before
-    tab.until(lambda: "carries the atom" in _link_traces(tab), "simplices light up", act=lambda: _point(tab))
+    assert "generates the selected feature" not in before
+    tab.until(
+        lambda: "generates the selected feature" in _link_traces(tab), "simplices light up", act=lambda: _point(tab)
+    )
     tab.page.wait_for_timeout(1500)
-    assert "carries the atom" in _link_traces(tab), "the light stays while the pointer rests"
-    assert "pointed at" in _link_traces(tab)
+    assert "generates the selected feature" in _link_traces(tab), "the light stays while the pointer rests"
+    assert "selected" in _link_traces(tab)
     tab.until(
         lambda: _link_traces(tab) == before, "the light goes with the pointer", act=lambda: tab.page.mouse.move(5, 5)
     )

@@ -153,7 +153,7 @@ def test_cards_lead_to_pages_and_the_filter_hides(chromium, built):
         assert look.page.locator("a.card:visible").count() == 0
         look.page.fill("input[type=search]", "waves")
         look.page.click("a.card")
-        look.page.wait_for_selector("text=Where this came from")
+        look.page.wait_for_selector("text=Provenance")
         assert look.page.locator("h1").text_content() == "Waves"
         look.clean()
 

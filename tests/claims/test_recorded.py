@@ -126,7 +126,7 @@ def test_standing_shows_the_record_and_this_machine_side_by_side(project):
     (row,) = (row for row in standing.rows("kernels") if row.claim.id == REPLAY)
     assert row.status == "refuted" and row.provenance.endswith("3 replicates")
     assert row.measured_here.startswith("this machine: 2 of 3 replicates")
-    assert "fails, as it must" in row.control
+    assert "fails, as it should" in row.control
     json.dumps(row.to_dict())
 
 

@@ -41,7 +41,7 @@ def test_figures_say_it_when_a_form_is_wrong():
     found = study.compare_forms("rowloss")
     assert "stays within" in figures.errors(found).layout.title.text.replace("<br>", " ")
     broken = replace(found, forms=tuple(replace(form, error=1.0) for form in found.forms))
-    assert "off by more" in figures.errors(broken).layout.title.text.replace("<br>", " ")
+    assert "exceeds the allowed" in figures.errors(broken).layout.title.text.replace("<br>", " ")
 
 
 def test_bad_settings_are_refused():
@@ -56,7 +56,7 @@ def test_best_network_of_a_search_is_replayed():
     found = study.search(count=3000)
     assert found.replayed == pytest.approx(float(found.errors.min()))
     title = figures.search(found).layout.title.text.replace("<br>", " ")
-    assert f"{found.best:,}" in title or "errs on" in title
+    assert f"{found.best:,}" in title or "misclassifies" in title
 
 
 def test_claims_hold_and_fail_when_the_kernel_is_broken(monkeypatch):
@@ -102,11 +102,13 @@ def test_roofline_draws_every_operation_once():
 
 def test_committed_tables_are_drawn_and_absent_ones_say_so():
     rows = study.table_of("gate")
-    assert "keep their promises" in figures.gate(rows).layout.title.text.replace("<br>", " ")
+    assert "pass the compile gate" in figures.gate(rows).layout.title.text.replace("<br>", " ")
     broken = [{**rows[0], "failures": "80 bytes of local memory"}, *rows[1:]]
     assert f"{len(rows) - 1} of {len(rows)}" in figures.gate(broken).layout.title.text.replace("<br>", " ")
     assert "No table" in figures.gate([]).layout.title.text.replace("<br>", " ")
-    assert "reach their floor" in figures.benchmark(study.table_of("kernels")).layout.title.text.replace("<br>", " ")
+    assert "reach their required speed-up" in figures.benchmark(study.table_of("kernels")).layout.title.text.replace(
+        "<br>", " "
+    )
     assert "No table" in figures.benchmark([]).layout.title.text.replace("<br>", " ")
 
 
@@ -124,7 +126,7 @@ def test_page_draws_both_themes_and_refuses_unknown_operations(theme):
 
     times, errors, gate, numbers = page.draw("pairwise", 1, "float32", theme)
     assert len(times.data[0].x) == 3
-    assert numbers["form that runs"].startswith("cpu")
+    assert numbers["implementation used"].startswith("cpu")
     assert pages.find("kernels").route == "kernels"
     with pytest.raises(ValueError, match="op"):
         page.build({"op": "rowlos"})

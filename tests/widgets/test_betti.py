@@ -36,18 +36,18 @@ def test_overlay_shows_each_feature_once_in_its_colour():
     found = topology.match(*pair())
     drawn = markers(figures.overlay(found))
     assert drawn["matched, loops (1)"] == 2
-    assert drawn["only in the prediction, components (1)"] == 2
+    assert drawn["unmatched in prediction, components (1)"] == 2
     figure = figures.overlay(found, highlight=found.unmatched_prediction[0][0], theme="dark")
     assert markers(figure)["this feature"] == 16
-    assert "1 features matched, 1 only in the prediction" in figure.layout.title.text.replace("<br>", " ")
+    assert "1 matched feature, 1 unmatched in prediction" in figure.layout.title.text.replace("<br>", " ")
 
 
 def test_barcodes_hold_the_bars_of_both_sides():
     found = topology.match(*pair())
     drawn = markers(figures.barcodes(found))
     assert drawn["matched, loops"] == 2
-    assert drawn["only in the prediction, components"] == 2
-    lines = [trace for trace in figures.barcodes(found).data if trace.name == "only in the prediction, components"]
+    assert drawn["unmatched in prediction, components"] == 2
+    lines = [trace for trace in figures.barcodes(found).data if trace.name == "unmatched in prediction, components"]
     assert sorted(x for x in lines[0].x if x is not None) == pytest.approx([0.1, 0.75])
 
 
@@ -67,14 +67,14 @@ def test_study_figures_state_their_answer():
     table = comparison.table({"one": pair()[0], "two": pair()[1]}, pair()[1])
     assert "from 0 to 1 features" in betti_studies.equal_dice(table).layout.title.text.replace("<br>", " ")
     growth = segmentation.growth((32, 64), rounds=1)
-    assert "ns a pixel" in betti_studies.growth(growth).layout.title.text.replace("<br>", " ")
+    assert "ns per pixel" in betti_studies.growth(growth).layout.title.text.replace("<br>", " ")
     assert len(betti_studies.rankings(segmentation.pitfalls(disks())).data) > 2
 
 
 def test_cost_figures_state_memory_limits_and_orientation():
     frame = segmentation.benchmark_table("growth")
     title = betti_studies.growth(frame).layout.title.text
-    assert f"{frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel" in title.replace("<br>", " ")
+    assert f"{frame.bytes_per_pixel.iloc[-1]:.0f} bytes per pixel" in title.replace("<br>", " ")
     flips = segmentation.orientation(pairs=4, size=16)
     assert len(flips) == 12
     assert (

@@ -37,7 +37,7 @@ def test_page_shows_what_the_library_returns():
     assert set(np.round(drawn, 10)) <= set(np.round(expected.numpy(), 10))
     assert answer.layout.title.text.startswith("Occlusion")
     assert len(table) == 8
-    assert table.set_index("method").loc["Occlusion", "risk, your question"] < 1e-9
+    assert table.set_index("method").loc["Occlusion", "error on your question"] < 1e-9
 
 
 def test_moving_the_noise_changes_smoothgrad_and_not_occlusion():
@@ -90,7 +90,7 @@ def test_table_with_levels_and_missing_values_keeps_one_column_one_player():
     answer, shown, table = page.draw(ASKED["noise"], 0.1, 1.0, 0.0, 0, "wine", "trees", "", upload=upload)
     assert list(table["method"]) == ["LIME", "KernelSHAP", "Occlusion"]
     assert {str(label).split(" = ")[0] for label in bars(shown, "KernelSHAP").y} == {"age", "colour", "income"}
-    assert "asked instead" in answer.layout.title.text.replace("<br>", " ")
+    assert "using this question instead" in answer.layout.title.text.replace("<br>", " ")
     again = page.draw(ASKED["coalitions"], 0.1, 2.0, 0.0, 0, "wine", "trees", "", upload=upload)
     assert len(page._TRAINED) <= 8
     assert tuple(bars(again[1], "KernelSHAP").x) == tuple(bars(shown, "KernelSHAP").x)

@@ -73,8 +73,8 @@ def test_page_is_drawn_in_the_dark_theme(name):
 def test_aggregate_page_shows_the_formula_of_the_library():
     (risk, _, numbers), _ = drawn("aggregate", k=3, noise=0.5, rho=0.5)
     exact = asymptotic_risk(0.5, items_per_feature=5.0, k=3, noise=0.25)["risk"]
-    assert numbers["risk by the formula"] == exact
-    curve = next(trace for trace in risk.data if trace.name == "risk, by the formula")
+    assert numbers["risk (asymptotic formula)"] == exact
+    curve = next(trace for trace in risk.data if trace.name == "risk (asymptotic formula)")
     assert curve.y[list(curve.x).index(0.5)] == pytest.approx(exact)
 
 

@@ -233,7 +233,7 @@ def test_home_is_filtered_by_every_word_and_the_link_keeps_the_words():
     assert 'href="betti-matching"' not in cards(view)
     assert "1 study" in cards(view)
     field.value_input = "no such word anywhere"
-    assert "No study matches" in cards(view)
+    assert "No studies match" in cards(view)
     field.value_input = "matching topology"
     assert 'href="betti-matching"' in cards(view)
     field.value = ""

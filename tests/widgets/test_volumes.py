@@ -38,14 +38,11 @@ def test_view_draws_surfaces_and_lines_of_the_features_asked_for():
     lines, surfaces = drawn(view, "scatter3d"), drawn(view, "mesh3d")
     assert set(lines) == {"matched: loops (1)"}
     assert set(surfaces) == {"prediction only: components (1)", "prediction only: cavities (1)"}
-    assert (
-        view.layout.title.text.replace("<br>", " ")
-        == "1 component, 0 loops, 1 cavity without a partner, 1 features matched"
-    )
+    assert view.layout.title.text.replace("<br>", " ") == "1 component, 0 loops, 1 cavity unmatched, 1 matched feature"
     island = surfaces["prediction only: components (1)"]
     assert np.ptp(island.z) == pytest.approx(6, abs=0.1)  # three pages of two units
     assert np.ptp(island.y) == pytest.approx(5, abs=0.1)
-    only = figures.scene(found, kinds=("only in the prediction",), dimensions=(2,))
+    only = figures.scene(found, kinds=("unmatched in prediction",), dimensions=(2,))
     assert [feature.bar.dimension for feature in only.features] == [2]
     assert figures.view(only, highlight=1, theme="dark").layout.title.text == "1 cavity without a partner"
     with pytest.raises(ValueError, match="feature must be at most 1"):
@@ -77,7 +74,7 @@ def test_planes_of_an_oriented_file_are_the_anatomical_ones():
 def test_listing_says_where_each_feature_is():
     rows = figures.listing(figures.scene(topology.match(*pair()), kinds=figures.KINDS[1:]))
     assert [row["feature"] for row in rows] == [1, 2]
-    assert {row["kind"] for row in rows} == {"components, only in the prediction", "cavities, only in the prediction"}
+    assert {row["kind"] for row in rows} == {"components, unmatched in prediction", "cavities, unmatched in prediction"}
     (cavity,) = [row for row in rows if row["kind"].startswith("cavities")]
     assert cavity["near voxel"] == "11, 14, 15"
     assert cavity["size"] == "1 voxels"
@@ -99,7 +96,7 @@ def test_click_into_a_plane_moves_the_other_two():
     view = page.build({})
     widgets = {widget.label: widget for widget in view.select(page.pn.widgets.FloatSlider)}
     figure = next(iter(pages.static("volumes", {}, view).figures[1:2]))
-    names = {name: widgets[f"{name.capitalize()} plane (share)"] for name in page.PLACES}
+    names = {name: widgets[f"{name.capitalize()} plane (relative position)"] for name in page.PLACES}
     follow = next(iter(view.select(page.pn.widgets.Checkbox)))
     page._move({**names, "follow": follow}, figure, {"points": [{"x": 63.0, "y": 0.0}]})
     assert (names["axial"].value, names["coronal"].value, names["sagittal"].value) == (0.5, 0.0, 1.0)

@@ -18,10 +18,10 @@ def forms(result, *, theme: str = "light") -> go.Figure:
     best = min(measured, key=lambda form: form.milliseconds)
     reference = next(form for form in measured if form.form == "reference")
     if best.form == "reference":
-        title = f"{result.op}: the torch reference is the fastest form here"
+        title = f"{result.op}: the torch reference is the fastest implementation here"
     else:
         title = (
-            f"{result.op}: {NAMES[best.form]} takes {_ratio(reference.milliseconds / best.milliseconds)} of the time"
+            f"{result.op}: {NAMES[best.form]} is {_ratio(reference.milliseconds / best.milliseconds)} faster than torch"
         )
     names = [NAMES[form.form] for form in result.forms]
     bar = go.Bar(
@@ -35,12 +35,12 @@ def forms(result, *, theme: str = "light") -> go.Figure:
         hovertemplate="%{y}: %{x:.4g} ms<extra></extra>",
         showlegend=False,
     )
-    drawn = figure(bar, theme=theme, title=title, x="time of a forward call (ms of CPU time)")
+    drawn = figure(bar, theme=theme, title=title, x="CPU time of a forward call (ms)")
     drawn.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     drawn.add_vline(
         x=result.roof_ms,
         line={"color": c.reference, "dash": "dot", "width": 1.5},
-        annotation={"text": "roof", "font": {"size": 11, "color": c.muted}, "yshift": 4},
+        annotation={"text": "roofline", "font": {"size": 11, "color": c.muted}, "yshift": 4},
     )
     for form in result.forms:
         if math.isnan(form.milliseconds):
@@ -65,9 +65,9 @@ def errors(result, *, theme: str = "light") -> go.Figure:
     good = all(form.error <= allowed for form in measured)
     share = max(form.error for form in measured) / allowed
     title = (
-        f"Every form stays within {share:.0%} of the allowed error"
+        f"All implementations stay within {share:.0%} of the allowed error"
         if good
-        else "A form is off by more than the table allows"
+        else "An implementation exceeds the allowed error"
     )
     floor = 1e-17
     dots = go.Scatter(
@@ -124,7 +124,7 @@ def roofline(result, *, theme: str = "light") -> go.Figure:
         x=line,
         y=[min(tops.flops, tops.bytes * x) / 1e9 for x in line],
         mode="lines",
-        name="measured roof",
+        name="measured roofline",
         line={"color": c.reference, "width": 2},
         hoverinfo="skip",
     )
@@ -138,14 +138,14 @@ def roofline(result, *, theme: str = "light") -> go.Figure:
         textfont={"size": 11, "color": c.text},
         marker={"size": 12, "color": c.holds},
         customdata=[100 * row.of_roof for row in result.rows],
-        hovertemplate="%{text}: %{y:.3g} G/s at %{x:.3g} per byte, %{customdata:.0f} % of its own roof<extra></extra>",
+        hovertemplate="%{text}: %{y:.3g} G/s at %{x:.3g} per byte, %{customdata:.0f} % of its roofline<extra></extra>",
     )
     drawn = figure(
         roof,
         dots,
         theme=theme,
-        title=f"{best} comes nearest to its roof: {shares[best]:.0%}",
-        x="operations per byte of least traffic",
+        title=f"{best} comes closest to its roofline: {shares[best]:.0%}",
+        x="operations per byte of minimum memory traffic",
         y="operations per second (G/s)",
     )
     drawn.update_xaxes(type="log", range=[math.log10(low), math.log10(high)])
@@ -167,7 +167,10 @@ def end_to_end(results, *, theme: str = "light") -> go.Figure:
             marker_color=colour,
             text=[f"{1e3 * getattr(result, side):.3g} ms" for result in results],
         )
-        for side, name, colour in (("reference", "torch reference", c.reference), ("fast", "fast forms", c.series[0]))
+        for side, name, colour in (
+            ("reference", "torch reference", c.reference),
+            ("fast", "fast implementations", c.series[0]),
+        )
     ]
     drawn = figure(
         *bars,
@@ -184,7 +187,7 @@ def benchmark(rows, *, theme: str = "light") -> go.Figure:
     """Ratios of a committed table of :mod:`tests.bench`: times of the peer over ours, with quartiles, floor and target."""
     c = colours(theme)
     if not rows:
-        return figure(theme=theme, title="No table of measurements is at hand")
+        return figure(theme=theme, title="No table of measurements available")
     rows = sorted(rows, key=lambda row: float(row["ratio"]))
     ratio = [float(row["ratio"]) for row in rows]
     met = sum(r >= float(row["floor"]) for r, row in zip(ratio, rows))
@@ -217,8 +220,8 @@ def benchmark(rows, *, theme: str = "light") -> go.Figure:
         floor,
         dots,
         theme=theme,
-        title=f"{met} of {len(rows)} comparisons reach their floor",
-        x="CPU time of the peer over ours",
+        title=f"{met} of {len(rows)} comparisons reach their required speed-up",
+        x="CPU time, peer / lab",
         height=160 + 46 * len(rows),
     )
     drawn.update_xaxes(type="log")
@@ -229,7 +232,7 @@ def gate(rows, *, theme: str = "light") -> go.Figure:
     """Registers of every configuration by architecture and Triton version, from the committed table of the gate."""
     c = colours(theme)
     if not rows:
-        return figure(theme=theme, title="No table of the compile gate is at hand")
+        return figure(theme=theme, title="No compile-gate table available")
     passed = sum(not row["failures"] for row in rows)
     names = list(dict.fromkeys(row["configuration"] for row in rows))[::-1]
     traces = []
@@ -253,8 +256,8 @@ def gate(rows, *, theme: str = "light") -> go.Figure:
     drawn = figure(
         *traces,
         theme=theme,
-        title=f"{passed} of {len(rows)} compiled kernels keep their promises",
-        x="registers a thread",
+        title=f"{passed} of {len(rows)} compiled kernels pass the compile gate",
+        x="registers per thread",
         height=140 + 30 * len(names),
     )
     drawn.update_yaxes(categoryorder="array", categoryarray=names)
@@ -268,9 +271,9 @@ def search(result, *, theme: str = "light") -> go.Figure:
     right = int((result.errors == 0).sum())
     best = float(result.errors.min())
     title = (
-        f"{right} of {count:,} random networks separate the arcs; number {result.best:,} is drawn again here"
+        f"{right} of {count:,} random networks separate the arcs; number {result.best:,} is shown here"
         if right
-        else f"The best of {count:,} random networks errs on {best:.0%} of the points"
+        else f"The best of {count:,} random networks misclassifies {best:.0%} of the points"
     )
     axis = [-1.6 + 4.2 * k / 59 for k in range(60)]
     top = float(result.grid.abs().max())
@@ -302,4 +305,4 @@ def search(result, *, theme: str = "light") -> go.Figure:
 
 
 def _ratio(value: float) -> str:
-    return f"1/{value:.0f}" if value >= 9.5 else f"1/{value:.1f}"
+    return f"{value:.0f}×" if value >= 9.5 else f"{value:.1f}×"

@@ -22,7 +22,7 @@ def notebook_seconds(speed, *, theme: str = "light") -> go.Figure:
         showlegend=False,
     )
     same = "the same outputs" if speed.equal else "different outputs"
-    title = f"A forked kernel is {speed.ratio:.1f} times as fast, with {same}"
+    title = f"A forked kernel is {speed.ratio:.1f}× faster, with {same}"
     if speed.kernels != ("warm",):
         title = "Every kernel started fresh here: forking is not safe or not possible on this machine"
-    return figure(bars, theme=theme, title=title, x="seconds a notebook, median", height=260)
+    return figure(bars, theme=theme, title=title, x="median time per notebook (s)", height=260)

@@ -11,8 +11,8 @@ THEMES = ("light", "dark")
 
 COLOURS = {
     "matched": "#009E73",  # matched, or: holds
-    "prediction": "#D55E00",  # only in the prediction, or: does not hold
-    "label": "#0072B2",  # only in the label
+    "prediction": "#D55E00",  # unmatched in prediction, or: does not hold
+    "label": "#0072B2",  # unmatched in label
     "extrapolated": "#999999",  # extrapolated, or: not run
     "series": ("#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#999999"),
 }

@@ -52,7 +52,7 @@ class BettiExplorer(Explorer):
         ids = classes(self.prediction, self.label)
         controls = {
             "threshold": _slider("Threshold", 0.01, 0.99, 0.5),
-            "min_length": _slider("Shortest bar", 0.0, 1.0, 0.2),
+            "min_length": _slider("Min. persistence", 0.0, 1.0, 0.2),
         }
         if len(ids) > 1 or self.prediction.ndim == 3:
             options = [("any", 0), *((str(i), i) for i in ids)]

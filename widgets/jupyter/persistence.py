@@ -40,7 +40,7 @@ class PersistenceExplorer(Explorer):
             "transform": ipywidgets.Dropdown(
                 options=list(page.TRANSFORMS), value="diffeomorphic", description="Direction"
             ),
-            "rate": ipywidgets.FloatSlider(value=0.02, min=0.005, max=0.1, step=0.005, description="Step length"),
+            "rate": ipywidgets.FloatSlider(value=0.02, min=0.005, max=0.1, step=0.005, description="Step size"),
         }
         for control in choices.values():
             control.style = _STYLE

@@ -16,8 +16,8 @@ _WIDTH = {"width": "340px"}
 _STYLE = {"description_width": "130px"}
 _SHOWN = {
     "unmatched": figures.KINDS[1:],
-    "only in the prediction": figures.KINDS[1:2],
-    "only in the label": figures.KINDS[2:],
+    "unmatched in prediction": figures.KINDS[1:2],
+    "unmatched in label": figures.KINDS[2:],
     "matched": figures.KINDS[:1],
     "all": figures.KINDS,
 }
@@ -87,7 +87,7 @@ class VolumeExplorer(Explorer):
                 min=0.0,
                 max=1.0,
                 step=0.01,
-                description="Shortest bar",
+                description="Min. persistence",
                 continuous_update=False,
                 layout=_WIDTH,
                 style=_STYLE,

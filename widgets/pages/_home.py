@@ -9,6 +9,7 @@ from itertools import groupby
 import panel as pn
 
 from lab import claims
+from lab.wording import counted
 from widgets import pages
 from widgets.pages import _motifs, _studies
 from widgets.pages._glossary import mark
@@ -16,17 +17,17 @@ from widgets.pages._layout import head, html, status_badge
 from widgets.pages._state import sync
 
 ROOMS = {
-    "topology": ("Topology", "Images, graphs and point clouds become barcodes, matchings, losses and optimization."),
-    "explain": ("Explanations", "One idea behind them: a model near a point, approximated."),
+    "topology": ("Topology", "Barcodes, matchings, losses and optimization for images, graphs and point clouds."),
+    "explain": ("Explanations", "One idea behind all of them: a local approximation of the model."),
     "inductive_bias": ("Inductive bias", "How much a learner must already know, in bits."),
-    "kernels": ("Kernels", "The fast operations under everything else."),
-    "losses": ("Losses", "What an objective asks for, and what a model gives."),
-    "generalization": ("Generalization", "When training says something about what was never seen."),
+    "kernels": ("Kernels", "The fast operations that everything else is built on."),
+    "losses": ("Losses", "What an objective asks for, and what a model learns from it."),
+    "generalization": ("Generalization", "What training can say about unseen data."),
     "search": ("Search", "Objectives over discrete structures."),
-    "compression": ("Compression", "Smaller models, measured losses."),
-    "generative": ("Generative models", "Objectives that create."),
-    "physics": ("Physics", "Objectives that obey a law."),
-    "online": ("Online learning", "Deciding while the data arrive."),
+    "compression": ("Compression", "Smaller training sets, with the loss of accuracy measured."),
+    "generative": ("Generative models", "Objectives for models that generate data."),
+    "physics": ("Physics", "Objectives constrained by physical laws."),
+    "online": ("Online learning", "Decisions made as the data arrive."),
 }
 _ANY = "any"
 _WIDTHS = {1: "1 1 290px", 2: "2 1 600px"}  # rooms with few studies share a line
@@ -44,8 +45,8 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
     index = _studies.index()
     found, broken = survey or pages.survey()
     by_name = {page.name: page for page in found.values()}
-    search = pn.widgets.TextInput(label="Filter", placeholder="words of title, sentence, paper or claim")
-    status = pn.widgets.Select(label="With a claim that", options=[_ANY, *claims.STATUSES], value=_ANY)
+    search = pn.widgets.TextInput(label="Filter", placeholder="words from the title, summary, paper or claims")
+    status = pn.widgets.Select(label="Claim status", options=[_ANY, *claims.STATUSES], value=_ANY)
     sync({"search": search, "claims": status}, state or {})
     total, studies = html("", "lab-total"), html("", "lab-studies")
 
@@ -54,7 +55,7 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
         further = _further(by_name, text) + _broken(broken, text) if status.value == _ANY else ""
         total.object = _total(index, methods)
         studies.object = (
-            _sections(methods, by_name, index) + further or '<div class="lab-empty">No study matches.</div>'
+            _sections(methods, by_name, index) + further or '<div class="lab-empty">No studies match.</div>'
         )
 
     # every letter filters; the address follows when the field is left
@@ -117,7 +118,7 @@ def _further(by_name, text) -> str:
         for name, page in by_name.items()
         if name not in listed and all(word in page.title.lower() for word in words)
     )
-    return f'<section><h2>Further pages</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
+    return f'<section><h2>Other pages</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
 
 
 def _broken(broken: Mapping[str, str], text: str) -> str:
@@ -125,11 +126,11 @@ def _broken(broken: Mapping[str, str], text: str) -> str:
     words = text.lower().split()
     cards = "".join(
         f'<article class="lab-card"><div class="body"><h3><a href="{route_of_module(name)}">{escape(name)}</a></h3>'
-        f"<p>{status_badge('refuted', 'cannot be shown')} <code>{escape(reason)}</code></p></div></article>"
+        f"<p>{status_badge('refuted', 'failed to load')} <code>{escape(reason)}</code></p></div></article>"
         for name, reason in broken.items()
         if all(word in f"{name} {reason}".lower() for word in words)
     )
-    return f'<section><h2>Pages with a fault</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
+    return f'<section><h2>Pages that failed to load</h2><div class="lab-cards">{cards}</div></section>' if cards else ""
 
 
 def route_of_module(name: str) -> str:
@@ -147,8 +148,10 @@ def _total(index, methods) -> str:
     tallies = [index.tally(method) for method in methods]
     counts = {status: sum(tally.get(status, 0) for tally in tallies) for status in claims.STATUSES}
     badges = " ".join(status_badge(status, f"{count} {status}") for status, count in counts.items() if count)
-    studies = f"{len(methods)} {'study' if len(methods) == 1 else 'studies'}"
-    return f'<p aria-live="polite"><b>{studies}, {sum(counts.values())} claims</b> in the ledger: {badges}</p>'
+    studies = counted(len(methods), "study")
+    return (
+        f'<p aria-live="polite"><b>{studies}, {counted(sum(counts.values()), "claim")}</b> in the ledger: {badges}</p>'
+    )
 
 
 def _card(method, page, index) -> str:
@@ -159,11 +162,11 @@ def _card(method, page, index) -> str:
     badges = "".join(status_badge(status, f"{count} {status}") for status, count in index.tally(method).items())
     links = []
     if page:
-        links.append(f'<a href="{page.route}" aria-label="Open the page of {escape(method.title)}">Open</a>')
+        links.append(f'<a href="{page.route}" aria-label="Open {escape(method.title)}">Open</a>')
     if _has_notebook(method):
         links.append(f'<a href="run?notebook={escape(method.notebook)}">Run notebook</a>')
     if runs:
-        links.append(f'<a href="runs?search={escape(method.notebook)}">{len(runs)} run{"s" * (len(runs) > 1)}</a>')
+        links.append(f'<a href="runs?search={escape(method.notebook)}">{counted(len(runs), "run")}</a>')
     return (
         f'<article class="lab-card"><div class="thumb">{drawing}</div><div class="body"><h3>{title}</h3>'
         f'<p>{mark(method.sentence)}</p><div class="tally">{badges}</div><div class="links">{"".join(links)}</div></div></article>'

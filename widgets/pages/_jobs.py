@@ -56,7 +56,7 @@ def build(state: dict, folder: Path | None = None) -> pn.Column:
     form = Form(folder.parent / chosen, given)
     place = pn.Column(*form.widgets.values(), margin=0, sizing_mode="stretch_width")
     start = pn.widgets.Button(label="Run", button_type="primary", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
-    again = pn.widgets.Checkbox(label="Run again even if nothing changed", margin=(4, 0))
+    again = pn.widgets.Checkbox(label="Rerun even if nothing has changed", margin=(4, 0))
     notice = html("", "lab-notice", visible=False)
     watch = Watch()
     current = {"form": form}
@@ -99,7 +99,7 @@ def build(state: dict, folder: Path | None = None) -> pn.Column:
                        styles={"flex": "1 1 420px", "min-width": "0"})  # fmt: skip
     body = pn.FlexBox(side, middle, css_classes=["lab-body"], gap="24px", sizing_mode="stretch_width", margin=0)
     return pn.Column(
-        head("New run", "Choose a notebook and its parameters; it runs in a process of its own."), body,
+        head("New run", "Choose a notebook and set its parameters; it runs in a separate process."), body,
         css_classes=["lab-page"], sizing_mode="stretch_width", margin=0,
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ class Watch:
     """The right side of the page: what a job does now, and what it left."""
 
     def __init__(self):
-        self.status = html('<div class="lab-empty">The run appears here.</div>')
+        self.status = html('<div class="lab-empty">The run will appear here.</div>')
         self.cancel = pn.widgets.Button(label="Cancel", button_type="danger", visible=False, margin=0)
         self.log = html("", visible=False)
         self.result = pn.Column(sizing_mode="stretch_width", margin=0)
@@ -241,7 +241,7 @@ def _progress(job: Job, events) -> str:
         )
     share = 1.0 if job.done else (cells[-1].fraction if cells else 0.0)
     if job.control.reason and not job.done:  # its processes are killed already; what they left is being stored
-        words = f"{job.control.reason}, what it left is being kept"
+        words = f"{job.control.reason}; saving partial results"
     else:
         words = f"{job.status}" + (f", {share:.0%}" if not job.done and cells else "")
     return (
@@ -286,7 +286,7 @@ def _reopen(job_id, watch, refuse) -> None:
         return
     run = Store().get(str(job_id)) if isinstance(job_id, str) and Path(job_id).name == job_id else None
     if run is None:
-        refuse(f"this server knows no job {job_id!r}, and no such run is stored")
+        refuse(f"unknown job {job_id!r}: it is neither on this server nor among the stored runs")
     else:
         watch.show(run)
 

@@ -75,7 +75,7 @@ def claims_pane(method_id: str, rows: Mapping[str, Row] | None = None) -> pn.pan
     items = "".join(_claim_item(rows.get(claim.id) or Row(claim, "not run")) for claim in method.claims)
     source = f'<p class="lab-source">{escape(method.source)}</p>'
     return html(
-        f"<section><h2>What is claimed, and what was measured</h2>{source}<ul class='lab-claims'>{items}</ul></section>",
+        f"<section><h2>Claims and measurements</h2>{source}<ul class='lab-claims'>{items}</ul></section>",
         "lab-foot",
     )
 

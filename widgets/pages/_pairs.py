@@ -41,9 +41,9 @@ def choices(names, value: str) -> dict[str, pn.widgets.Widget]:
     return {
         names[0]: pn.widgets.Select(label=names[0].capitalize(), options=list(names[1]), value=value),
         "variant": pn.widgets.Select(
-            label="Errors in the prediction (equal Dice)", options=list(VARIANTS), value="mixed"
+            label="Errors in the prediction (at equal Dice)", options=list(VARIANTS), value="mixed"
         ),
-        "label_id": pn.widgets.IntInput(label="Class of the label (0: any)", start=0, end=10**6, value=0),
+        "label_id": pn.widgets.IntInput(label="Label class (0 = all foreground)", start=0, end=10**6, value=0),
     }
 
 
@@ -57,7 +57,7 @@ def own_pair(prediction, label):
         return None
     if prediction is None or label is None:
         missing = "prediction" if prediction is None else "label"
-        raise ValueError(f"a file for the {missing} is still missing; both must have the same size")
+        raise ValueError(f"the {missing} file is still missing; both files must have the same size")
     found = {"prediction": _placed(prediction), "label": _placed(label)}
     if any(one.affine is not None for one in found.values()):
         aligned(found, turn=False)

@@ -9,6 +9,7 @@ import pandas as pd
 import panel as pn
 
 from lab.report import Run
+from lab.wording import counted
 from widgets import pages
 from widgets.pages import _studies
 from widgets.pages._anatomy import number_text, numbers
@@ -50,7 +51,7 @@ def build(state: dict) -> pn.Column:
         gap="16px", sizing_mode="stretch_width", margin=0,
     )  # fmt: skip
     return pn.Column(
-        head("Runs", "Every executed notebook, with its parameters, numbers and claims."), filters, comparison, table,
+        head("Runs", "All executed notebooks with their parameters, metrics and claims."), filters, comparison, table,
         css_classes=["lab-page"], sizing_mode="stretch_width", margin=0,
     )  # fmt: skip
 
@@ -109,9 +110,11 @@ def _links(run: Run) -> str:
 
 def _table(runs: Sequence[Run], total: int) -> str:
     if not total:
-        return '<div class="lab-empty">No run is stored yet. <a href="run">Run a notebook</a>, or <code>make report</code>.</div>'
+        return (
+            '<div class="lab-empty">No runs yet. <a href="run">Run a notebook</a>, or <code>make report</code>.</div>'
+        )
     if not runs:
-        return '<div class="lab-empty">No run matches this filter.</div>'
+        return '<div class="lab-empty">No runs match this filter.</div>'
     rows = []
     for run in runs[:_SHOWN]:
         claims = run.claims.values()
@@ -128,10 +131,11 @@ def _table(runs: Sequence[Run], total: int) -> str:
             f'<td>{short_time(run)}</td><td class="wide">{changed}</td><td class="wide">{metrics}</td><td>{tally}</td>'
             f"<td>{_links(run)}</td></tr>"
         )
-    columns = ("Run", "Status", "Started", "Parameters", "Numbers", "Claims", "Open")
+    columns = ("Run", "Status", "Started", "Parameters", "Metrics", "Claims", "Open")
     heading = "".join(f'<th scope="col">{column}</th>' for column in columns)
     return (
-        f'<p aria-live="polite">{len(runs)} of {total} runs</p><div class="lab-table" tabindex="0" role="region" aria-label="runs">'
+        f'<p aria-live="polite">{len(runs)} of {counted(total, "run")}</p>'
+        f'<div class="lab-table" tabindex="0" role="region" aria-label="runs">'
         f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -11,21 +11,25 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "Learning from aggregate responses", "aggregate", "aggregate"
-QUESTION = "Only bag means of the responses are known: fit the bags, the items, or a mixture of both?"
+QUESTION = (
+    "When only bag means of the responses are known, should you fit the bags, the instances, or a mixture of both?"
+)
 ITEMS_PER_FEATURE, CLIP = 5.0, 3.0
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "k": pn.widgets.IntSlider(label="Items in a bag", start=2, end=12, value=4),
-        "noise": pn.widgets.FloatSlider(label="Noise of one response", start=0.1, end=3, step=0.1, value=0.5),
-        "rho": pn.widgets.FloatSlider(label="Weight rho of the instance loss", start=0.05, end=1, step=0.05, value=0.3),
-        "epsilon": pn.widgets.FloatSlider(label="Privacy epsilon", start=0.2, end=5, step=0.1, value=1.0),
+        "k": pn.widgets.IntSlider(label="Bag size", start=2, end=12, value=4),
+        "noise": pn.widgets.FloatSlider(
+            label="Response noise (standard deviation σ)", start=0.1, end=3, step=0.1, value=0.5
+        ),
+        "rho": pn.widgets.FloatSlider(label="Instance-loss weight ρ", start=0.05, end=1, step=0.05, value=0.3),
+        "epsilon": pn.widgets.FloatSlider(label="Privacy budget ε", start=0.2, end=5, step=0.1, value=1.0),
     }
     pages.sync(widgets, state)
     risk, private, table = (
-        pages.plot(label="risk over the weight"),
-        pages.plot(label="risk over bag sizes"),
+        pages.plot(label="risk vs. instance-loss weight"),
+        pages.plot(label="risk vs. bag size"),
         pages.numbers(),
     )
     notice = pages.react(widgets, draw, risk, private, table)
@@ -38,10 +42,10 @@ def draw(k, noise, rho, epsilon, theme):
     errors = simulated(k, noise, tuple(weights))
     at = {weight: errors[:, i] for i, weight in enumerate(weights)}
     numbers = {
-        f"squared bias at rho = {rho:g}": found["bias"],
+        f"squared bias at ρ = {rho:g}": found["bias"],
         "variance": found["variance"],
-        "risk by the formula": found["risk"],
-        "risk, mean of 6 simulations of 40 features": float(at[round(rho, 2)].mean()),
+        "risk (asymptotic formula)": found["risk"],
+        "risk (mean of 6 simulations, 40 features)": float(at[round(rho, 2)].mean()),
     }
     return (
         figures.aggregate_risk(k, noise**2, ITEMS_PER_FEATURE, at, theme=theme),

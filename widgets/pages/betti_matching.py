@@ -19,7 +19,7 @@ from widgets.pages._pairs import Own, numbers
 from widgets.pages._state import ahead
 
 TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti_matching"
-QUESTION = "Which components and loops of the prediction are features of the label, in the same place?"
+QUESTION = "Which components and loops of the prediction also exist in the label, at the same place?"
 IMAGES = ("coins", "retina", "microaneurysms", "cell", "horse", "page", "smooth_field", "vessel_tree")
 EXPLANATION = """
 **On the image:** filled marks are births, open marks deaths; green features have a partner in the label, orange ones exist in the
@@ -40,15 +40,17 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "threshold": pn.widgets.FloatSlider(label="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
         **_pairs.choices(("image", IMAGES), "coins"),
-        "min_length": pn.widgets.FloatSlider(label="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
+        "min_length": pn.widgets.FloatSlider(
+            label="Minimum persistence shown", start=0.0, end=1.0, step=0.01, value=0.2
+        ),
         "border": pn.widgets.Select(label="Border", options=["ends", "foreground frame"], value="ends"),
     }
     pages.sync(widgets, state)
     files = _pairs.files("image", "channels")
     pointed = Pointed()
     ahead(draw, widgets | files | {"pointed": pointed})
-    overlay, bars = pages.plot(label="features on the image", height=560), pages.plot(label="barcodes", height=460)
-    pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers(label="numbers by dimension")
+    overlay, bars = pages.plot(label="feature locations", height=560), pages.plot(label="barcodes", height=460)
+    pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers(label="metrics by dimension")
     every = pages.numbers(label="errors by class")
     notice = pages.react(widgets | files | {"pointed": pointed}, draw, overlay, bars, pull, table, every)
     for pane in (bars, overlay):

@@ -14,15 +14,15 @@ QUESTION = "Which negatives does the contrastive loss push away, and how hard?"
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "temperature": pn.widgets.FloatSlider(label="Temperature", start=0.02, end=2, step=0.01, value=0.2),
-        "negatives": pn.widgets.IntSlider(label="Negatives of the anchor", start=2, end=128, value=31),
+        "negatives": pn.widgets.IntSlider(label="Number of negatives", start=2, end=128, value=31),
         "hardest": pn.widgets.FloatSlider(
             label="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.8
         ),
-        "seed": pn.widgets.IntInput(label="Seed of the other similarities", start=0, end=10**6, value=0),
+        "seed": pn.widgets.IntInput(label="Seed of the other negatives", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
     shares, counts, table = (
-        pages.plot(label="push on each negative"),
+        pages.plot(label="repulsion of each negative"),
         pages.plot(label="effective negatives"),
         pages.numbers(),
     )
@@ -34,10 +34,10 @@ def draw(temperature, negatives, hardest, seed, theme):
     similarity = similarities(negatives, hardest, seed)
     penalty = relative_penalty(similarity, temperature)
     numbers = {
-        "share of the push on that negative": float(penalty[-1]),
+        "share of the repulsive gradient on the hardest negative": float(penalty[-1]),
         "largest share": float(penalty.max()),
         "smallest share": float(penalty.min()),
-        "entropy of the shares (nats)": float(penalty_entropy(similarity, temperature)),
+        "entropy of the gradient shares (nats)": float(penalty_entropy(similarity, temperature)),
     }
     return (
         figures.penalties(similarity, temperature, theme=theme),

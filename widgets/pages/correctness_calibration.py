@@ -18,7 +18,7 @@ def build(state: dict) -> pn.viewable.Viewable:
             label="Probability of the true class", start=0.01, end=0.98, step=0.01, value=0.40
         ),
         "rival": pn.widgets.FloatSlider(
-            label="Share of the rest that one rival takes", start=0.05, end=1, step=0.01, value=0.92
+            label="Share of the remaining mass on the top rival", start=0.05, end=1, step=0.01, value=0.92
         ),
         "temperature": pn.widgets.FloatSlider(label="Temperature", start=0.1, end=10, step=0.1, value=2.0),
         "classes": pn.widgets.IntSlider(label="Classes", start=3, end=20, value=4),
@@ -37,8 +37,8 @@ def draw(true, rival, temperature, classes, theme):
     numbers = {
         "confidence at this temperature": confidence,
         "correctness": correct,
-        "error of the confidence": abs(confidence - correct),
-        **{f"temperature that {name} asks for": float(grid[int(value.argmin())]) for name, value in values.items()},
+        "confidence error": abs(confidence - correct),
+        **{f"optimal temperature under {name}": float(grid[int(value.argmin())]) for name, value in values.items()},
     }
     return (
         figures.row_objectives(logits, 1, temperature, theme=theme),

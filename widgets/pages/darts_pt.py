@@ -18,9 +18,9 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         **pages.controls(study.Setting, "operations", "criterion"),
         "removed": pn.widgets.Select(
-            label="Take away", options=["nothing", "skip", "mlp", "noise", "linear", "none"], value="skip"
+            label="Operation to remove", options=["nothing", "skip", "mlp", "noise", "linear", "none"], value="skip"
         ),
-        "edge": pn.widgets.Select(label="from edge", options=["0→1", "0→2", "1→2"], value="1→2"),
+        "edge": pn.widgets.Select(label="From edge", options=["0→1", "0→2", "1→2"], value="1→2"),
     }
     pages.sync(widgets, state)
     graph, bars, table = pages.plot(label="supernet"), pages.plot(label="strengths", height=460), pages.numbers()
@@ -38,7 +38,7 @@ def draw(operations, criterion, removed, edge, theme):
     shown, numbers = p.clone(), {"accuracy of the supernet": float(found.validation_accuracy[0])}
     if removed != "nothing":
         if removed not in space.names:
-            raise ValueError(f"the candidates are {', '.join(space.names)}; {removed} is none of them")
+            raise ValueError(f"the candidates are {', '.join(space.names)}; {removed!r} is not one of them")
         k = space.names.index(removed)
         shown[place, k] = 0
         numbers[f"accuracy without {removed} on {edge}"] = numbers["accuracy of the supernet"] - float(fall[place, k])
@@ -47,7 +47,7 @@ def draw(operations, criterion, removed, edge, theme):
     for rule, genotype, accuracy in zip(("magnitude", "perturbation"), chosen, truth):
         numbers[f"{rule}: {genotype}, retrained"] = float(accuracy)
     return (
-        figures.graph(space, shown, title="The supernet's cell: thick lines are large weights", theme=theme),
+        figures.graph(space, shown, title="The supernet's cell: thicker lines are larger weights", theme=theme),
         figures.strength_bars(space, p, missed, unit=criterion, theme=theme),
         numbers,
     )

@@ -11,7 +11,7 @@ from widgets import pages
 from widgets.figures import compression as figures
 
 TITLE, ROUTE, METHOD = "Condensation with contrastive signals", "dcc", "dcc"
-QUESTION = "Which ten images would you learn the digits from, if ten is all you get?"
+QUESTION = "Which ten images would you learn the digits from, if ten were all you had?"
 EXPLANATION = (
     "Both sets start as the same ten real digits. A network's gradients on them are pulled towards its gradients on thousands of "
     "digits: class by class (dc), or summed over the classes (dcc), where what all digits share cancels. Every frame is a training "

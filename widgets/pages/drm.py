@@ -7,7 +7,7 @@ from widgets import pages
 from widgets.figures import generalization as figures
 
 TITLE, ROUTE, METHOD = "Domain-specific risk minimization", "drm", "drm"
-QUESTION = "A domain arrives that nobody trained on, without labels: which head should answer?"
+QUESTION = "An unseen, unlabelled domain arrives: which head should answer?"
 _TARGETS = ("first", "second", "third")
 
 
@@ -28,8 +28,8 @@ def draw(target, shift, power, theme):
     name = result.targets[k]
     numbers = {
         "left out": name,
-        "plain training": round(float(result.unseen["erm"][:, k].mean()), 3),
-        "heads by entropy": round(float(result.unseen["soft"][:, k].mean()), 3),
+        "ERM": round(float(result.unseen["erm"][:, k].mean()), 3),
+        "entropy-weighted heads": round(float(result.unseen["soft"][:, k].mean()), 3),
         "best head (oracle)": round(float(result.unseen["best head"][:, k].mean()), 3),
     }
     return (

@@ -8,12 +8,12 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "EnsLoss", "ensloss", "ensloss"
-QUESTION = "If training only sees the derivatives of a loss, why choose one loss?"
+QUESTION = "If training only sees the derivatives of a loss, why commit to a single loss?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "draws": pn.widgets.IntSlider(label="Draws", start=1, end=20, value=5),
+        "draws": pn.widgets.IntSlider(label="Number of draws", start=1, end=20, value=5),
         "batch": pn.widgets.IntSlider(label="Batch size", start=2, end=256, value=64),
         "box_cox": pn.widgets.FloatSlider(
             label="Box-Cox exponent of the magnitudes", start=-1, end=1, step=0.1, value=0.0
@@ -38,7 +38,7 @@ def draw(draws, batch, box_cox, seed, theme):
         "non-decreasing in the margin": int((sampled.diff(dim=1) >= 0).all(1).sum()),
         "negative everywhere": int((sampled < 0).all(1).sum()),
         "mean magnitude": round(float(-sampled.mean()), 3),
-        "share of magnitudes at the clip": round(float((sampled <= -1).double().mean()), 3),
+        "share of clipped magnitudes": round(float((sampled <= -1).double().mean()), 3),
     }
     return (
         figures.sampled_derivatives(draws, batch, box_cox, seed, theme=theme),

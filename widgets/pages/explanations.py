@@ -31,23 +31,23 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "question": pn.widgets.Select(label="Your question", options=list(explain.QUESTIONS.values()),
                                       value=explain.QUESTIONS["noise"]),
-        "sigma": pn.widgets.FloatSlider(label="Noise, standard deviations", start=0.05, end=2, step=0.05, value=0.1),
-        "width": pn.widgets.FloatSlider(label="LIME kernel width, in sqrt(features)", start=0.2, end=3, step=0.1, value=1.0),
-        "blank": pn.widgets.FloatSlider(label="Baseline: 0 the mean row, 1 the lowest row", start=0, end=1, step=0.1, value=0.0),
+        "sigma": pn.widgets.FloatSlider(label="Noise σ (in standard deviations)", start=0.05, end=2, step=0.05, value=0.1),
+        "width": pn.widgets.FloatSlider(label="LIME kernel width (in √features)", start=0.2, end=3, step=0.1, value=1.0),
+        "blank": pn.widgets.FloatSlider(label="Baseline (0 = mean row, 1 = minimum row)", start=0, end=1, step=0.1, value=0.0),
         "instance": pn.widgets.IntSlider(label="Row to explain", start=0, end=19, value=0),
         "table": pn.widgets.Select(label="Table", options=TABLES, value="breast_cancer"),
-        "family": pn.widgets.Select(label="Model trained here", options=list(studies.FAMILIES), value="relu network"),
-        "target": pn.widgets.TextInput(label="Target column of your table (empty: the last)", value=""),
-        "architecture": pn.widgets.Select(label="Architecture of your weights", options=list(user_models.ARCHITECTURES),
+        "family": pn.widgets.Select(label="Model to train", options=list(studies.FAMILIES), value="relu network"),
+        "target": pn.widgets.TextInput(label="Target column of your table (default: last)", value=""),
+        "architecture": pn.widgets.Select(label="Architecture of your network", options=list(user_models.ARCHITECTURES),
                                           value="layers with relu"),
         "head": pn.widgets.Select(label="Output of your network", options=list(user_models.HEADS), value="as it is"),
-        "units": pn.widgets.Select(label="Your network reads", options=list(UNITS), value=UNITS[0]),
+        "units": pn.widgets.Select(label="Inputs of your network", options=list(UNITS), value=UNITS[0]),
     }  # fmt: skip
     pages.sync(widgets, state)
     mine = uploads.Upload("Your table (CSV or Parquet)", kinds=("table",))
     model = uploads.Upload("Weights of your network (safetensors or state dict)", kinds=("weights",))
     controls = {**widgets, "upload": mine, "weights": model}
-    answer = pages.plot(label="which to trust", height=430)
+    answer = pages.plot(label="which explanation to trust", height=430)
     bars = pages.plot(
         label="eight explanations", height=620, stylesheets=[f":host {{ min-width: {PANELS}px !important; }}"]
     )
@@ -79,9 +79,9 @@ def draw(question, sigma, width, blank, instance, table, family, target, archite
     asked, note = _asked(task, question)
     chosen = choose_task(task, asked, sigma=sigma, n_samples=600)
     rows = [
-        {"method": name, "own risk": float(one.local_risk[row]), "model calls": one.diagnostics.calls,
-         "first feature": _column(one.names[int(one.weights[row].abs().argmax())], columns),
-         "top weight": float(one.weights[row].abs().max()), "risk, your question": _risk(chosen, name, sigma)}
+        {"method": name, "error on its own neighbourhood": float(one.local_risk[row]), "model calls": one.diagnostics.calls,
+         "top feature": _column(one.names[int(one.weights[row].abs().argmax())], columns),
+         "largest weight": float(one.weights[row].abs().max()), "error on your question": _risk(chosen, name, sigma)}
         for name, one in found.items()
     ]  # fmt: skip
     return (
@@ -140,7 +140,10 @@ def _asked(task, question: str) -> tuple[str, str]:
     wanted = WORDS[question]
     if not getattr(task.box.f, "categorical", None) or wanted not in ("noise", "path"):
         return wanted, ""
-    return "coalitions", f"Columns of levels have no small moves; asked instead: {explain.QUESTIONS['coalitions']}"
+    return (
+        "coalitions",
+        f"Categorical columns cannot be perturbed by small noise; using this question instead: {explain.QUESTIONS['coalitions']}",
+    )
 
 
 def _trained(upload, settings: tuple, make):

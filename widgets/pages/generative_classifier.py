@@ -10,24 +10,24 @@ from lab.losses.generative_classifier import SharedVarianceGaussianNB, bayes_err
 from widgets import pages
 from widgets.figures import losses as figures
 
-TITLE, ROUTE, METHOD = "Discriminative against generative classifiers", "generative-classifier", "generative_classifier"
-QUESTION = "How many samples does a linear classifier need, if it models the classes or only their border?"
+TITLE, ROUTE, METHOD = "Discriminative vs. generative classifiers", "generative-classifier", "generative_classifier"
+QUESTION = "How many samples does a linear classifier need if it models the classes, or only their boundary?"
 SIZES, SEEDS = (8, 12, 20, 40, 80, 160, 320), 3
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "samples": pn.widgets.IntSlider(label="Training samples", start=8, end=320, value=24),
-        "features": pn.widgets.IntSlider(label="Features n", start=2, end=80, value=30),
+        "features": pn.widgets.IntSlider(label="Number of features n", start=2, end=80, value=30),
         "regularization": pn.widgets.FloatSlider(
-            label="log10 of C of logistic regression", start=-3, end=3, step=0.5, value=0.0
+            label="log₁₀ C (logistic regression)", start=-3, end=3, step=0.5, value=0.0
         ),
         "seed": pn.widgets.IntInput(label="Seed", start=0, end=10**6, value=0),
     }
     pages.sync(widgets, state)
     weights, errors, table = (
         pages.plot(label="learned weights"),
-        pages.plot(label="error over samples"),
+        pages.plot(label="error vs. training samples"),
         pages.numbers(),
     )
     notice = pages.react(widgets, draw, weights, errors, table)
@@ -37,7 +37,7 @@ def build(state: dict) -> pn.viewable.Viewable:
 def draw(samples, features, regularization, seed, theme):
     learned, error = classifiers(samples, features, regularization, seed)
     curves = errors_over(features, regularization, seed)
-    numbers = {f"test error of {name}, {samples} samples": value for name, value in error.items()}
+    numbers = {f"test error of {name} at {samples} samples": value for name, value in error.items()}
     numbers["Bayes error"] = bayes_error(features)
     return (
         figures.learned_weights(learned, mixture_weights(features), samples, theme=theme),

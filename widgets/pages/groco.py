@@ -21,12 +21,18 @@ def build(state: dict) -> pn.viewable.Viewable:
         "negative": pn.widgets.FloatSlider(
             label="Similarity of the hardest negative", start=-1, end=1, step=0.05, value=0.35
         ),
-        "steepness": pn.widgets.FloatSlider(label="Steepness of the network", start=0.5, end=50, step=0.5, value=5.0),
-        "network": pn.widgets.Select(label="Network", options=list(NETWORKS), value="odd-even"),
+        "steepness": pn.widgets.FloatSlider(
+            label="Steepness of the sorting network", start=0.5, end=50, step=0.5, value=5.0
+        ),
+        "network": pn.widgets.Select(label="Sorting network", options=list(NETWORKS), value="odd-even"),
         "sigmoid": pn.widgets.Select(label="Sigmoid", options=list(SIGMOIDS), value="cauchy"),
     }
     pages.sync(widgets, state)
-    matrix, pulls, table = pages.plot(label="soft permutation"), pages.plot(label="pull on each pair"), pages.numbers()
+    matrix, pulls, table = (
+        pages.plot(label="soft permutation"),
+        pages.plot(label="gradient on each pair"),
+        pages.numbers(),
+    )
     notice = pages.react(widgets, draw, matrix, pulls, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(matrix, pulls), table], notice=notice, method=METHOD)
 
@@ -41,7 +47,7 @@ def draw(positive, negative, steepness, network, sigmoid, theme):
 
     numbers = {
         "loss": loss(row),
-        "loss of evenly spread pairs in order": loss(perfect),
+        "loss of evenly spaced, correctly ordered pairs": loss(perfect),
         "pairs in the right order": float(ordered(row, positives)),
         "layers of the network": len(layers(len(similarity), network)),
     }

@@ -36,9 +36,9 @@ from widgets.figures import inductive_bias as figures
 TITLE, ROUTE, METHOD = "Inductive bias in bits", "inductive-bias", "inductive_bias"
 QUESTION = "How many bits of prior knowledge does it take to generalize this well?"
 EXPLANATION = """
-Among all functions of the space that fit the training set, a share has test loss at most eps; the required bits are
-minus log2 of that share. **Drag the green line**, or move the slider. Draws see events down to one in their number,
-log2(draws) bits; in the grey zone a fitted tail is an extrapolation. The black curve is exact.
+Of all functions in the space that fit the training set, a fraction has test loss at most ε; the required bits are
+−log₂ of that fraction. **Drag the green line**, or move the slider. Sampling resolves events down to one in the number of draws,
+that is log₂(draws) bits; in the grey zone a fitted tail is an extrapolation. The black curve is exact.
 """
 TASKS = ("digits", "digits, shuffled pixels", "cosines, 4 dimensions", "cosines, 10 dimensions")
 SPACES = {
@@ -57,17 +57,17 @@ SPACES = {
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "position": pn.widgets.FloatSlider(
-            label="Threshold, between deep and mean loss (%)", start=0, end=100, step=0.5, value=40
+            label="Threshold ε, from the deepest to the mean loss (%)", start=0, end=100, step=0.5, value=40
         ),
         "task": pn.widgets.Select(label="Task", options=list(TASKS), value="digits"),
         "space": pn.widgets.Select(label="Space", options=list(SPACES), value="RBF"),
         "train": pn.widgets.IntSlider(label="Training points", start=20, end=400, step=10, value=200),
         "test": pn.widgets.IntSlider(label="Test points", start=20, end=400, step=10, value=200),
-        "draws": pn.widgets.Select(label="Drawn hypotheses", options=[1000, 10_000, 100_000], value=10_000),
+        "draws": pn.widgets.Select(label="Sampled hypotheses", options=[1000, 10_000, 100_000], value=10_000),
     }
     pages.sync(widgets, state)
-    curve, people = pages.plot(label="required bits against the threshold", height=460), pages.plot(label="bit map")
-    sizes, numbers = pages.plot(label="bits against sizes", height=340), pages.numbers(label="numbers")
+    curve, people = pages.plot(label="required bits vs. threshold", height=460), pages.plot(label="bit map")
+    sizes, numbers = pages.plot(label="bits vs. sample size", height=340), pages.numbers(label="numbers")
     verdict = pages.numbers(label="verdict")
 
     curve.config = {**curve.config, "edits": {"shapePosition": True}}
@@ -101,15 +101,15 @@ def draw(position, task, space, train, test, draws, theme):
     found = required_bits(prepared.law, eps)
     fitted = float(np.interp(math.log(eps), np.log(prepared.estimates.eps), prepared.estimates.fitted))
     numbers = {
-        "threshold eps": eps,
+        "threshold ε": eps,
         "required bits": found.bits,
         "bits per test point": found.bits / test,
         "as unlikely as": f"guessing {found.bits:,.0f} coin flips",
         "fitted tail": fitted,
         "the fitted tail is": _depth_words(fitted, draws),
-        "floor of the space": prepared.law.minimum,
+        "smallest reachable loss": prepared.law.minimum,
         "posterior mean's loss": prepared.law.posterior_mean_loss,
-        "amplitude by marginal likelihood": prepared.law.meta["amplitude"],
+        "amplitude (marginal likelihood)": prepared.law.meta["amplitude"],
     }
     table = [
         {"quantity": name, "value": value if isinstance(value, str) else f"{value:.4g}"}

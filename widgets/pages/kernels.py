@@ -9,7 +9,7 @@ from widgets import pages
 from widgets.figures import kernels as figures
 
 TITLE, ROUTE, METHOD = "Fast operations", "kernels", "kernels"
-QUESTION = "Which form of an operation runs here, how exact is it, and how far from the roof?"
+QUESTION = "Which implementation of an operation runs here, how accurate is it, and how close to the roofline?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
@@ -20,8 +20,8 @@ def build(state: dict) -> pn.viewable.Viewable:
     }
     pages.sync(widgets, state)
     times, errors = (
-        pages.plot(label="time of each form", height=340),
-        pages.plot(label="error of each form", height=340),
+        pages.plot(label="time of each implementation", height=340),
+        pages.plot(label="error of each implementation", height=340),
     )
     gate, table = pages.plot(label="compile gate", height=330), pages.numbers()
     notice = pages.react(widgets, draw, times, errors, gate, table)
@@ -33,9 +33,9 @@ def draw(op, size, dtype, theme):
     rows = [row for row in study.table_of("gate") if row["configuration"].split(" ")[0] == op]
     numbers = {
         "shape": ", ".join(f"{name} {value}" for name, value in found.shape.items()),
-        "form that runs": f"{found.chosen} ({found.reason})",
-        "roof (ms)": round(found.roof_ms, 4),
-        "GPU": next((form.reason for form in found.forms if form.form == "triton"), "no GPU form"),
+        "implementation used": f"{found.chosen} ({found.reason})",
+        "roofline (ms)": round(found.roof_ms, 4),
+        "GPU": next((form.reason for form in found.forms if form.form == "triton"), "no GPU implementation"),
     }
     return (
         figures.forms(found, theme=theme),

@@ -8,20 +8,18 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "Label-distributionally robust losses", "ldr", "ldr"
-QUESTION = "How much should a loss believe its label, and can each row decide for itself?"
+QUESTION = "How much should a loss trust its labels, and can each example decide for itself?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "temperature": pn.widgets.FloatSlider(label="Temperature lambda", start=0.05, end=20, step=0.05, value=3.0),
+        "temperature": pn.widgets.FloatSlider(label="Temperature λ", start=0.05, end=20, step=0.05, value=3.0),
         "margin": pn.widgets.FloatSlider(label="Margin c", start=0, end=2, step=0.1, value=0.1),
-        "alpha": pn.widgets.FloatSlider(
-            label="Freedom alpha of the adaptive loss", start=1.1, end=5, step=0.1, value=2.0
-        ),
+        "alpha": pn.widgets.FloatSlider(label="Adaptivity α", start=1.1, end=5, step=0.1, value=2.0),
     }
     pages.sync(widgets, state)
     spectrum, adaptive, table = (
-        pages.plot(label="loss over lambda"),
+        pages.plot(label="loss vs. λ"),
         pages.plot(label="adaptive temperatures"),
         pages.numbers(),
     )
@@ -34,7 +32,7 @@ def draw(temperature, margin, alpha, theme):
     scores = rows()
     found = adaptive_temperature(scores, temperature, alpha)
     numbers = {
-        "smallest temperature of 300 rows": round(float(found.min()), 3),
+        "smallest temperature of 300 examples": round(float(found.min()), 3),
         "median": round(float(found.median()), 3),
         "largest": round(float(found.max()), 3),
         "lower limit": round(temperature * (1 - 1 / alpha), 3),

@@ -8,22 +8,20 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "Unnormalized models by compositional optimization", "meco", "meco"
-QUESTION = "Why is noise contrast slow far from its noise, and what does the true likelihood need instead?"
+QUESTION = "Why is noise-contrastive estimation slow when noise and data are far apart, and what does the likelihood need instead?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "mean": pn.widgets.FloatSlider(label="Mean R of the data", start=1, end=10, step=0.5, value=5.0),
-        "scale": pn.widgets.FloatSlider(label="Spread s of the noise", start=0.5, end=10, step=0.5, value=3.0),
-        "gamma": pn.widgets.FloatSlider(
-            label="Weight gamma of the newest batch", start=0.05, end=1, step=0.05, value=0.5
-        ),
+        "mean": pn.widgets.FloatSlider(label="Data mean R", start=1, end=10, step=0.5, value=5.0),
+        "scale": pn.widgets.FloatSlider(label="Noise standard deviation s", start=0.5, end=10, step=0.5, value=3.0),
+        "gamma": pn.widgets.FloatSlider(label="Moving-average weight γ", start=0.05, end=1, step=0.05, value=0.5),
         "rate": pn.widgets.FloatSlider(label="Learning rate", start=0.02, end=0.5, step=0.02, value=0.1),
     }
     pages.sync(widgets, state)
     slopes, errors, table = (
-        pages.plot(label="slopes of both losses"),
-        pages.plot(label="error over steps"),
+        pages.plot(label="gradients of both losses"),
+        pages.plot(label="error vs. steps"),
         pages.numbers(),
     )
     notice = pages.react(widgets, draw, slopes, errors, table)
@@ -34,12 +32,12 @@ def draw(mean, scale, gamma, rate, theme):
     errors = {name: estimates(name, mean, scale, gamma, rate)[None] for name in ("meco", "nce")}
     near, start = (gaussian_slopes(mean, scale, theta, points=4001) for theta in (mean - 0.1, 0.0))
     numbers = {
-        "slope of the likelihood 0.1 before R": near["likelihood"],
-        "slope of noise contrast there": near["noise contrast"],
-        "slope of the likelihood at 0": start["likelihood"],
-        "slope of noise contrast at 0": start["noise contrast"],
-        "error of the likelihood after 400 steps": float(errors["meco"][:, -20:].mean()),
-        "error of noise contrast after 400 steps": float(errors["nce"][:, -20:].mean()),
+        "likelihood gradient at R − 0.1": near["likelihood"],
+        "noise-contrastive gradient at R − 0.1": near["noise contrast"],
+        "likelihood gradient at 0": start["likelihood"],
+        "noise-contrastive gradient at 0": start["noise contrast"],
+        "likelihood error after 400 steps": float(errors["meco"][:, -20:].mean()),
+        "noise-contrastive error after 400 steps": float(errors["nce"][:, -20:].mean()),
     }
     return figures.likelihood_slopes(mean, scale, theme=theme), figures.estimate_curves(errors, theme=theme), numbers
 

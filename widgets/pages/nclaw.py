@@ -13,7 +13,7 @@ from widgets import pages
 from widgets.figures import physics as figures
 
 TITLE, ROUTE, METHOD = "Neural constitutive laws", "nclaw", "nclaw"
-QUESTION = "Can one throw of one body teach a material well enough to predict other bodies?"
+QUESTION = "Is one throw of one body enough to learn a material and predict other bodies?"
 LAW = Path(__file__).resolve().parents[2] / "data" / "samples" / "jelly_law.pt"
 STEPS, EVERY = 400, 10
 VISITED = (0.7, 1.13)
@@ -21,14 +21,16 @@ VISITED = (0.7, 1.13)
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "stretch": pn.widgets.FloatSlider(label="Stretch of one element", start=0.7, end=1.3, step=0.01, value=0.85),
+        "stretch": pn.widgets.FloatSlider(
+            label="Stretch of a single element", start=0.7, end=1.3, step=0.01, value=0.85
+        ),
         "shape": pn.widgets.Select(label="Body", options=["ring", "bar", "square", "disc"], value="ring"),
-        "speed": pn.widgets.FloatSlider(label="Speed downwards (m/s)", start=0.5, end=3, step=0.1, value=2.0),
+        "speed": pn.widgets.FloatSlider(label="Downward speed (m/s)", start=0.5, end=3, step=0.1, value=2.0),
         "time": pn.widgets.IntSlider(label="Time (steps)", start=0, end=STEPS, step=EVERY, value=200),
         "law": pn.widgets.Select(label="Law", options=["learned", "untrained"], value="learned"),
     }
     pages.sync(widgets, state)
-    curve, scene, table = pages.plot(label="stress over stretch"), pages.plot(label="bodies"), pages.numbers()
+    curve, scene, table = pages.plot(label="stress vs. stretch"), pages.plot(label="bodies"), pages.numbers()
     notice = pages.react(widgets, draw, curve, scene, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(curve, scene), table], notice=notice, method=METHOD)
 

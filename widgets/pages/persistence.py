@@ -15,12 +15,12 @@ from widgets.figures.topology import persistence as figures
 from widgets.server import uploads
 
 TITLE, ROUTE, METHOD = "Persistence as an objective", "persistence", "persistence"
-QUESTION = "Where do points go when a loss asks their loops, or their components, to grow or to vanish?"
+QUESTION = "Where do points move when a loss rewards or penalizes the persistence of their loops or components?"
 EXPLANATION = (
-    "Press play: every step moves the points along the chosen direction, and the barcode moves with them. Drag a point, or "
-    "edit the coordinates, and the optimization starts anew from there. Point at a bar or an atom to light up the simplices "
-    "whose values are its coordinates: only they feel the gradient. With codensity as second parameter a loop counts only "
-    "as far as its points stay dense."
+    "Press play: every step moves the points along the chosen direction, and the barcode follows. Drag a point, or "
+    "edit the coordinates, to restart the optimization from there. Hover over a bar or an atom to highlight the simplices "
+    "whose filtration values are its coordinates: only they receive a gradient. With codensity as a second parameter "
+    "a loop counts only while its points stay dense."
 )
 CLOUDS = ("noisy_circle", "two_circles", "moons", "spirals", "annulus with clutter")
 DESCRIPTORS = ("bars of lengths", "signed barcode of lengths and codensity")
@@ -52,11 +52,11 @@ def build(state: dict) -> pn.viewable.Viewable:
         "loss": pn.widgets.Select(label="Loss", options=list(LOSSES), value="enlarge"),
         "transform": pn.widgets.Select(label="Direction", options=list(TRANSFORMS), value="diffeomorphic"),
         "rate": pn.widgets.FloatSlider(
-            label="Length of a step (largest move)", start=0.005, end=0.1, step=0.005, value=0.02
+            label="Step size (largest displacement)", start=0.005, end=0.1, step=0.005, value=0.02
         ),
         "seed": pn.widgets.IntInput(label="Seed", start=0, end=10_000, value=0),
         "points": pn.widgets.TextAreaInput(
-            label="Own points [[x, y], ...]", value="", rows=2, placeholder="drag points or paste"
+            label="Your own points [[x, y], ...]", value="", rows=2, placeholder="drag points or paste"
         ),
     }
     pages.sync(widgets, state)
@@ -109,7 +109,7 @@ def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, po
         "loss": values[now],
         "atoms" if filtration.parameters == 2 else "bars": len(found),
         "longest loop": _longest(x),
-        "points that the gradient touches": int((direction.abs().sum(1) > 1e-12).sum()),
+        "points with nonzero gradient": int((direction.abs().sum(1) > 1e-12).sum()),
     }
     return picture, bars, figures.losses({"loss": values}, now=now, theme=theme), rows
 

@@ -8,13 +8,13 @@ from widgets import pages
 from widgets.figures import search as figures
 
 TITLE, ROUTE, METHOD = "Direct search with one path", "proxylessnas", "proxylessnas"
-QUESTION = "How much latency can a network give up before its accuracy falls, and which blocks go first?"
+QUESTION = "How much latency can a network give up before its accuracy falls, and which blocks are dropped first?"
 SHORT = {"steps": 400, "retraining": 200}
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "tradeoff": pn.widgets.Select(label="Price of latency", options=list(study.TRADEOFFS), value=0.1),
+        "tradeoff": pn.widgets.Select(label="Latency penalty", options=list(study.TRADEOFFS), value=0.1),
         **pages.controls(study.Setting, "mode", "noise"),
     }
     pages.sync(widgets, state)

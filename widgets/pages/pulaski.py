@@ -9,23 +9,23 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "Inter-rater variability by set distances", "pulaski", "pulaski"
-QUESTION = "Four raters disagree about a lesion: what set of segmentations is nearest to theirs?"
+QUESTION = "Four raters disagree about a lesion: which set of segmentations is closest to theirs?"
 SAMPLES = 10
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "share": pn.widgets.FloatSlider(
-            label="Share of samples with the lesion in doubt", start=0, end=1, step=0.1, value=0.2
+            label="Share of samples with the disputed lesion", start=0, end=1, step=0.1, value=0.2
         ),
         "blend": pn.widgets.FloatSlider(
-            label="Blend of all samples into their mean", start=0, end=1, step=0.05, value=0.0
+            label="Blend of the samples towards their mean", start=0, end=1, step=0.05, value=0.0
         ),
-        "marking": pn.widgets.IntSlider(label="Raters of four that mark it", start=0, end=4, value=2),
+        "marking": pn.widgets.IntSlider(label="Raters (of 4) who mark it", start=0, end=4, value=2),
         "image": pn.widgets.IntSlider(label="Image", start=0, end=19, value=8),
     }
     pages.sync(widgets, state)
-    masks, profile, table = pages.plot(label="masks"), pages.plot(label="distances over the share"), pages.numbers()
+    masks, profile, table = pages.plot(label="masks"), pages.plot(label="distances vs. share"), pages.numbers()
     notice = pages.react(widgets, draw, masks, profile, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(masks, profile), table], notice=notice, method=METHOD)
 

@@ -7,18 +7,18 @@ from widgets import pages
 from widgets.figures import search as figures
 
 TITLE, ROUTE, METHOD = "Relaxed architecture search", "rarts", "rarts"
-QUESTION = "Where do three ways to solve a bilevel problem end, and what do the penalties of the relaxed one do?"
+QUESTION = "Where do three bilevel solvers converge, and what do the penalties of the relaxed one do?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "weight": pn.widgets.FloatSlider(
-            label="Lambda, weight of the training half", start=0.5, end=50, step=0.5, value=10.0
+            label="λ, weight of the training half", start=0.5, end=50, step=0.5, value=10.0
         ),
-        "coupling": pn.widgets.FloatSlider(
-            label="Beta, coupling of the networks", start=1, end=50, step=0.5, value=10.0
+        "coupling": pn.widgets.FloatSlider(label="β, coupling of the networks", start=1, end=50, step=0.5, value=10.0),
+        "xi": pn.widgets.FloatSlider(
+            label="Inner learning rate of second-order DARTS", start=0, end=1, step=0.05, value=0.1
         ),
-        "xi": pn.widgets.FloatSlider(label="Inner rate of second-order DARTS", start=0, end=1, step=0.05, value=0.1),
     }
     pages.sync(widgets, state)
     plane, table = pages.plot(label="paths", height=520), pages.numbers()
@@ -31,8 +31,8 @@ def draw(weight, coupling, xi, theme):
     rows = [
         {
             "method": name,
-            "alpha at the end": limit[0],
-            "w at the end": limit[1],
+            "final α": limit[0],
+            "final w": limit[1],
             "steps to within 0.01": _steps(paths[name], limit),
         }
         for name, limit in limits.items()

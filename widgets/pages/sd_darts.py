@@ -7,7 +7,7 @@ from widgets import pages
 from widgets.figures import search as figures
 
 TITLE, ROUTE, METHOD = "Self-distilled search", "sd-darts", "sd_darts"
-QUESTION = "How much of its accuracy does a supernet keep when it is cut down, and do its earlier states help?"
+QUESTION = "How much of its accuracy does a supernet keep when it is discretized, and do its earlier states help?"
 STEPS = 60
 
 
@@ -29,8 +29,8 @@ def draw(interval, teachers, weight, operations, theme):
         {
             "arm": arm,
             "supernet": float(result.measured[f"supernet, {arm}"][0]),
-            "lost by the cut": float(result.measured[f"gap, {arm}"][0]),
-            "sharpness in alpha": float(result.measured[f"sharpness in alpha, {arm}"][0]),
+            "lost in discretization": float(result.measured[f"gap, {arm}"][0]),
+            "sharpness in α": float(result.measured[f"sharpness in alpha, {arm}"][0]),
             "network": result.genotypes(arm)[0],
             "retrained": float(result.accuracy[arm][0]),
         }

@@ -8,13 +8,13 @@ from widgets import pages
 from widgets.figures import search as figures
 
 TITLE, ROUTE, METHOD = "Self-tuning networks", "self-tuning-networks", "self_tuning_networks"
-QUESTION = "How does the best answer of a network change with its penalty, and how far does one gate follow it?"
+QUESTION = "How does a network's best response change with its penalty, and how far does an affine gate follow it?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "penalty": pn.widgets.FloatSlider(label="Log of the penalty", start=-4, end=4, step=0.1, value=0.0),
-        "spread": pn.widgets.FloatSlider(label="Spread of the eigenvalues", start=1, end=100, step=1, value=20.0),
+        "penalty": pn.widgets.FloatSlider(label="Log penalty", start=-4, end=4, step=0.1, value=0.0),
+        "spread": pn.widgets.FloatSlider(label="Eigenvalue spread", start=1, end=100, step=1, value=20.0),
         "units": pn.widgets.IntSlider(label="Hidden units", start=1, end=6, value=4),
     }
     pages.sync(widgets, state)

@@ -10,13 +10,13 @@ from widgets import pages
 from widgets.figures import search as figures
 
 TITLE, ROUTE, METHOD = "sharpDARTS", "sharpdarts", "sharpdarts"
-QUESTION = "What becomes of the operations of an edge while one of them takes the lead?"
+QUESTION = "What happens to the operations of an edge as one of them takes the lead?"
 NAMES = ("skip", "linear", "mlp")
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
-        "lead": pn.widgets.FloatSlider(label="Lead of skip in alpha", start=-3, end=5, step=0.1, value=1.0),
+        "lead": pn.widgets.FloatSlider(label="Lead of skip in α", start=-3, end=5, step=0.1, value=1.0),
         **pages.controls(Setting, "order"),
         "warm_up": pn.widgets.IntSlider(label="Epochs of warm-up", start=0, end=50, value=0),
     }

@@ -11,20 +11,24 @@ from widgets import pages
 from widgets.figures import losses as figures
 
 TITLE, ROUTE, METHOD = "Target-based surrogates", "target-surrogates", "target_surrogates"
-QUESTION = "If the gradient in the outputs is expensive, how far can one of them carry the parameters?"
+QUESTION = "If gradients with respect to the outputs are expensive, how far can one of them take the parameters?"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "eta": pn.widgets.FloatSlider(
-            label="Step eta in output space (1/L = 4)", start=0.5, end=40, step=0.5, value=4.0
+            label="Step size η in output space (1/L = 4)", start=0.5, end=40, step=0.5, value=4.0
         ),
         "inner": pn.widgets.IntSlider(label="Inner steps", start=1, end=20, value=5),
-        "at": pn.widgets.FloatSlider(label="Present weight", start=-4, end=4, step=0.1, value=-2.0),
-        "flips": pn.widgets.FloatSlider(label="Share of flipped labels", start=0, end=0.5, step=0.05, value=0.2),
+        "at": pn.widgets.FloatSlider(label="Current weight", start=-4, end=4, step=0.1, value=-2.0),
+        "flips": pn.widgets.FloatSlider(label="Fraction of flipped labels", start=0, end=0.5, step=0.05, value=0.2),
     }
     pages.sync(widgets, state)
-    bound, curves, table = pages.plot(label="loss and surrogate"), pages.plot(label="loss over calls"), pages.numbers()
+    bound, curves, table = (
+        pages.plot(label="loss and surrogate"),
+        pages.plot(label="loss vs. gradient calls"),
+        pages.numbers(),
+    )
     notice = pages.react(widgets, draw, bound, curves, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(bound, curves), table], notice=notice, method=METHOD)
 
@@ -40,9 +44,9 @@ def draw(eta, inner, at, flips, theme):
         return summed(z, y)
 
     numbers = {
-        "loss at the present weight": float(loss(at * x)),
+        "loss at the current weight": float(loss(at * x)),
         f"loss after one call and {inner} inner steps": float(loss(path[-1] * x)),
-        "weight there": path[-1],
+        "weight after that call": path[-1],
         **{f"mean loss after 12 calls, {name}": float(found[0, -1]) for name, found in curves.items()},
     }
     return (

@@ -5,15 +5,15 @@ from widgets import pages
 from widgets.figures import generalization as figures
 
 TITLE, ROUTE, METHOD = "Unknown domain inconsistency minimization", "udim", "udim"
-QUESTION = "How far must training images be moved to stand for domains that nobody has seen?"
+QUESTION = "How far must training images be moved to represent unseen domains?"
 
 
 def build(state: dict):
-    """Crafted images and accuracies at the radius that the slider says."""
+    """Crafted images and accuracies at the slider's radius."""
     widgets = pages.controls(Setting, "eta", "weight", "sources")
     pages.sync(widgets, state)
-    images, rise = pages.plot(label="crafted images"), pages.plot(label="rise of the loss")
-    arms, table = pages.plot(label="accuracy on shifts"), pages.numbers()
+    images, rise = pages.plot(label="crafted images"), pages.plot(label="increase in loss")
+    arms, table = pages.plot(label="accuracy under shift"), pages.numbers()
     notice = pages.react(widgets, draw, images, rise, arms, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(images, rise), arms, table], notice=notice, method=METHOD)
 

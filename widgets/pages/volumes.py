@@ -20,7 +20,7 @@ from widgets.pages._pairs import Own, numbers
 from widgets.pages._state import ahead
 
 TITLE, ROUTE, METHOD = "Betti matching in 3-D", "volumes", "betti_volumes"
-QUESTION = "Which components, loops and cavities of a predicted volume are features of the label, in the same place?"
+QUESTION = "Which components, loops and cavities of a predicted volume also exist in the label, at the same place?"
 VOLUMES = ("vessel_tree_3d", "smooth_field_3d", "mni_intensity")
 SHOWN = {
     "unmatched": figures.KINDS[1:],
@@ -29,15 +29,23 @@ SHOWN = {
     "matched": figures.KINDS[:1],
     "all": figures.KINDS,
 }
+CHOICES = {
+    "unmatched": "unmatched",
+    "unmatched in prediction (false positive)": "only in the prediction",
+    "unmatched in label (false negative)": "only in the label",
+    "matched": "matched",
+    "all": "all",
+}
 DIMENSIONS = {"all": (0, 1, 2), **{name: (d,) for d, name in enumerate(NAMES)}}
 MOST = 160**3
 PLACES = ("axial", "coronal", "sagittal")
 EXPLANATION = """
-**In space:** grey is the label, orange exists in the prediction only, blue in the label only, green in both. Components and
-cavities are surfaces, drawn midway through their lives; a loop is a shortest closed path through the voxels with which it
-begins. **On the planes:** the outline of the label is blue, that of the prediction at the threshold orange; dotted lines are the
-other two planes. Click into a plane to move the others, or on a mark in space to choose its feature. Lengths of a voxel and
-directions come from the file and change pictures only, never the matching.
+**3-D view:** the label is grey; features unmatched in the prediction (false positives) are orange, unmatched in the label
+(false negatives) blue, matched ones green. Components and
+cavities are surfaces, drawn midway through their lifetimes; a loop is a shortest closed path through the voxels at its
+birth. **Planes:** the label's outline is blue, the prediction's at the threshold orange; dotted lines mark the
+other two planes. Click in a plane to move the others, or on a marker in 3-D to select its feature. Voxel spacing and
+orientation come from the file and affect the display only, never the matching.
 """
 
 
@@ -45,16 +53,18 @@ def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "threshold": pn.widgets.FloatSlider(label="Threshold", start=0.01, end=0.99, step=0.01, value=0.5),
         "compare": pn.widgets.Select(
-            label="Compare with the label", options=["probabilities", "mask at the threshold"]
+            label="Compare the label with", options=["probabilities", "mask at the threshold"]
         ),
-        "show": pn.widgets.Select(label="Features shown", options=list(SHOWN), value="unmatched"),
+        "show": pn.widgets.Select(label="Features shown", options=CHOICES, value="unmatched"),
         "dimension": pn.widgets.Select(label="Dimension", options=list(DIMENSIONS), value="all"),
-        "min_length": pn.widgets.FloatSlider(label="Shortest bar drawn", start=0.0, end=1.0, step=0.01, value=0.2),
-        "feature": pn.widgets.IntInput(label="Feature lit up (0: none)", start=0, end=1000, value=0),
-        "follow": pn.widgets.Checkbox(label="Planes go through the feature", value=True),
+        "min_length": pn.widgets.FloatSlider(
+            label="Minimum persistence shown", start=0.0, end=1.0, step=0.01, value=0.2
+        ),
+        "feature": pn.widgets.IntInput(label="Highlighted feature (0 = none)", start=0, end=1000, value=0),
+        "follow": pn.widgets.Checkbox(label="Planes follow the feature", value=True),
         **{
             name: pn.widgets.FloatSlider(
-                label=f"{name.capitalize()} plane (share)", start=0.0, end=1.0, step=0.001, value=0.5
+                label=f"{name.capitalize()} plane (relative position)", start=0.0, end=1.0, step=0.001, value=0.5
             )
             for name in PLACES
         },
@@ -65,7 +75,7 @@ def build(state: dict) -> pn.viewable.Viewable:
     ahead(draw, widgets | files)
     view = pages.plot(label="features in space", height=460)
     cuts = [pages.plot(label=f"{name} plane", height=460) for name in PLACES]
-    table, listing = pages.numbers(label="numbers by dimension"), pages.numbers(label="features shown")
+    table, listing = pages.numbers(label="metrics by dimension"), pages.numbers(label="features shown")
     notice = pages.react(widgets | files, draw, view, *cuts, table, listing)
     view.param.watch(lambda event: _choose(widgets, event.new), "click_data")
     for pane in cuts:
@@ -145,7 +155,7 @@ def _case(volume, variant, label_id, own_prediction, own_label, threshold):
         "found": found,
         "spacing": spacing,
         "affine": affine,
-        "unit": "mm" if affine is not None else "voxels" if set(spacing) == {1.0} else "units of the file",
+        "unit": "mm" if affine is not None else "voxels" if set(spacing) == {1.0} else "file units",
     }
 
 
@@ -161,7 +171,7 @@ def _pair(volume, variant, own_prediction, own_label):
     if int(np.prod(own_prediction.shape)) > MOST:
         raise ValueError(
             f"a page matches volumes of at most {MOST:,} voxels, got {int(np.prod(own_prediction.shape)):,}; "
-            "for larger ones: lab run volumes -p prediction_file a.nii.gz -p label_file b.nii.gz"
+            "for larger ones use: lab run volumes -p prediction_file a.nii.gz -p label_file b.nii.gz"
         )
     affine = next(
         (torch.tensor(each.affine, dtype=torch.float64) for each in (own_prediction, own_label) if each.affine), None

@@ -59,7 +59,7 @@ def _limited(max_sessions, build):
         _frame.use_own_files()
         if _sessions() >= max_sessions:
             return _frame.frame(
-                _words("Full", "This server is full at the moment. Load the page again in a minute."), "Full"
+                _words("Full", "This server is full at the moment. Please reload the page in a minute."), "Full"
             )
         return build()
 
@@ -89,7 +89,7 @@ def _shown(error: Exception) -> str:
 
 def _fault(title: str, reason: str, _) -> pn.Column:
     """In place of a page that cannot be built: why."""
-    return _words(title, f"This page has a fault and cannot be shown: <code>{escape(reason)}</code>. The others work.")
+    return _words(title, f"This page failed to load: <code>{escape(reason)}</code>. The other pages work.")
 
 
 def _words(title: str, text: str) -> pn.Column:

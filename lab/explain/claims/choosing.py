@@ -42,7 +42,7 @@ def no_uniform_winner(trial):
 
 @measures("explanations.guiding-principle")
 def guiding_principle(trial):
-    """Share of neighbourhoods on which the matched method is the best, or not told apart from it.
+    """Share of neighbourhoods on which the matched method is the best, or not significantly different from it.
 
     Control: the methods matched are those of other neighbourhoods.
     """

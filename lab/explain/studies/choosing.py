@@ -78,14 +78,14 @@ def matrix(subject: Subject, *, budget: str = "default", seed: int = 0, one_meth
 
 def loss_of_the_most_even(found: Comparison) -> float:
     """``min_m max_Z`` of what a method's R^2 on a neighbourhood stays below the best one's; 0 where a method is the best, or
-    not told apart from it, on all. An R^2 below 0, worse than a constant, counts as 0."""
+    not significantly different from it, on all. An R^2 below 0, worse than a constant, counts as 0."""
     risk = found.value.nan_to_num(nan=1.0).clamp(max=1.0)
     lost = (risk - risk.amin(0)).masked_fill(found.ties, 0.0)
     return float(lost.amax(1).min())
 
 
 def matched_hits(found: Comparison, matched: dict[str, tuple[str, ...]]) -> dict[str, bool]:
-    """For each neighbourhood whether its method explains part of ``f`` there and is the best, or not told apart from it."""
+    """For each neighbourhood whether its method explains part of ``f`` there and is the best or not significantly worse."""
     explains = found.value < 1.0
     hits = {}
     for column, label in enumerate(found.neighbourhoods):

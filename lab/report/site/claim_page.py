@@ -22,14 +22,14 @@ def claim_page(row: Row, pages: Mapping[str, str]) -> str:
         ("Source", escape(claim.source)),
         ("Published", escape(claim.published)),
         ("Holds if", escape(claim.rule_in_words) if not claim.untestable else ""),
-        ("Why any effect counts", escape(claim.why_zero)),
+        ("Why a zero margin", escape(claim.why_zero)),
         ("Kind", f"{escape(claim.kind)}, {'the paper’s setting' if claim.setting == 'paper' else 'at small scale'}"),
         ("Replicates", f"{claim.replicates} {escape(claim.drawn)}, {escape(claim.statistic)}" if claim.drawn else ""),
         ("Negative control", escape(claim.control)),
         ("Not testable here", escape(claim.untestable)),
         ("Requires", ", ".join(f'<a href="{escape(id)}.html">{escape(id)}</a>' for id in claim.requires)),
         ("Recorded", escape(f"{row.measured}, {row.provenance}") if row.recorded else "not yet"),
-        ("Control gave", escape(row.control.removeprefix("control "))),
+        ("Control result", escape(row.control.removeprefix("control "))),
         ("This machine", _here(row, pages)),
     ]
     table = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in facts if text)
@@ -94,7 +94,7 @@ def picture(row: Row) -> str:
             parts.append(
                 f'<text class="axis" text-anchor="middle" x="{x(value):.1f}" y="{height - 8}">{value:.3g}</text>'
             )
-    words = f"{row.claim.unit or 'effect'}; shaded: the statement is true"
+    words = f"{row.claim.unit or 'effect'}; shaded: the claim holds"
     return (
         f'<figure class="claim-picture"><svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words, quote=True)}">'
         f"{''.join(parts)}</svg><figcaption>{escape(words)}</figcaption></figure>"
@@ -115,7 +115,7 @@ def _commands(row):
         lines.append(f"lab claim {id} --until-decided")
     if row.claim.data:
         lines.append(f"lab claim {id} --data FILE-OR-FOLDER")
-    return f"<h2>Measure it again</h2><pre>{escape(chr(10).join(lines))}</pre>"
+    return f"<h2>Reproduce</h2><pre>{escape(chr(10).join(lines))}</pre>"
 
 
 def _history(row):
@@ -128,7 +128,9 @@ def _history(row):
         f"<td>{escape(line.get('rule', ''))}</td><td><code>{escape(str(line.get('commit', '')))}</code></td></tr>"
         for line in reversed(found)
     )
-    head = "".join(f"<th>{name}</th>" for name in ("Date", "Verdict", "Effect", "Replicates", "Rule then", "Commit"))
+    head = "".join(
+        f"<th>{name}</th>" for name in ("Date", "Verdict", "Effect", "Replicates", "Rule at the time", "Commit")
+    )
     return (
         f'<h2>History</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table></div>'
     )
@@ -139,8 +141,8 @@ def _tuning(row):
     if not trials:
         return ""
     return (
-        "<h2>Tuning of the compared arms</h2><p>Every arm was tuned over equally many settings, on seeds that no measurement "
-        f'uses.</p><div class="wide"><table><thead><tr>{_heads()}</tr></thead><tbody>{_trials(trials)}</tbody></table></div>'
+        "<h2>Tuning of the compared arms</h2><p>Every arm was tuned over the same number of settings, on seeds not used for "
+        f'measurement.</p><div class="wide"><table><thead><tr>{_heads()}</tr></thead><tbody>{_trials(trials)}</tbody></table></div>'
     )
 
 
@@ -156,7 +158,7 @@ def _trials(trials: Sequence[Mapping]):
     for (study, arm, setting), own in groups.items():
         mean = sum(trial["score"] for trial in own) / len(own)
         note = "chosen" if own[0]["chosen"] else ""
-        note += ", edge of its grid" if own[0]["edge"] else ""
+        note += "; at the edge of its grid" if own[0]["edge"] else ""
         rows.append(
             f"<tr><td>{escape(study)}</td><td>{escape(arm)}</td><td><code>{escape(setting)}</code></td>"
             f"<td class=number>{short(mean)}</td><td class=number>{len(own)}</td><td>{note}</td></tr>"

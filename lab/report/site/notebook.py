@@ -104,7 +104,7 @@ def _output(number, output, found, caption):
                 content = base64.b64encode(content.encode("utf-8", "replace")).decode()
             address = sanitize.picture(kind, content)
             if not address:
-                return f'<p class="small">The {kind} of cell {number} is no picture in base64 and is not shown.</p>'
+                return f'<p class="small">The {kind} of cell {number} is not a base64 image and is not shown.</p>'
             return f'<div class="output"><img alt="output of cell {number}" src="{address}"></div>'
     if "text/markdown" in data:
         marked, formulas = extract("".join(data["text/markdown"]))

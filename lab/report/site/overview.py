@@ -15,6 +15,7 @@ from lab.report.site.run_page import short, status_mark
 from lab.report.site.thumbnail import thumbnail
 from lab.report.store.layout import Run, project_root
 from lab.report.store.standing import Row
+from lab.wording import counted
 
 _BAR = (
     ("holds", "i-holds"),
@@ -35,13 +36,13 @@ def index_page(runs: Sequence[Run], rows: Sequence[Row], sweeps: Sequence[tuple[
     rooms = Counter(_room(run, methods.get(run.notebook)) for run in runs)
     chips = "".join(_chip("room", room, f"{room} {count}") for room, count in sorted(rooms.items()))
     compared = "".join(
-        f'<li><a href="{escape(href)}">{escape(title)}</a> <span class="small">{count} runs</span></li>'
+        f'<li><a href="{escape(href)}">{escape(title)}</a> <span class="small">{counted(count, "run")}</span></li>'
         for href, title, count in sweeps
     )
     html = (
-        "<h1>What an objective does to a model, measured</h1>"
+        "<h1>Measuring what a training objective does to a model</h1>"
         '<p class="lead">Topology of segmentations, explanations as function approximation, inductive bias in bits. '
-        "Every statement of every paper is a row in one ledger, with the function that measures it.</p>"
+        "Every claim of every paper is a row in one ledger, with the function that measures it.</p>"
         f"{tally(rows)}"
         f'<div class="filter"><input type="search" placeholder="Filter studies" aria-label="Filter studies">{chips}<span '
         'class="small" id="count"></span></div>'
@@ -67,11 +68,11 @@ def claims_page(rows: Sequence[Row], pages: dict[str, str]) -> str:
                 "</section>"
             )
     html = (
-        '<h1>The ledger of claims</h1><p class="lead">What the papers state, and what was measured here. '
-        "A statement that holds at small scale was tested on smaller data or models than the paper's own. Verdicts are the "
-        "recorded ones; what this machine measured stands beside them.</p>"
-        f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter statements" aria-label="Filter '
-        f'statements">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
+        '<h1>The ledger of claims</h1><p class="lead">What the papers claim and what was measured here. '
+        "A claim that holds at small scale was tested on smaller data or models than the paper's. Verdicts are the "
+        "recorded ones, shown next to what this machine measured.</p>"
+        f'{tally(rows)}<div class="filter"><input type="search" placeholder="Filter claims" aria-label="Filter '
+        f'claims">{chips}<span class="small" id="count"></span></div>{"".join(groups)}'
     )
     return frame.page("Claims", html, here="Claims")
 
@@ -96,7 +97,7 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
     heads = (
         ("status", "Status"),
         ("title", "Study"),
-        ("given", "Given"),
+        ("given", "Parameters"),
         ("metrics", "Metrics"),
         ("seconds", "Seconds"),
         ("started", "Started"),
@@ -105,7 +106,7 @@ def runs_page(runs: Sequence[Run], pages: dict[str, str]) -> str:
         f'<th data-sort="{key}"{" class=number" if key == "seconds" else ""}>{name}</th>' for key, name in heads
     )
     html = (
-        f'<h1>All runs</h1><p class="lead">{len(runs)} runs in the store, the newest first.</p>'
+        f'<h1>All runs</h1><p class="lead">{counted(len(runs), "stored run")}, newest first.</p>'
         '<div class="filter"><input type="search" placeholder="Filter runs" aria-label="Filter runs"><select '
         f'aria-label="Status"><option value="">any status</option>{statuses}</select></div>'
         f'<div class="wide"><table id="run-table"><thead><tr>{head}</tr></thead><tbody></tbody></table></div>'
@@ -128,8 +129,8 @@ def tally(rows: Sequence[Row]) -> str:
     )
     legend = "".join(f"<span>{status_mark(name)} <b>{counts[name]}</b></span>" for name, _ in _BAR if counts[name])
     return (
-        f'<div class="tally" role="img" aria-label="{len(rows)} statements by status">{bar}</div><div class="legend">'
-        f'{legend}<span class="small">of {len(rows)} statements</span></div>'
+        f'<div class="tally" role="img" aria-label="{counted(len(rows), "claim")} by status">{bar}</div><div class="legend">'
+        f'{legend}<span class="small">of {counted(len(rows), "claim")}</span></div>'
     )
 
 

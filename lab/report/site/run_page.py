@@ -65,7 +65,7 @@ def short(value) -> str:
 def _head(run):
     info = run.info
     mark = (
-        '<span class="status good">ran to its end</span>'
+        '<span class="status good">completed</span>'
         if run.ok
         else f'<span class="status bad">{escape(run.status)}</span>'
     )
@@ -124,7 +124,7 @@ def _metrics(run):
         f'<tr><td>{escape(name)}</td><td class="number">{escape(short(value))} {escape(units[name])}</td></tr>'
         for name, value in run.metrics.items()
     )
-    return f'<h2 id="metrics">Recorded</h2><div class="wide"><table><tbody>{rows}</tbody></table></div>'
+    return f'<h2 id="metrics">Metrics</h2><div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 
 def _provenance(run, command):
@@ -137,22 +137,22 @@ def _provenance(run, command):
     )
     rows = [
         ("Run", f"<code>{escape(run.id)}</code>"),
-        ("Again", f"<code>{escape(command)}</code>"),
+        ("Reproduce", f"<code>{escape(command)}</code>"),
         ("Commit", escape(commit)),
         ("Lock", escape(origin.get("lock") or "none")),
         (
             "Machine",
             escape(
                 f"{origin['system']}, {origin['cores']} cores, {origin['device']}, {origin['threads']} "
-                f"thread{'s' * (origin['threads'] != 1)} a run"
+                f"thread{'s' * (origin['threads'] != 1)} per run"
             ),
         ),
         ("Python", escape(origin["python"])),
-        ("Time", f"{info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s of processor, {escape(info['kernel'])} kernel"),
+        ("Time", f"{info['seconds']:.1f} s, {info['cpu_seconds']:.1f} s CPU time, {escape(info['kernel'])} kernel"),
     ]
     listed = ", ".join(f"{name} {version}" for name, version in info["observed"].get("packages", {}).items())
     return (
-        '<div class="provenance"><h2 id="provenance">Where this came from</h2><dl>'
+        '<div class="provenance"><h2 id="provenance">Provenance</h2><dl>'
         + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
         + f'</dl><details class="small"><summary>Packages</summary>{escape(listed)}</details></div>'
     )
@@ -173,7 +173,7 @@ def _caption(run, command):
 def how_made(command: str, more: str = "") -> str:
     """The caption of a figure: the command that makes it, to be copied, and ``more`` HTML."""
     return (
-        f'<details><summary>How this figure is made</summary><div class="how"><code>{escape(command)}</code>'
+        f'<details><summary>How to reproduce this figure</summary><div class="how"><code>{escape(command)}</code>'
         f'<button type="button" data-copy="{escape(command, quote=True)}">Copy</button>{more}</div></details>'
     )
 

@@ -13,6 +13,7 @@ from lab.report.site.thumbnail import thumbnail
 from lab.report.store import database
 from lab.report.store.layout import Run, Store
 from lab.report.store.records import number
+from lab.wording import counted
 
 _SERIES = ("#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#999999")
 _MOST_PICTURES = 60
@@ -26,8 +27,8 @@ def sweep_page(sweep: dict[str, Any], store: Store) -> str:
     metrics = _metrics(good)
     parts = [
         f"<h1>{escape(runs[0].title if runs else sweep['notebook'])}</h1>",
-        f'<p class="lead">A sweep of {len(sweep["runs"])} runs over {escape(", ".join(axes) or "one point")}: {len(good)} good, '
-        f"{len(runs) - len(good)} not, {len(sweep['runs']) - len(runs)} not run yet.</p>",
+        f'<p class="lead">A sweep of {counted(len(sweep["runs"]), "run")} over {escape(", ".join(axes) or "one point")}: '
+        f"{len(good)} succeeded, {len(runs) - len(good)} failed, {len(sweep['runs']) - len(runs)} not run yet.</p>",
         f'<div class="facts"><code>{escape(sweep["id"])}</code></div>',
     ]
     parts.append(_failures([run for run in runs if not run.ok], axes))
@@ -52,7 +53,7 @@ def _failures(runs, axes):
             f"{escape(error.get('name', ''))}: {escape(error.get('message', ''))}</li>"
         )
     more = f"<li>and {len(runs) - 20} more in the table below</li>" if len(runs) > 20 else ""
-    head = f"{len(runs)} run{'s' * (len(runs) != 1)} did not come to an end"
+    head = f"{counted(len(runs), 'run')} failed"
     return f'<div class="notice" role="alert"><b>{head}</b><ul>{"".join(lines)}{more}</ul></div>' if lines else ""
 
 
@@ -123,7 +124,7 @@ def _parallel(runs, axes, metrics, sweep):
         "dimensions": dimensions,
         "line": {"color": shade, "colorscale": "Viridis", "showscale": shade is not None},
     }
-    layout = _layout(f"{len(runs)} runs, coloured by {metrics[0]}", "", "") | {
+    layout = _layout(f"{counted(len(runs), 'run')}, coloured by {metrics[0]}", "", "") | {
         "height": 420,
         "margin": {"l": 70, "r": 60, "t": 110, "b": 40},
     }

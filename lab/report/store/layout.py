@@ -68,7 +68,7 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether every cell ran to its end."""
+        """Whether every cell completed."""
         return self.status == "ok"
 
     @property

@@ -54,7 +54,7 @@ class Row:
         found = (self.recorded or {}).get("control")
         if not found:
             return ""
-        word = "holds as well: the claim distinguishes nothing" if found["holds"] else "fails, as it must"
+        word = "holds too, so the claim is not discriminating" if found["holds"] else "fails, as it should"
         return f"control {effect(found, '')} {word}"
 
     @property

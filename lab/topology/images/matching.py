@@ -86,7 +86,7 @@ class Matching:
         return range(len(self.matched))
 
     def counts(self, *, min_length: float = 0.0) -> pd.DataFrame:
-        """Matched, only in the prediction, only in the label: how many, by dimension.
+        """Matched, unmatched in the prediction, unmatched in the label: counts by dimension.
 
         ``min_length`` leaves out shorter bars (of a matched pair the prediction's bar counts); the component that never ends is
         in none of the columns.
@@ -100,8 +100,8 @@ class Matching:
 
         table = {
             "matched": [long(pairs.prediction) for pairs in self.matched],
-            "only in the prediction": [long(bars) for bars in self.unmatched_prediction],
-            "only in the label": [long(bars) for bars in self.unmatched_label],
+            "unmatched in prediction": [long(bars) for bars in self.unmatched_prediction],
+            "unmatched in label": [long(bars) for bars in self.unmatched_label],
         }
         return pd.DataFrame(table, index=pd.Index([NAMES[d] for d in self.dimensions], name="features"))
 

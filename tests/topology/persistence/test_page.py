@@ -59,7 +59,7 @@ def test_atom_under_the_pointer_lights_up_its_simplices():
     picture, *_ = page.draw(step=0, pointed=0, **arguments, **rest)
     x = torch.tensor(page.starting_points("noisy_circle", 20, 0, "", None), dtype=torch.float64)
     birth, death = topology.bars(topology.Rips(x), 1).index[0].tolist()
-    lit = [trace for trace in picture.data if trace.name == "carries the atom"]
+    lit = [trace for trace in picture.data if trace.name == "generates the selected feature"]
     ends = [tuple(np.stack([trace.x, trace.y], 1).round(9).reshape(-1)) for trace in lit]
     wanted = [tuple(x[list(divmod(cell, 20))].numpy().round(9).reshape(-1)) for cell in (birth, death)]
     assert ends == wanted
@@ -72,7 +72,7 @@ def test_dragging_a_point_makes_it_an_own_point():
     widgets = {w.name: w for w in view.select(pn.widgets.Widget)}
     plot = next(p for p in view.select(pn.pane.Plotly) if p.name == "points")
     plot.relayout_data = {"shapes[2].x0": 1.0, "shapes[2].x1": 1.2, "shapes[2].y0": -0.1, "shapes[2].y1": 0.1}
-    points = json.loads(widgets["Own points [[x, y], ...]"].value)
+    points = json.loads(widgets["Your own points [[x, y], ...]"].value)
     assert points[2] == [1.1, 0.0]
     assert len(points) == 6
     assert widgets["Step"].value == 0

@@ -16,18 +16,18 @@ def condensed(result, arms=None, *, per_class: int = 1, theme: str = "light") ->
     rows = {arm: result.sets[arm][0, :, :size].unflatten(-1, result.shape) for arm in arms}
     shown = torch.cat([torch.nonzero(result.y == k).squeeze(1)[:per_class] for k in result.y.unique()])
     best = max(arms, key=lambda arm: float(result.accuracy[arm].mean()))
-    title = f"From {len(result.y)} images of {best} networks learn {float(result.accuracy[best].mean()):.1%}"
+    title = f"Trained on {len(result.y)} images of {best}, networks reach {float(result.accuracy[best].mean()):.1%}"
     others = [arm for arm in arms if arm != best]
     if others:
         least = min(others, key=lambda arm: float(result.accuracy[arm].mean()))
-        title += f", of {least} {float(result.accuracy[least].mean()):.1%}"
+        title += f", on {least} {float(result.accuracy[least].mean()):.1%}"
     return _grid({arm: values[shown] for arm, values in rows.items()}, title, theme)
 
 
 def growing(growth, arm: str, frame: int, *, theme: str = "light") -> go.Figure:
     """One recorded frame of a set that is being condensed."""
     accuracy = growth.accuracy[arm]
-    title = f"After {int(growth.loops[frame])} networks: accuracy {float(accuracy[frame]):.1%}, first {float(accuracy[0]):.1%}"
+    title = f"After {int(growth.loops[frame])} networks: accuracy {float(accuracy[frame]):.1%}, initially {float(accuracy[0]):.1%}"
     return _grid({arm: growth.images[arm][frame].float()}, title, theme)
 
 
@@ -44,8 +44,10 @@ def learning(growth, frame: int, *, theme: str = "light") -> go.Figure:
     ]  # fmt: skip
     last = {arm: float(values[-1]) for arm, values in growth.accuracy.items()}
     best = max(last, key=last.__getitem__)
-    title = f"{best} ends at {last[best]:.1%}, dc at {last['dc']:.1%}"
-    fig = figure(*traces, theme=theme, title=title, x="networks matched on", y="accuracy of fresh networks")
+    title = f"{best} reaches {last[best]:.1%}, dc {last['dc']:.1%}"
+    fig = figure(
+        *traces, theme=theme, title=title, x="networks used for matching", y="accuracy of newly trained networks"
+    )
     return fig.add_vline(x=int(growth.loops[frame]), line={"color": c.reference, "dash": "dot"})
 
 
@@ -64,7 +66,7 @@ def accuracies(result, *, theme: str = "light") -> go.Figure:
     )  # fmt: skip
     title = f"{names[-1].capitalize()} reaches {mean[names[-1]]:.1%}, {names[0]} {mean[names[0]]:.1%}"
     fig = figure(
-        dots, bars, theme=theme, title=title, x="test accuracy of fresh networks", height=180 + 44 * len(names)
+        dots, bars, theme=theme, title=title, x="test accuracy of newly trained networks", height=180 + 44 * len(names)
     )
     return fig.update_layout(margin={"l": 130})
 
@@ -83,7 +85,9 @@ def velocities(result, *, theme: str = "light") -> go.Figure:
     fast = max(mean, key=mean.__getitem__)
     slow = min(mean, key=mean.__getitem__)
     title = f"The kernel changes {mean[fast] / max(mean[slow], 1e-12):.1f} times as fast on {fast} as on {slow}"
-    return figure(*lines_, theme=theme, title=title, x="ten steps of training", y="1 - cosine of successive kernels")
+    return figure(
+        *lines_, theme=theme, title=title, x="training time (tens of steps)", y="1 - cosine of successive kernels"
+    )
 
 
 def by_stage(result, *, theme: str = "light") -> go.Figure:

@@ -30,8 +30,8 @@ def relations(edges, *, theme: str = "light") -> go.Figure:
     result.update_xaxes(type="log")
     result.update_yaxes(type="log", exponentformat="power")
     result.update_layout(
-        title_text=f"{close} of {len(edges)} relations between the methods have the rate of the theory"
-        "<br><sub>dashed: in the number of draws, where faster is allowed; in brackets the theory's exponent</sub>",
+        title_text=f"{close} of {len(edges)} relations between the methods have the theoretical rate"
+        "<br><sub>dashed: in the number of draws, where a faster rate is allowed; theoretical exponent in brackets</sub>",
         legend={"orientation": "v", "x": 0, "y": -0.17, "yref": "paper", "yanchor": "top", "font": {"size": 11}},
         showlegend=True,
         margin={"t": 90, "b": 260},
@@ -60,8 +60,8 @@ def contests(results, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="error of the extended method / error of the new one (clipped at 10 000)",
         height=160 + 44 * len(names),
-        title=f"{won} of {len(results)} contests are won by the new method<br><sub>bars right of "
-        "1 win; the place of each contest stands under its name</sub>",
+        title=f"{won} of {len(results)} comparisons are won by the new method<br><sub>bars to the right of "
+        "1 are wins; each comparison's setting is given below its name</sub>",
     )
     result.update_xaxes(type="log")
     result.add_vline(x=1, line={"color": c.text, "width": 1})
@@ -97,7 +97,7 @@ def accuracy(table, *, theme: str = "light") -> go.Figure:
         height=460,
         margin={"t": 110},
         legend={"x": 0, "y": -0.25, "yref": "paper", "yanchor": "top"},
-        title_text=f"The odd-order proxy brings the error to {last.iloc[-1] / last.iloc[0]:.2f} of plain KernelSHAP's",
+        title_text=f"The odd-order proxy reduces the error to {last.iloc[-1] / last.iloc[0]:.2f} times that of plain KernelSHAP",
     )
     result.update_annotations(font_size=13)
     return result
@@ -132,7 +132,7 @@ def speed(table, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="peer / lab (CPU time, or error at equal draws)",
         height=180 + 34 * len(table),
-        title=f"{sum(met)} of {len(table)} comparisons reach their floor",
+        title=f"{sum(met)} of {len(table)} comparisons reach their required speed-up",
     )
     result.update_xaxes(type="log")
     return result
@@ -149,5 +149,5 @@ def times(table, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="CPU time (ms)",
         height=420,
-        title=f"KernelSHAP of the rows costs {shap / bare:.1f} times its forward passes, here and now",
+        title=f"KernelSHAP costs {shap / bare:.1f} times its forward passes on this machine",
     )

@@ -49,14 +49,14 @@ def weights(
             col=place % columns + 1,
         )
     count = len({int(np.argmax(np.abs(weight))) for weight, _ in table.values()})
-    plural = "one feature leads in all" if count == 1 else f"{count} different features lead"
+    plural = "all agree on the top feature" if count == 1 else f"{count} different top features"
     result.update_layout(
         template=template(theme),
         height=200 + 210 * rows,
         margin={"l": 150, "t": 110},
         title={
             "text": f"{len(methods)} explanations of one prediction: {plural}"
-            "<br><sub>weight and interval; positive blue, negative orange</sub>",
+            "<br><sub>weights with intervals; positive blue, negative orange</sub>",
             "y": 0.97,
             "yanchor": "top",
         },
@@ -92,7 +92,7 @@ def segments(image, labels, found, *, names=None, theme: str = "light") -> go.Fi
         )
     tops = {name: int(np.unique(labels)[int(np.argmax(np.abs(np.asarray(w))))]) for name, w in found.items()}
     agree = len(set(tops.values())) == 1
-    words = "name the same segment" if agree else f"name {len(set(tops.values()))} different segments"
+    words = "rank the same segment" if agree else f"rank {len(set(tops.values()))} different segments"
     result.update_layout(
         template=template(theme),
         height=370,
@@ -140,7 +140,7 @@ def heatmap(found, *, theme: str = "light") -> go.Figure:
         x="instance of the framework",
         y="method as published",
         height=520,
-        title=f"{near} of {len(found.names)} methods are nearest to their own instance<br><sub>relative L2 distance, "
+        title=f"{near} of {len(found.names)} methods are closest to their own instance<br><sub>relative L2 distance, "
         f"{found.title}</sub>",
     )
     for i in range(len(found.names)):

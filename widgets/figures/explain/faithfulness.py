@@ -21,10 +21,10 @@ def no_free_lunch(comparison, *, theme: str = "light") -> go.Figure:
     winner = comparison.uniform_winner
     regret = float(comparison.behind.amax(1).min())
     head = (
-        f"No method is best on all {value.shape[1]} neighbourhoods: the most even-handed loses {regret:.2g} of the "
+        f"No method is best on all {value.shape[1]} neighbourhoods: the most consistent one loses {regret:.2g} of the "
         f"variance"
         if winner is None
-        else f"{winner} is not told apart from the best on any of {value.shape[1]} neighbourhoods"
+        else f"{winner} is not significantly different from the best on any of {value.shape[1]} neighbourhoods"
     )
     trace = go.Heatmap(
         z=np.clip(value, 0, 1.5),
@@ -38,15 +38,15 @@ def no_free_lunch(comparison, *, theme: str = "light") -> go.Figure:
         text=[[f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in row] for row in value],
         texttemplate="%{text}",
         textfont={"size": 11},
-        hovertemplate="%{y} judged on %{x}: %{customdata:.3g}<extra></extra>",
+        hovertemplate="%{y} evaluated on %{x}: %{customdata:.3g}<extra></extra>",
         colorbar={"title": "1 − R²"},
     )
     result = figure(
         trace,
         theme=theme,
-        title=f"{head}<br><sub>risk 1 − R² on fresh draws; 0 is perfect, 1 is no better than a "
-        "constant; framed: best of its column</sub>",
-        x="judged on",
+        title=f"{head}<br><sub>risk 1 − R² on fresh draws; 0 is perfect, 1 no better than a "
+        "constant; framed: best in its column</sub>",
+        x="evaluated on",
         y="",
         height=170 + 30 * len(comparison.methods),
     )
@@ -96,7 +96,7 @@ def choice(found, *, note: str = "", theme: str = "light") -> go.Figure:
     result.add_vline(
         x=found.threshold,
         line={"color": c.text, "dash": "dot"},
-        annotation_text="refused beyond",
+        annotation_text="rejection threshold",
         annotation_font_size=11,
         annotation_position="bottom right",
     )
@@ -115,7 +115,7 @@ def adversaries(found, *, theme: str = "light") -> go.Figure:
     reached = sum(found[n].holds for n in names)
     result = figure(
         go.Bar(x=names, y=near, name="on its own neighbourhood", marker_color=c.holds),
-        go.Bar(x=names, y=far, name="on the adversarial one", marker_color=c.fails),
+        go.Bar(x=names, y=far, name="on the adversarial neighbourhood", marker_color=c.fails),
         go.Scatter(
             x=names,
             y=[found[n].distance.lower for n in names],
@@ -127,8 +127,8 @@ def adversaries(found, *, theme: str = "light") -> go.Figure:
         y="mean |f − g|",
         height=430,
         barmode="group",
-        title=f"{reached} of {len(names)} explanations are broken by some neighbourhood<br><sub>error where they "
-        "were fitted and where an adversary takes them; black: the distance that no linear g can beat</sub>",
+        title=f"{reached} of {len(names)} explanations fail on some neighbourhood<br><sub>error where they "
+        "were fitted and on the adversarial neighbourhood; black: the lower bound for any linear g</sub>",
     )
     result.update_yaxes(type="log")
     return result
@@ -142,11 +142,11 @@ def perturbation(found, *, theme: str = "light") -> go.Figure:
     best = {label: min(values, key=values.get) for label, values in found.items()}
     result = figure(
         theme=theme,
-        x="change when removed (spreads of f)",
-        y="change when jittered (spreads of f)",
+        x="output change when removed (standard deviations of f)",
+        y="output change when perturbed (standard deviations of f)",
         height=460,
-        title=f"Removed: {best['removed']} stays stillest. Jittered: {best['jittered']} does<br><sub>mean "
-        "change of the output when the three least important features move; towards the corner is better</sub>",
+        title=f"Most stable under removal: {best['removed']}; under perturbation: {best['jittered']}<br><sub>mean "
+        "change in output when the three least important features change; closer to the corner is better</sub>",
     )
     symbols = ("circle", "square", "diamond", "cross")
     for kind in (0, 2, 1):

@@ -7,12 +7,12 @@ import plotly.graph_objects as go
 from widgets.figures.theme import colours, figure
 
 NAMES = {
-    "erm": "plain training",
-    "soft": "heads by entropy",
-    "hard": "head of least entropy",
-    "uniform": "heads, equal weights",
-    "all": "head for all",
-    "soft by sample": "heads by each sample's entropy",
+    "erm": "ERM",
+    "soft": "entropy-weighted heads",
+    "hard": "lowest-entropy head",
+    "uniform": "equally weighted heads",
+    "all": "shared head",
+    "soft by sample": "per-sample entropy-weighted heads",
     "best head": "best head (oracle)",
 }
 
@@ -32,7 +32,7 @@ def accuracies_by_target(result, part: str = "unseen", *, theme: str = "light") 
     ]  # fmt: skip
     gain = float((found["soft"] - found["erm"]).mean())
     where = "the left-out domain" if part == "unseen" else "the source domains"
-    title = f"On {where} entropy-weighted heads {'gain' if gain >= 0 else 'lose'} {abs(100 * gain):.1f} points over plain training"
+    title = f"On {where} entropy-weighted heads {'gain' if gain >= 0 else 'lose'} {abs(100 * gain):.1f} points over ERM"
     return figure(*traces, theme=theme, title=title, x="domain left out", y="accuracy")
 
 
@@ -49,8 +49,8 @@ def head_votes(result, target: str, *, theme: str = "light") -> go.Figure:
         for i, name in enumerate(sources)
     ]  # fmt: skip
     right = float((entropy.argmin(1) == accuracy.argmax(1)).double().mean())
-    title = f"On {target} the surest head is the best one in {100 * right:.0f} % of the runs"
-    return figure(*traces, theme=theme, title=title, x="mean entropy on the target, nats", y="accuracy on the target")
+    title = f"On {target} the most confident head is the best one in {100 * right:.0f} % of the runs"
+    return figure(*traces, theme=theme, title=title, x="mean entropy on the target (nats)", y="accuracy on the target")
 
 
 def gap_correlations(result, *, theme: str = "light") -> go.Figure:

@@ -8,7 +8,7 @@ import torch
 from widgets.figures.theme import colours, figure
 
 NAMES = {
-    "erm": "plain training", "sam": "SAM", "asam": "ASAM", "gsam": "GSAM", "udim": "UDIM",
+    "erm": "ERM", "sam": "SAM", "asam": "ASAM", "gsam": "GSAM", "udim": "UDIM",
     "augmented": "SAM with crafted images",
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ def crafted_images(result, *, theme: str = "light") -> go.Figure:
     """Six held images above their crafted twins."""
     found = result.images
     if not len(found):
-        return figure(theme=theme, title="These data are no images")
+        return figure(theme=theme, title="These data are not images")
     page = torch.cat([torch.cat(list(found[:, row]), 1) for row in (0, 1)], 0)
     title = f"A move of {float((found[:, 0] - found[:, 1]).flatten(1).norm(dim=1).mean()):.2g} along the landscape's gradient"
     fig = figure(
@@ -60,4 +60,4 @@ def rises(result, *, theme: str = "light") -> go.Figure:
         for row in result.rise
     ]
     title = f"Crafted images raise the loss by {float(mean[0]):.2f} nats, random moves of that length by {float(mean[1]):.2f}"
-    return figure(bars, *dots, theme=theme, title=title, x="move of the images", y="rise of the loss, nats")
+    return figure(bars, *dots, theme=theme, title=title, x="perturbation of the images", y="increase in loss (nats)")

@@ -36,8 +36,8 @@ def over_sizes(over_test, over_train, *, theme: str = "light") -> go.Figure:
     )
     first, last = over_train["bits"].iloc[0], over_train["bits"].iloc[-1]
     title = (
-        f"{over_train['n_train'].iloc[-1]} labels in place of {over_train['n_train'].iloc[0]} bring "
-        f"{in_words(first)} down to {in_words(last)} bits"
+        f"{over_train['n_train'].iloc[-1]} labels instead of {over_train['n_train'].iloc[0]} reduce the required bits from "
+        f"{in_words(first)} to {in_words(last)}"
     )
     fig.update_layout(template=template(theme), title_text=title)
     fig.update_xaxes(title_text="test points", row=1, col=1)
@@ -51,7 +51,7 @@ def over_dimension(frame, *, theme: str = "light") -> go.Figure:
     c = colours(theme)
     first, last = frame.iloc[0], frame.iloc[-1]
     title = (
-        f"From {int(first['dimension'])} to {int(last['dimension'])} dimensions the bits grow from "
+        f"From {int(first['dimension'])} to {int(last['dimension'])} dimensions, the required bits grow from "
         f"{first['bits']:.2g} to {last['bits']:.3g}"
     )
     fig = figure(theme=theme, title=title, x="dimension of the inputs", y="required bits")

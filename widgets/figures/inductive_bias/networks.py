@@ -23,12 +23,12 @@ def boolean_prior(counts, complexity, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="complexity of the truth table (bits)",
         y="-log2 P(function), bits",
-        title=f"Random networks put {100 * simple:.0f} % of their mass on the simplest tenth of all functions",
+        title=f"Random networks put {100 * simple:.0f} % of their probability mass on the simplest tenth of all functions",
     )
     fig.add_hline(
         y=uniform,
         line={"color": c.extrapolated, "dash": "dash"},
-        annotation_text="uniform law",
+        annotation_text="uniform distribution",
         annotation_position="bottom right",
         annotation_font={"color": c.muted, "size": 11},
     )
@@ -56,8 +56,8 @@ def network_widths(frame, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="width of the hidden layer",
         y="bits to fit the training labels",
-        title=f"At width {int(last['width'])} random networks need {last['bits']:.3g} bits, "
-        f"their infinite limit {exact:.3g}",
+        title=f"At width {int(last['width'])} random networks need {last['bits']:.3g} bits; "
+        f"their infinite-width limit needs {exact:.3g}",
     )
     fig.add_hline(
         y=exact,
@@ -91,7 +91,7 @@ def splitting_calibration(frame, *, theme: str = "light") -> go.Figure:
         theme=theme,
         x="exact bits",
         y="splitting / exact",
-        title=f"Splitting is {np.median(error):.1f} % off in the median; {100 * inside:.0f} % of its intervals cover",
+        title=f"Splitting has a median error of {np.median(error):.1f} %; {100 * inside:.0f} % of its intervals cover the truth",
     )
     fig.add_hline(y=1, line={"color": c.reference, "width": 2})
     ratio = frame["bits"] / frame["exact"]

@@ -18,19 +18,19 @@ def ranking(frame, *, theme: str = "light") -> go.Figure:
     names the best of the posteriors where there is one.
     """
     c = colours(theme)
-    trained = frame["law"].eq("law of an optimizer") if "law" in frame else np.zeros(len(frame), dtype=bool)
+    trained = frame["law"].eq("distribution of an optimizer") if "law" in frame else np.zeros(len(frame), dtype=bool)
     ranked = frame[~np.asarray(trained)] if not np.all(trained) else frame
     best = ranked.iloc[0]
     title = (
-        f"{best['space']} asks for the fewest bits: {in_words(best['bits'])}"
+        f"{best['space']} needs the fewest bits: {in_words(best['bits'])}"
         if math.isfinite(best["bits"])
         else "No space reaches this loss"
     )
     fig = figure(theme=theme, title=title, x="required bits")
     order = list(frame["space"])[::-1]
     for name, mask, colour in (
-        ("posterior of a prior", ~np.asarray(trained), c.holds),
-        ("law of an optimizer", np.asarray(trained), c.series[0]),
+        ("posterior under a prior", ~np.asarray(trained), c.holds),
+        ("distribution of an optimizer", np.asarray(trained), c.series[0]),
     ):
         part = frame[mask & np.isfinite(frame["bits"])]
         if not len(part):
@@ -76,9 +76,9 @@ def prices(frame, *, theme: str = "light") -> go.Figure:
     edits = frame[(frame["edit"] != "none") & np.isfinite(frame["added_bits"])].iloc[::-1]
     if len(edits):
         dear = edits.iloc[-1]
-        title = f"Dearest edit: {dear['edit']}, {dear['added_bits']:+.3g} bits"
+        title = f"Costliest edit: {dear['edit']}, {dear['added_bits']:+.3g} bits"
     else:
-        title = "No edit leaves the task reachable"
+        title = "No edit keeps the task reachable"
     fig = figure(theme=theme, title=title, x="added bits", showlegend=False)
     colour = [c.fails if value > 0 else c.holds for value in edits["added_bits"]]
     fig.add_bar(
@@ -100,13 +100,13 @@ def speed(table, *, theme: str = "light") -> go.Figure:
     fig = figure(
         theme=theme,
         title=f"{best['case']}: {best['ratio']:,.0f} times faster than {best['peer']}",
-        x="CPU time of the other side / ours",
+        x="CPU time, peer / lab",
         showlegend=False,
         height=120 + 44 * len(table),
     )
     fig.add_vline(x=1, line={"color": c.reference, "width": 1.5})
     fig.add_scatter(
-        y=[f"{case}<br>against {peer}" for case, peer in zip(table["case"], table["peer"])],
+        y=[f"{case}<br>vs. {peer}" for case, peer in zip(table["case"], table["peer"])],
         x=table["ratio"],
         mode="markers",
         marker={"color": [c.holds if r >= f else c.fails for r, f in zip(table["ratio"], table["floor"])], "size": 10},

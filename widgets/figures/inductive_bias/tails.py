@@ -20,7 +20,7 @@ def tail(estimates, *, eps: float | None = None, theme: str = "light") -> go.Fig
     shown = np.unique(np.geomspace(1, e.draws, 60).astype(int)) - 1
     deepest = float(np.nanmax(e.exact[np.isfinite(e.exact)]))
     top = math.log10(max(deepest, 2 * e.seen) * 1.3)
-    fig = figure(theme=theme, x="threshold eps (mean squared error)", y="required bits", title=_tail_title(e, eps))
+    fig = figure(theme=theme, x="threshold ε (mean squared error)", y="required bits", title=_tail_title(e, eps))
     left, right = float(e.eps.min()), float(max(e.eps.max(), np.quantile(e.losses, 0.999)))
     # a trace and not a shape: shapes can be dragged
     fig.add_scatter(
@@ -94,7 +94,7 @@ def missed(estimates, *, theme: str = "light") -> go.Figure:
     depth, share = estimates.exact / estimates.seen, 100 * estimates.missed_share()
     use = np.isfinite(share) & (depth > 0.05)
     worst = float(share[use][np.argmax(depth[use])])
-    title = f"At {depth[use].max():.0f} times the depth of the draws the fit misses {worst:.0f} % of the bits"
+    title = f"At {depth[use].max():.0f} times the depth of the draws, the fit misses {worst:.0f} % of the bits"
     fig = figure(theme=theme, title=title, x="exact bits / log2(draws)", y="missed by the fit (%)")
     fig.add_vrect(x0=1, x1=float(depth[use].max()), fillcolor=c.extrapolated, opacity=0.16, line_width=0, layer="below")
     fig.add_hline(y=0, line={"color": c.reference, "width": 1})
@@ -133,7 +133,9 @@ def bit_map(found, images, *, rows: int = 3, columns: int = 8, theme: str = "lig
     labels = []
     canvas = np.full((rows * (h + 3), columns * (w + 1)), np.nan)
     share = 100 * bits[order[: max(1, len(bits) // 10)]].sum() / max(bits.sum(), 1e-300)
-    fig = figure(theme=theme, title=f"A tenth of the test examples demands {share:.0f} % of the {found.bits:.3g} bits")
+    fig = figure(
+        theme=theme, title=f"A tenth of the test examples accounts for {share:.0f} % of the {found.bits:.3g} bits"
+    )
     for place, index in enumerate(chosen):
         row, column = divmod(place, columns)
         top, left = row * (h + 3), column * (w + 1)
@@ -156,8 +158,8 @@ def bits_by_example(found, *, theme: str = "light") -> go.Figure:
     share = 100 * bits[: max(1, len(bits) // 10)].sum() / max(bits.sum(), 1e-300)
     fig = figure(
         theme=theme,
-        title=f"A tenth of the test examples demands {share:.0f} % of the {found.bits:.3g} bits",
-        x="test example, dearest first",
+        title=f"A tenth of the test examples accounts for {share:.0f} % of the {found.bits:.3g} bits",
+        x="test example, costliest first",
         y="bits",
     )
     fig.add_bar(x=np.arange(1, len(bits) + 1), y=bits, marker={"color": c.label}, name="bits")
@@ -170,7 +172,7 @@ def _tail_title(e, eps):
             f"Reaching the posterior mean's loss {e.reached:.3g} takes {np.interp(e.reached, e.eps, e.exact):.0f} bits"
         )
     exact, fitted = (float(np.interp(math.log(eps), np.log(e.eps), values)) for values in (e.exact, e.fitted))
-    return f"{exact:.3g} bits to reach {eps:.3g}; the fitted tail says {fitted:.3g}"
+    return f"{exact:.3g} bits to reach {eps:.3g}; the fitted tail gives {fitted:.3g}"
 
 
 def _ticks(low, high):

@@ -29,7 +29,7 @@ def aggregate_risk(
     c = colours(theme)
     found = [asymptotic_risk(rho, items_per_feature=items_per_feature, k=k, noise=noise) for rho in GRID]
     looks = {"risk": (c.reference, "solid", 3), "bias": (c.series[0], "dash", 2), "variance": (c.series[1], "dash", 2)}
-    names = {"risk": "risk, by the formula", "bias": "squared bias", "variance": "variance"}
+    names = {"risk": "risk (asymptotic formula)", "bias": "squared bias", "variance": "variance"}
     traces = [
         go.Scatter(x=GRID, y=[row[part] for row in found], mode="lines", name=names[part],
                    line={"color": colour, "dash": dash, "width": width})
@@ -45,10 +45,10 @@ def aggregate_risk(
     risks = [row["risk"] for row in found]
     best = min(range(len(GRID)), key=risks.__getitem__)
     end = min(risks[0], risks[-1])
-    title = f"Bags of {k}: the best weight is {GRID[best]:.2f}"
+    title = f"Bags of {k}: the best weight is ρ = {GRID[best]:.2f}"
     gain = 1 - risks[best] / end
-    title += f", {gain:.0%} below the better end" if gain >= 0.005 else ", hardly better than an end"
-    fig = figure(*traces, theme=theme, title=title, x="weight rho of the instance loss", y="squared parameter error")
+    title += f", {gain:.0%} below the better endpoint" if gain >= 0.005 else ", barely better than either endpoint"
+    fig = figure(*traces, theme=theme, title=title, x="instance-loss weight ρ", y="squared parameter error")
     return fig.update_yaxes(range=[0, 1.15 * min(max(risks), 4 * risks[best])])
 
 
@@ -70,9 +70,7 @@ def private_bag_sizes(
     private = [best_risk(k, noise + private_noise(k, epsilon, clip), items_per_feature) for k in sizes]
     plain = [best_risk(k, noise, items_per_feature) for k in sizes]
     traces = [
-        go.Scatter(
-            x=sizes, y=private, mode="lines", name=f"epsilon = {epsilon:g}", line={"color": c.reference, "width": 3}
-        ),
+        go.Scatter(x=sizes, y=private, mode="lines", name=f"ε = {epsilon:g}", line={"color": c.reference, "width": 3}),
         go.Scatter(x=sizes, y=plain, mode="lines", name="without privacy", line={"color": c.muted, "dash": "dash"}),
     ]
     if simulated:
@@ -83,9 +81,9 @@ def private_bag_sizes(
             )
         )
     best = min(range(len(sizes)), key=private.__getitem__)
-    title = f"With epsilon = {epsilon:g} bags of {sizes[best]} are best: risk {private[best]:.3g}"
-    title += f", single items {private[0]:.3g}" if best else ""
-    fig = figure(*traces, theme=theme, title=title, x="items in a bag", y="squared parameter error at the best weight")
+    title = f"At ε = {epsilon:g}, bags of {sizes[best]} are best: risk {private[best]:.3g}"
+    title += f", versus {private[0]:.3g} for single instances" if best else ""
+    fig = figure(*traces, theme=theme, title=title, x="bag size", y="squared parameter error at the best ρ")
     return fig.update_xaxes(type="log", dtick="D2").update_yaxes(range=[0, 1.1 * max(private)])
 
 

@@ -27,13 +27,13 @@ def comp_sum_curves(taus: Sequence[float], now: float | None = None, *, theme: s
     for k, tau in enumerate(taus):
         loss = comp_sum_loss(logits, torch.zeros(len(margin), dtype=torch.long), tau, reduction="none")
         at[tau] = float(loss[20])
-        name = f"tau = {tau:g}" + (f" ({NAMED_TAUS[tau]})" if tau in NAMED_TAUS else "")
+        name = f"τ = {tau:g}" + (f" ({NAMED_TAUS[tau]})" if tau in NAMED_TAUS else "")
         line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
         traces.append(go.Scatter(x=margin.tolist(), y=loss.tolist(), name=name, mode="lines", line=line))
     low, high = min(taus), max(taus)
-    chosen = "" if now is None else f"{at[now]:.3g} at tau = {now:g}, "
+    chosen = "" if now is None else f"{at[now]:.3g} at τ = {now:g}, "
     title = (
-        f"A row that is wrong by 3 costs {chosen}{at[low]:.3g} at tau = {low:g} and {at[high]:.3g} at tau = {high:g}"
+        f"An example with margin −3 has loss {chosen}{at[low]:.3g} at τ = {low:g} and {at[high]:.3g} at τ = {high:g}"
     )
     fig = figure(*traces, theme=theme, title=title, x="margin z_y - z_j (nats)", y="loss")
     return fig.update_yaxes(range=[-0.2, 8])
@@ -53,7 +53,7 @@ def consistency_bounds(
         bound = gamma_tau(excess, tau, classes)
         at[tau] = float(gamma_tau(at_excess, tau, classes))
         line = {"color": c.reference, "width": 3} if tau == 1 else {"color": c.series[k % len(c.series)], "width": 2}
-        traces.append(go.Scatter(x=excess.tolist(), y=bound.tolist(), name=f"tau = {tau:g}", mode="lines", line=line))
+        traces.append(go.Scatter(x=excess.tolist(), y=bound.tolist(), name=f"τ = {tau:g}", mode="lines", line=line))
     best = min(at, key=at.get)
     traces.append(
         go.Scatter(
@@ -62,11 +62,11 @@ def consistency_bounds(
         )
     )  # fmt: skip
     title = (
-        f"{classes} classes: an excess of {at_excess:g} bounds the error by {at[best]:.3f} (tau = {best:g}) "
+        f"{classes} classes: an excess surrogate risk of {at_excess:g} bounds the excess error by {at[best]:.3f} (τ = {best:g}) "
         f"to {max(at.values()):.3f}"
     )
     if now is not None:
-        title = f"{classes} classes: at tau = {now:g} an excess of {at_excess:g} bounds the error by {at[now]:.4f}"
+        title = f"{classes} classes: at τ = {now:g}, excess risk {at_excess:g} bounds the excess error by {at[now]:.4f}"
     fig = figure(*traces, theme=theme, title=title, x="excess surrogate risk", y="bound on the excess zero-one risk")
     fig.add_vline(x=at_excess, line={"color": c.muted, "dash": "dot", "width": 1})
     return fig.update_xaxes(type="log", exponentformat="power", dtick=1).update_yaxes(range=[-0.03, 1.03])

@@ -39,7 +39,7 @@ def accuracies(result: Comparison, *, theme: str = "light") -> go.Figure:
     title = f"{best['loss']} reaches {best['accuracy']:.3f}"
     if second is not None:
         mean, low, high = result.difference(best["loss"], second["loss"])
-        clear = "clearly ahead of" if low > 0 else "not separable from"
+        clear = "significantly ahead of" if low > 0 else "not significantly different from"
         title += f", {clear} {second['loss']} ({second['accuracy']:.3f})"
     fig = figure(dots, bar, theme=theme, title=title, x="accuracy on clean test labels", height=140 + 42 * len(frame))
     return fig.update_layout(margin={"l": 190})
@@ -71,7 +71,7 @@ def accuracy_over_noise(results: Mapping[float, Comparison], *, theme: str = "li
     winner = results[levels[-1]].to_frame().iloc[0]
     title = f"At {levels[-1]:.0%} label noise {winner['loss']} leads with {winner['accuracy']:.3f}"
     fig = figure(
-        *traces, theme=theme, title=title, x="share of redrawn training labels", y="accuracy on clean test labels"
+        *traces, theme=theme, title=title, x="fraction of redrawn training labels", y="accuracy on clean test labels"
     )
     return fig.update_xaxes(tickformat=".0%")
 

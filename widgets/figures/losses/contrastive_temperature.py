@@ -23,9 +23,16 @@ def penalties(similarity: torch.Tensor, temperature: float, *, theme: str = "lig
     dots = go.Scatter(x=ordered.tolist(), y=penalty.tolist(), mode="markers", marker={"color": c.reference, "size": 6},
                       name="negative")  # fmt: skip
     count = max(1, round(0.1 * len(ordered)))
-    title = f"At temperature {temperature:g} the hardest tenth of negatives takes {float(penalty[-count:].sum()):.0%} of the push"
+    title = (
+        f"At τ = {temperature:g} the hardest 10 % of negatives get {float(penalty[-count:].sum()):.0%} of the gradient"
+    )
     fig = figure(
-        bars, dots, theme=theme, title=title, x="similarity of the negative to the anchor", y="share of the push"
+        bars,
+        dots,
+        theme=theme,
+        title=title,
+        x="similarity of the negative to the anchor",
+        y="share of the repulsive gradient",
     )
     fig.add_hline(y=1 / len(ordered), line={"color": c.muted, "dash": "dot"}, annotation_text="equal shares")
     return fig.update_layout(showlegend=False).update_yaxes(rangemode="tozero")
@@ -41,7 +48,7 @@ def penalty_entropies(similarity: torch.Tensor, temperature: float, *, theme: st
         x=grid, y=counts, mode="lines", name="all temperatures", line={"color": c.reference, "width": 2.5}
     )
     dot = go.Scatter(x=[temperature], y=[now], mode="markers", name="now", marker={"color": c.series[0], "size": 13})
-    title = f"The push acts on {now:.1f} of {len(similarity)} negatives, and on more the warmer it is"
+    title = f"The gradient acts on {now:.1f} of {len(similarity)} negatives; a higher temperature spreads it over more"
     fig = figure(line, dot, theme=theme, title=title, x="temperature", y="effective number of negatives")
     fig.add_hline(y=len(similarity), line={"color": c.muted, "dash": "dot"}, annotation_text="all")
     return fig.update_xaxes(type="log").update_layout(showlegend=False)
@@ -80,12 +87,10 @@ def uniformity_tolerance(
     c = colours(theme)
     u, t = uniformity.mean(1).tolist(), tolerance.mean(1).tolist()
     path = go.Scatter(
-        x=u, y=t, mode="lines+markers+text", text=[f"t = {value:g}" for value in temperatures], textposition="top center",
+        x=u, y=t, mode="lines+markers+text", text=[f"τ = {value:g}" for value in temperatures], textposition="top center",
         line={"color": c.muted, "width": 1.5}, marker={"color": c.series[1], "size": 11}, name="temperature",
     )  # fmt: skip
-    title = f"From t = {temperatures[0]:g} to {temperatures[-1]:g} tolerance goes from {t[0]:.2f} to {t[-1]:.2f}"
+    title = f"From τ = {temperatures[0]:g} to {temperatures[-1]:g}, tolerance changes from {t[0]:.2f} to {t[-1]:.2f}"
     title += f", uniformity from {u[0]:.2f} to {u[-1]:.2f}"
-    fig = figure(
-        path, theme=theme, title=title, x="uniformity (more negative is more uniform)", y="tolerance of one class"
-    )
+    fig = figure(path, theme=theme, title=title, x="uniformity (lower is more uniform)", y="within-class tolerance")
     return fig.update_layout(showlegend=False)

@@ -29,9 +29,9 @@ def row_objectives(logits: torch.Tensor, target: int, temperature: float, *, the
             go.Scatter(x=[best[name]], y=[0], mode="markers", showlegend=False, marker={"color": colour, "size": 12}),
         ]
     now = {"color": c.muted, "dash": "dot"}
-    traces.append(go.Scatter(x=[temperature] * 2, y=[0, 1], mode="lines", name="temperature now", line=now))
-    title = f"Cross-entropy asks for temperature {best['cross-entropy']:.2g}, correctness for {best['correctness-aware']:.2g}"
-    fig = figure(*traces, theme=theme, title=title, x="temperature", y="objective, share of its range")
+    traces.append(go.Scatter(x=[temperature] * 2, y=[0, 1], mode="lines", name="current temperature", line=now))
+    title = f"Optimal temperature: {best['cross-entropy']:.2g} (cross-entropy), {best['correctness-aware']:.2g} (correctness-aware)"
+    fig = figure(*traces, theme=theme, title=title, x="temperature", y="objective, rescaled to its range")
     return fig.update_xaxes(type="log", dtick="D2")
 
 
@@ -65,7 +65,9 @@ def scaled_probabilities(logits: torch.Tensor, target: int, temperature: float, 
         ),
     ]
     word = "right" if right else "wrong"
-    title = f"The prediction is {word}; its confidence goes from {float(before.max()):.2f} to {float(after.max()):.2f}"
+    title = (
+        f"The prediction is {word}; its confidence changes from {float(before.max()):.2f} to {float(after.max()):.2f}"
+    )
     fig = figure(*traces, theme=theme, title=title, y="probability", barmode="group")
     return fig.update_yaxes(range=[0, 1])
 

@@ -38,7 +38,7 @@ def sampled_derivatives(draws: int, batch: int, box_cox: float, seed: int, *, th
     for k, (name, g) in enumerate(fixed.items()):
         line = {"color": (c.reference, c.series[0], c.series[2])[k], "width": 2.5, "dash": ("solid", "dash", "dot")[k]}
         traces.append(go.Scatter(x=margins.tolist(), y=g.tolist(), mode="lines", name=name, line=line))
-    title = f"{good} of {draws} draws for a batch of {batch} never fall up to margin 1 and stay negative: convex and calibrated"
+    title = f"{good} of {draws} draws for a batch of {batch} are negative and non-decreasing up to margin 1: convex and calibrated"
     fig = figure(*traces, theme=theme, title=title, x="margin y f(x)", y="derivative of the loss")
     return fig.update_yaxes(range=[-1.6, 0.1])
 
@@ -75,6 +75,6 @@ def implied_losses(draws: int, batch: int, box_cox: float, seed: int, *, theme: 
     for k, (name, loss) in enumerate(fixed.items()):
         line = {"color": (c.reference, c.series[0], c.series[2])[k], "width": 2.5, "dash": ("solid", "dash", "dot")[k]}
         traces.append(go.Scatter(x=margins.tolist(), y=(loss - loss[-1]).tolist(), mode="lines", name=name, line=line))
-    title = f"A row that is wrong by 1 costs {min(at):.2f} to {max(at):.2f} more than a sure one under {draws} draws"
-    fig = figure(*traces, theme=theme, title=title, x="margin y f(x)", y="loss above that of margin 3")
+    title = f"Over {draws} draws, an example with margin −1 has a loss {min(at):.2f} to {max(at):.2f} above that at margin 3"
+    fig = figure(*traces, theme=theme, title=title, x="margin y f(x)", y="loss above its value at margin 3")
     return fig.update_yaxes(range=[-0.1, 4.5])

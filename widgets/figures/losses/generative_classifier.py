@@ -34,7 +34,7 @@ def error_over_samples(
     elif ahead[0]:
         title = f"Naive Bayes is ahead until logistic regression passes it at {sizes[ahead.index(False)]} samples"
     else:
-        title = f"Logistic regression is ahead from {sizes[0]} samples on"
+        title = f"Logistic regression is ahead from {sizes[0]} samples onwards"
     fig = figure(*traces, theme=theme, title=title, x="training samples", y="test error")
     if bayes is not None:
         fig.add_hline(y=bayes, line={"color": c.reference, "dash": "dot"}, annotation_text="Bayes error")
@@ -64,8 +64,8 @@ def sample_needs(
                        line={"color": colour, "width": 2.5})
         )  # fmt: skip
     bayes, logistic = (powers[name] for name in NAMES)
-    title = f"The need grows as n^{bayes:.2f} for naive Bayes and as n^{logistic:.2f} for logistic regression"
-    fig = figure(*traces, theme=theme, title=title, x="features n", y="samples needed")
+    title = f"The samples needed grow as n^{bayes:.2f} for naive Bayes and as n^{logistic:.2f} for logistic regression"
+    fig = figure(*traces, theme=theme, title=title, x="number of features n", y="samples needed")
     return fig.update_xaxes(type="log").update_yaxes(type="log")
 
 
@@ -88,5 +88,5 @@ def learned_weights(
                    line={"color": c.reference, "width": 2, "shape": "hvh"})
     )  # fmt: skip
     bayes, logistic = (cosine[name] for name in NAMES)
-    title = f"{samples} samples: cosine to the best rule {bayes:.2f} (naive Bayes) and {logistic:.2f} (logistic)"
-    return figure(*traces, theme=theme, title=title, x="feature", y="weight, vectors of unit length")
+    title = f"{samples} samples: cosine to the Bayes rule {bayes:.2f} (naive Bayes) and {logistic:.2f} (logistic)"
+    return figure(*traces, theme=theme, title=title, x="feature", y="weight (unit-norm vectors)")

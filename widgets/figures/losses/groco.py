@@ -47,9 +47,9 @@ def pair_pulls(
     share = float(ordered(s.detach(), positives))
     bars = go.Bar(x=pull, y=names, orientation="h", marker={"color": colour}, showlegend=False)
     title = (
-        f"Loss {float(loss.detach()):.3f}, {share:.0%} of pairs in order: the strongest pull is on {names[strongest]}"
+        f"Loss {float(loss.detach()):.3f}, {share:.0%} of pairs in order: the largest gradient is on {names[strongest]}"
     )
-    fig = figure(bars, theme=theme, title=title, x="pull on its similarity", y="pair")
+    fig = figure(bars, theme=theme, title=title, x="gradient on the similarity", y="pair")
     return fig.update_yaxes(autorange="reversed")
 
 

@@ -30,7 +30,7 @@ def temperature_spectrum(
             else {"color": c.series[k % len(c.series)], "width": 2}
         )
         traces.append(
-            go.Scatter(x=lead.tolist(), y=loss.tolist(), name=f"lambda = {temperature:g}", mode="lines", line=line)
+            go.Scatter(x=lead.tolist(), y=loss.tolist(), name=f"λ = {temperature:g}", mode="lines", line=line)
         )
     svm = margin_scores(logits, target, margin).amax(1)
     traces.append(
@@ -43,8 +43,8 @@ def temperature_spectrum(
         )
     )
     low, high = min(temperatures), max(temperatures)
-    title = f"On a lost row the pull is {abs(slopes[low]):.2f} at lambda = {low:g} and {abs(slopes[high]):.2f} at lambda = {high:g}"
-    return figure(*traces, theme=theme, title=title, x="score of the true class above the others", y="loss")
+    title = f"Gradient on a misclassification: {abs(slopes[low]):.2f} at λ = {low:g} and {abs(slopes[high]):.2f} at λ = {high:g}"
+    return figure(*traces, theme=theme, title=title, x="score of the true class minus the others", y="loss")
 
 
 def adaptive_temperatures(scores: torch.Tensor, initial: float, alpha: float, *, theme: str = "light") -> go.Figure:
@@ -60,6 +60,6 @@ def adaptive_temperatures(scores: torch.Tensor, initial: float, alpha: float, *,
         marker={"color": c.series[1], "opacity": 0.7},
     )
     floor = initial * (1 - 1 / alpha)
-    title = f"Rows in doubt keep a temperature near {initial:g}, confident ones fall towards {floor:.3g}"
-    fig = figure(dots, theme=theme, title=title, x="largest probability of the row", y="temperature of the row")
+    title = f"Uncertain examples keep a temperature near {initial:g}, confident ones fall towards {floor:.3g}"
+    fig = figure(dots, theme=theme, title=title, x="largest predicted probability", y="temperature of the example")
     return fig.add_hline(y=floor, line={"color": c.reference, "dash": "dot"}, annotation_text="lower limit")

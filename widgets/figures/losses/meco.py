@@ -27,8 +27,8 @@ def likelihood_slopes(mean: float, scale: float, *, theme: str = "light") -> go.
     ]  # fmt: skip
     near = gaussian_slopes(mean, scale, mean - 0.1, points=4001)
     ratio = near["noise contrast"] / near["likelihood"]
-    title = f"Near the optimum noise contrast keeps {ratio:.2g} of the likelihood's slope"
-    fig = figure(*traces, theme=theme, title=title, x="theta", y="size of the slope (nats per unit of theta)")
+    title = f"Near the optimum, noise contrast keeps {ratio:.2g} of the likelihood's gradient"
+    fig = figure(*traces, theme=theme, title=title, x="θ", y="gradient magnitude (nats per unit of θ)")
     fig.add_vline(x=mean, line={"color": c.muted, "dash": "dot"}, annotation_text="R")
     return fig.update_yaxes(type="log")
 
@@ -46,10 +46,8 @@ def estimate_curves(errors: Mapping[str, torch.Tensor], *, theme: str = "light")
                            showlegend=k == 0, line={"color": colour, "width": 1.5}, opacity=0.8)
             )  # fmt: skip
         final[name] = float(found[:, -20:].mean())
-    title = (
-        f"After {len(steps)} steps: {final['meco']:.2g} off with the likelihood, {final['nce']:.2g} with noise contrast"
-    )
-    fig = figure(*traces, theme=theme, title=title, x="step", y="distance of theta from R")
+    title = f"After {len(steps)} steps, error {final['meco']:.2g} with the likelihood, {final['nce']:.2g} with noise contrast"
+    fig = figure(*traces, theme=theme, title=title, x="step", y="distance of θ from R")
     return fig.update_xaxes(type="log").update_yaxes(type="log")
 
 

@@ -35,7 +35,7 @@ def mask_sets(
     heat = go.Heatmap(z=values, zmin=0, zmax=1, showscale=False, colorscale="Gray", hoverongaps=False)
     if not title:
         spread = float(samples.var(0, correction=0).sum() / raters.var(0, correction=0).sum().clamp_min(1e-9))
-        title = f"The samples vary {spread:.0%} as much as the raters"
+        title = f"The samples vary {spread:.0%} as much as the raters do"
     fig = figure(heat, theme=theme, title=title)
     for x, y, name in marks:
         side = name == "samples"
@@ -63,8 +63,8 @@ def distance_profile(
         shown = f"{next(iter(best.values())):.0%}"
     else:
         shown = ", ".join(f"{share:.0%} ({name})" for name, share in best.items())
-    title = f"Nearest to the raters when {shown} of the samples hold the lesion"
-    x, y = "share of samples with the lesion in doubt", "distance to the raters' masks"
+    title = f"Closest to the raters when {shown} of the samples contain the lesion"
+    x, y = "share of samples with the disputed lesion", "distance to the raters' masks"
     fig = figure(*traces, theme=theme, title=title, x=x, y=y)
     fig.add_vline(x=now, line={"color": c.muted, "dash": "dot"}, annotation_text="now")
     return fig.update_xaxes(tickformat=".0%").update_yaxes(rangemode="tozero")
@@ -87,9 +87,7 @@ def set_distances(found: Mapping[str, torch.Tensor], *, theme: str = "light") ->
         name="seed", marker={"color": c.series[1], "size": 7, "opacity": 0.8},
     )  # fmt: skip
     best, worst = names[-1], names[0]
-    title = (
-        f"Trained with {best} the samples are {rows[best][0]:.2f} from the raters, with {worst} {rows[worst][0]:.2f}"
-    )
+    title = f"Distance from the raters: {rows[best][0]:.2f} when trained with {best}, {rows[worst][0]:.2f} with {worst}"
     fig = figure(
         dots,
         mean,

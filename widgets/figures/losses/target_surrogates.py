@@ -41,7 +41,7 @@ def surrogate_slice(
         go.Scatter(x=grid.tolist(), y=losses, mode="lines", name="loss", line={"color": c.reference, "width": 3}),
         go.Scatter(x=grid.tolist(), y=bounds, mode="lines", name="surrogate",
                    line={"color": c.holds if holds else c.fails, "width": 2.5}),
-        go.Scatter(x=[at], y=[value], mode="markers", name="present weight", marker={"color": c.series[0], "size": 13}),
+        go.Scatter(x=[at], y=[value], mode="markers", name="current weight", marker={"color": c.series[0], "size": 13}),
     ]  # fmt: skip
     if path:
         traces.append(
@@ -49,7 +49,7 @@ def surrogate_slice(
                        marker={"color": c.series[2], "size": 8}, line={"color": c.series[2], "width": 1})
         )  # fmt: skip
     above, below = "lies above the loss and touches it", f"dips {-gap:.3g} below the loss: descent is not guaranteed"
-    title = f"At eta = {eta:g} the surrogate {above if holds else below}"
+    title = f"At η = {eta:g} the surrogate {above if holds else below}"
     fig = figure(*traces, theme=theme, title=title, x="weight", y="summed loss")
     window = [float(grid.min()), float(grid.max())]  # inner steps may leave it
     return fig.update_yaxes(range=[0, 1.25 * max(losses)]).update_xaxes(range=window)
@@ -72,5 +72,7 @@ def losses_over_calls(curves: Mapping[str, torch.Tensor], *, theme: str = "light
                        error_y={"type": "data", "array": half, "thickness": 1})
         )  # fmt: skip
     best, worst = min(final, key=final.get), max(final, key=final.get)
-    title = f"After {len(means)} expensive gradients {best} is at {final[best]:.3g}, {worst} at {final[worst]:.3g}"
+    title = (
+        f"After {len(means)} expensive gradients: loss {final[best]:.3g} with {best}, {final[worst]:.3g} with {worst}"
+    )
     return figure(*traces, theme=theme, title=title, x="expensive gradients", y="mean loss").update_yaxes(type="log")

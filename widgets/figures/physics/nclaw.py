@@ -32,9 +32,11 @@ def stress_curves(
     low, high = max(visited[0], float(stretch[0])), min(visited[1], float(stretch[-1]))
     inside = (stretch >= low) & (stretch <= high)
     gap = (stress["learned"] - stress["true"])[inside].abs().max() / stress["true"][inside].abs().max()
-    title = f"Inside the visited stretches the learned stress is off by at most {float(gap):.0%} of the largest"
+    title = f"Within the range seen in training, the learned stress is off by at most {float(gap):.0%} of the maximum"
     fig = figure(*traces, theme=theme, title=title, x="stretch along one axis", y="Kirchhoff stress (kPa)")
-    fig.add_vrect(low, high, fillcolor=c.series[1], opacity=0.15, line_width=0, annotation_text="visited in training")
+    fig.add_vrect(
+        low, high, fillcolor=c.series[1], opacity=0.15, line_width=0, annotation_text="range seen in training"
+    )
     if mark is not None:
         fig.add_vline(mark, line={"color": c.muted, "dash": "dash"})
     return fig
@@ -100,6 +102,6 @@ def training(result, *, theme: str = "light") -> go.Figure:
                    line={"color": c.series[k % len(c.series)]})
         for k, seed in enumerate(result.seeds)
     ]  # fmt: skip
-    title = "Each longer segment shows errors that the shorter ones could not"
+    title = "Each longer segment reveals errors that the shorter ones hide"
     fig = figure(*traces, theme=theme, title=title, x="epoch", y="RMS position error (cells)")
     return fig.update_yaxes(type="log")

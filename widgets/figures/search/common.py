@@ -85,7 +85,7 @@ def graph(space, weights, *, title: str = "", theme: str = "light") -> go.Figure
         text=[str(node) for node in places], textfont={"color": c.background},
         marker={"color": c.reference, "size": 26}, hoverinfo="skip",
     )  # fmt: skip
-    fig = figure(*traces, nodes, theme=theme, title=title or "The cell: lines as thick as their coefficients")
+    fig = figure(*traces, nodes, theme=theme, title=title or "The cell: line width shows the coefficient")
     return fig.update_xaxes(visible=False).update_yaxes(visible=False)
 
 

@@ -27,7 +27,7 @@ def accuracy_over_cost(result, *, theme: str = "light") -> go.Figure:
     best = max(names, key=mean.__getitem__)
     title = f"{best} is the most accurate, {mean[best]:.3f}"
     if "random" in mean and best != "random":
-        title += f", against {mean['random']:.3f} by lot"
+        title += f", against {mean['random']:.3f} at random"
     return figure(
-        *dots, theme=theme, title=title, x="processor seconds of the search, all seeds", y="accuracy of the networks"
+        *dots, theme=theme, title=title, x="CPU time of the search (s, all seeds)", y="accuracy of the networks"
     )

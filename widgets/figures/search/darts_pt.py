@@ -11,7 +11,7 @@ from widgets.figures.theme import colours, lines, template
 def strength_bars(space, probabilities, strengths, *, unit: str = "loss", theme: str = "light") -> go.Figure:
     """Softmax weights (places, operations) beside the strengths of the same operations."""
     c = colours(theme)
-    fig = make_subplots(1, 2, shared_yaxes=True, subplot_titles=("softmax of alpha", f"rise of the {unit} without it"))
+    fig = make_subplots(1, 2, shared_yaxes=True, subplot_titles=("softmax of α", f"increase in {unit} without it"))
     names = [f"{i}→{j} {name}" for i, j in space.edges for name in space.names]
     for column, values in ((1, probabilities), (2, strengths)):
         chosen = values == values.max(1, keepdim=True).values

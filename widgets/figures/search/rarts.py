@@ -19,10 +19,10 @@ def plane(paths: Mapping[str, object], limits: Mapping[str, tuple[float, float]]
         a, w = limits[name]
         mark = {"color": c.series[k % 7], "size": 11, "symbol": "x"}
         traces.append(
-            go.Scatter(x=[a], y=[w], mode="markers", marker=mark, showlegend=False, hovertext=f"end of {name}")
+            go.Scatter(x=[a], y=[w], mode="markers", marker=mark, showlegend=False, hovertext=f"endpoint of {name}")
         )
     star = {"color": c.reference, "size": 14, "symbol": "star"}
     traces.append(go.Scatter(x=[1], y=[1], mode="markers", name="optimum", marker=star))
     nearest = min(limits, key=lambda name: max(abs(value - 1) for value in limits[name]))
-    title = f"{nearest} ends nearest to the optimum, at alpha = {limits[nearest][0]:.3f}"
+    title = f"{nearest} ends closest to the optimum, at α = {limits[nearest][0]:.3f}"
     return figure(*traces, theme=theme, title=title, x="alpha", y="w")

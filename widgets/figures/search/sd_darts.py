@@ -44,5 +44,7 @@ def sharpness(result, *, theme: str = "light") -> go.Figure:
         for k, arm in enumerate(names)
     ]
     flattest = min(names, key=lambda arm: float(result.measured[f"sharpness in alpha, {arm}"].mean()))
-    title = f"{flattest} is the flattest in alpha"
-    return figure(*dots, theme=theme, title=title, x="rise of the loss in alpha over the loss", y="lost by the cut")
+    title = f"{flattest} has the flattest loss in α"
+    return figure(
+        *dots, theme=theme, title=title, x="relative loss increase under perturbation of α", y="lost in discretization"
+    )

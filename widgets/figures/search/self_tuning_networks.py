@@ -70,7 +70,7 @@ def responses(penalties, exact, tangent, at: float, *, theme: str = "light") -> 
     near = (penalties - at).abs() <= 1
     error = float((exact - tangent).abs()[near].max())
     fig = figure(
-        *traces, theme=theme, title=f"Within one unit of the penalty the affine gate is off by {error:.3f} at most",
-        x="log of the penalty", y="gate of the hidden unit",
+        *traces, theme=theme, title=f"Within one unit of the penalty, the affine gate is off by at most {error:.3f}",
+        x="log penalty", y="gate of the hidden unit",
     )  # fmt: skip
     return fig.add_vline(x=at, line={"color": c.reference, "dash": "dot"}).update_yaxes(range=[-0.3, 1.3])

@@ -11,9 +11,10 @@ from plotly.subplots import make_subplots
 
 from lab.topology.images.barcodes import NAMES, Bar
 from lab.topology.images.matching import Matching
+from lab.wording import counted
 from widgets.figures.theme import colours, figure, lines, template
 
-KINDS = ("matched", "only in the prediction", "only in the label")
+KINDS = ("matched", "unmatched in prediction", "unmatched in label")
 
 
 def overlay(
@@ -41,8 +42,8 @@ def overlay(
     for kind, colour, bars in zip(KINDS, (c.matched, c.prediction, c.label), shown):
         traces += _places(bars, matching.shape[-1], colour, kind)
     title = (
-        f"{len(shown[0])} features matched, {len(shown[1])} only in the prediction, {len(shown[2])} only in the label "
-        f"(bars of at least {min_length:g})"
+        f"{counted(len(shown[0]), 'matched feature')}, {len(shown[1])} unmatched in prediction, {len(shown[2])} unmatched in label "
+        f"(persistence ≥ {min_length:g})"
     )
     fig = figure(*traces, theme=theme, title=title, x="column (pixels)", y="row (pixels)", height=560)
     height, width = prediction.shape
@@ -51,7 +52,7 @@ def overlay(
     hidden = int(matching.counts().to_numpy().sum()) - sum(len(bars) for bars in shown)
     if hidden:
         fig.add_annotation(
-            text=f"{hidden} features shorter than {min_length:g} are not drawn",
+            text=f"{counted(hidden, 'feature')} of persistence below {min_length:g} not shown",
             x=1,
             y=1.0,
             xref="paper",
@@ -91,7 +92,7 @@ def barcodes(
                 for k, bar in chosen:
                     place = divmod(bar.birth_voxel, matching.shape[-1])
                     words = f"{NAMES[d][:-1]} of the {side}, {kind}<br>"
-                    words += f"{bar.birth:.3f} to {bar.death:.3f}, born at {place}"
+                    words += f"{bar.birth:.3f} to {bar.death:.3f}, birth at {place}"
                     x += [bar.birth, bar.death, None]
                     y += [k, k, None]
                     text += [words, words, None]
@@ -115,7 +116,7 @@ def barcodes(
                 )
                 named.add(name)
     reverse = matching.filtration == "superlevel"
-    title = f"{lone} of {total} bars of at least {min_length:g} have no partner"
+    title = f"{lone} of {total} bars of persistence ≥ {min_length:g} are unmatched"
     dressed(fig, theme, title, height=460)
     fig.update_xaxes(autorange="reversed" if reverse else True)
     for column, side in enumerate(("prediction", "label"), start=1):
@@ -145,7 +146,7 @@ def gradient(prediction, gradient, *, image=None, largest: int = 200, theme: str
         for place in order[np.sign(pull.ravel()[order]) == sign].tolist():
             row, column = divmod(place, width)
             strength = pull[row, column] / strongest
-            text = f"{name} from {prediction[row, column]:.3f}, pull {pull[row, column]:.3g}"
+            text = f"{name} from {prediction[row, column]:.3f}, gradient {pull[row, column]:.3g}"
             x += [column, column, None]
             y += [row, row - height / 12 * strength, None]
             words += [text, text, None]
@@ -168,7 +169,7 @@ def gradient(prediction, gradient, *, image=None, largest: int = 200, theme: str
             )
         )
     touched = int((pull != 0).sum())
-    title = f"The gradient sits on {touched} of {prediction.size} pixels: births and deaths of features"
+    title = f"The gradient is nonzero at {touched} of {prediction.size} pixels: births and deaths of features"
     fig = figure(*traces, theme=theme, title=title, x="column (pixels)", y="row (pixels)", height=560)
     fig.update_yaxes(range=[height - 0.5, -0.5], scaleanchor="x", constrain="domain", showgrid=False)
     fig.update_xaxes(range=[-0.5, width - 0.5], constrain="domain", showgrid=False)

@@ -75,7 +75,7 @@ def training(frame, *, baseline: str = "dice", theme: str = "light") -> go.Figur
         change = means.matching_error["betti"] - means.matching_error[baseline]
         points = 100 * (means.dice["betti"] - means.dice[baseline])
         title = (
-            f"Betti matching: {means.matching_error[baseline]:.2f} to {means.matching_error['betti']:.2f} wrong features an "
+            f"Betti matching: {means.matching_error[baseline]:.2f} to {means.matching_error['betti']:.2f} wrong features per "
             f"image ({change:+.2f}), Dice {points:+.2f} points"
         )
     dressed(fig, theme, title, height=430)
@@ -83,9 +83,9 @@ def training(frame, *, baseline: str = "dice", theme: str = "light") -> go.Figur
         tickvals=list(range(len(arms))),
         ticktext=arms,
         range=[-0.5, len(arms) - 0.5],
-        title_text="second term of the loss",
+        title_text="topological term of the loss",
     )
-    fig.update_yaxes(title_text="Betti matching error (features an image)", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(title_text="Betti matching error (features per image)", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title_text="Dice", row=1, col=2)
     return fig
 
@@ -100,9 +100,7 @@ def equal_counts(pair, errors, *, theme: str = "light") -> go.Figure:
         for trace in outline(pair.label.numpy(), c.label, "outline of the label", 2):
             trace.showlegend = column == 1
             fig.add_trace(trace, row=1, col=column)
-    title = (
-        f"{pair.moves} components in the wrong place: counted {sum(moved.betti_number_error)}, matched {moved.total}"
-    )
+    title = f"{pair.moves} misplaced components: Betti number error {sum(moved.betti_number_error)}, matching error {moved.total}"
     dressed(fig, theme, title, height=440)
     height, width = pair.label.shape
     for column, anchor in ((1, "x"), (2, "x2")):
@@ -140,7 +138,7 @@ def placements(rows: Iterable[tuple[str, object]], *, theme: str = "light") -> g
     ]
     wrong = sum(p.wasserstein_apart for _, p in rows), sum(p.induced_apart for _, p in rows)
     total = sum(p.wasserstein for _, p in rows), sum(p.induced for _, p in rows)
-    title = f"Wasserstein pairs {wrong[0]} of {total[0]} features apart, Betti matching {wrong[1]} of {total[1]}"
+    title = f"Disjoint pairs: {wrong[0]} of {total[0]} under Wasserstein matching, {wrong[1]} of {total[1]} under Betti matching"
     return figure(*traces, theme=theme, title=title, x="image", y="share of pairs without a common pixel", height=420)
 
 
@@ -149,7 +147,7 @@ def rankings(frame, *, theme: str = "light") -> go.Figure:
     from lab.topology.studies.segmentation import inversions
 
     c = colours(theme)
-    words = {"four": "foreground through 4 neighbours", "eight": "through 8", "artefacts": "label with artefacts, 4"}
+    words = {"four": "4-connected foreground", "eight": "8-connected", "artefacts": "label with artefacts, 4-connected"}
     traces = [
         go.Scatter(
             x=[words[column] for column in frame.columns],
@@ -162,7 +160,7 @@ def rankings(frame, *, theme: str = "light") -> go.Figure:
     ]
     first = inversions(list(frame.four), list(frame.eight))
     second = inversions(list(frame.four), list(frame.artefacts))
-    title = f"{first[0]} of {first[1]} rankings invert with the neighbourhood, {second[0]} of {second[1]} with label artefacts"
+    title = f"{first[0]} of {first[1]} rankings invert with the connectivity, {second[0]} of {second[1]} with label artefacts"
     return figure(
         *traces, theme=theme, title=title, x="reading of the label", y="Betti matching error (features)", height=520
     )
@@ -179,13 +177,13 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
         mode="lines+markers",
         line={"color": c.matched, "width": 3},
         name="CPU time",
-        text=[f"{v:.0f} ns a pixel" for v in frame.nanoseconds_per_pixel],
+        text=[f"{v:.0f} ns per pixel" for v in frame.nanoseconds_per_pixel],
     )
-    title = f"Time grows like pixels to the power {slope:.2f}: {frame.nanoseconds_per_pixel.iloc[-1]:.0f} ns a pixel"
+    title = f"Time grows as pixels^{slope:.2f}: {frame.nanoseconds_per_pixel.iloc[-1]:.0f} ns per pixel"
     if "bytes_per_pixel" not in frame:
         fig = figure(trace, theme=theme, title=title, x="pixels", y="CPU time (ms)", height=400)
         return fig.update_xaxes(type="log").update_yaxes(type="log")
-    title += f", {frame.bytes_per_pixel.iloc[-1]:.0f} bytes a pixel"
+    title += f", {frame.bytes_per_pixel.iloc[-1]:.0f} bytes per pixel"
     fig = make_subplots(cols=2, horizontal_spacing=0.14)
     fig.add_trace(trace, row=1, col=1)
     memory = go.Scatter(
@@ -199,7 +197,7 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
     dressed(fig, theme, title, height=400)
     fig.update_xaxes(type="log", title_text="pixels")
     fig.update_yaxes(type="log", title_text="CPU time (ms)", row=1, col=1)
-    return fig.update_yaxes(rangemode="tozero", title_text="peak memory (bytes a pixel)", row=1, col=2)
+    return fig.update_yaxes(rangemode="tozero", title_text="peak memory (bytes per pixel)", row=1, col=2)
 
 
 def companions(frame, *, theme: str = "light") -> go.Figure:

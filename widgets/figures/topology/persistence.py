@@ -47,22 +47,22 @@ def cloud(
     traces = []
     if start is not None:
         before = _array(start)
-        traces.append(_segments(before, x, c.muted, "path from the start", 1))
+        traces.append(_segments(before, x, c.muted, "trajectory", 1))
     if directions is not None and len(x):
         push = _array(directions)
         longest = np.linalg.norm(push, axis=1).max()
         reach = 0.25 * (np.ptp(x, axis=0).max() or 1.0)
         if longest > 0:
-            traces.append(
-                _segments(x, x + push * reach / longest, c.series[2], "direction of descent (longest: a quarter)", 2)
-            )
+            traces.append(_segments(x, x + push * reach / longest, c.series[2], "descent direction (scaled)", 2))
     for simplex in links:
         ends = [*simplex, simplex[0]] if len(simplex) > 2 else list(simplex)
         line = {"color": c.prediction, "width": 4}
         marker = {"color": c.prediction, "size": 12}
         mode = "markers" if len(simplex) == 1 else "lines"
         traces.append(
-            go.Scatter(x=x[ends, 0], y=x[ends, 1], mode=mode, line=line, marker=marker, name="carries the atom")
+            go.Scatter(
+                x=x[ends, 0], y=x[ends, 1], mode=mode, line=line, marker=marker, name="generates the selected feature"
+            )
         )
     marker = {"size": 8, "color": c.label, "line": {"width": 1, "color": c.background}}
     if values is not None:
@@ -82,7 +82,7 @@ def cloud(
     seen = set()
     for trace in traces:
         # what a pointer lights up must not move the picture that it points into
-        trace.showlegend = trace.name not in {*seen, "carries the atom"} and len(traces) > 1
+        trace.showlegend = trace.name not in {*seen, "generates the selected feature"} and len(traces) > 1
         seen.add(trace.name)
     fig = figure(*traces, theme=theme, title=title or f"{len(x)} points", x="x", y="y")
     everything = np.concatenate([x, _array(start)]) if start is not None else x
@@ -117,12 +117,18 @@ def diagram(
     pad = 0.05 * (high - low or 1.0)
     line = {"color": c.muted, "width": 1}
     traces = [
-        go.Scatter(x=[low - pad, high + pad], y=[low - pad, high + pad], mode="lines", line=line, name="no length")
+        go.Scatter(
+            x=[low - pad, high + pad],
+            y=[low - pad, high + pad],
+            mode="lines",
+            line=line,
+            name="diagonal (zero persistence)",
+        )
     ]
     traces[0].hoverinfo = "skip"
     for k, (p, name) in enumerate(zip(points, names)):
         marker = {"size": 9, "color": c.series[k], "line": {"width": 1, "color": c.background}}
-        hover = "born %{x:.4g}, ends %{y:.4g}<extra>" + name + "</extra>"
+        hover = "birth %{x:.4g}, death %{y:.4g}<extra>" + name + "</extra>"
         bars = go.Scatter(x=p[:, 0], y=p[:, 1], mode="markers", marker=marker, name=name, hovertemplate=hover)
         bars.customdata = np.arange(len(p))
         traces.append(bars)
@@ -135,14 +141,14 @@ def diagram(
                 y=[spot[1]],
                 mode="markers",
                 marker=ring,
-                name="pointed at",
+                name="selected",
                 hoverinfo="skip",
                 showlegend=False,
             )
         )
     last = points[-1]
     longest = float((last[:, 1] - last[:, 0]).max()) if len(last) else 0.0
-    title = f"{len(last)} bars of {names[-1]}, the longest {longest:.3g}"
+    title = f"{len(last)} bars in {names[-1]}, the longest {longest:.3g}"
     fig = figure(*traces, theme=theme, title=title, x="birth (threshold)", y="death (threshold)")
     room = [low - 2 * pad, high + 2 * pad]
     return fig.update_xaxes(range=room).update_yaxes(range=room)
@@ -153,7 +159,7 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
     c = colours(theme)
     points, weights = _array(measure.points), measure.weights.cpu().numpy()
     traces = []
-    for sign, name, symbol, colour in ((1, "weight +", "circle", c.series[1]), (-1, "weight \u2212", "x", c.series[0])):
+    for sign, name, symbol, colour in ((1, "positive", "circle", c.series[1]), (-1, "negative", "x", c.series[0])):
         here = np.flatnonzero(np.sign(weights) == sign)
         size = 7 + 2 * np.minimum(np.abs(weights[here]) - 1, 4)
         hover = f"{axes[0]} %{{x:.4g}}, {axes[1]} %{{y:.4g}}<extra>{name}</extra>"
@@ -172,14 +178,12 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
                 y=[spot[1]],
                 mode="markers",
                 marker=ring,
-                name="pointed at",
+                name="selected",
                 hoverinfo="skip",
                 showlegend=False,
             )
         )
-    title = (
-        f"{(weights > 0).sum()} atoms of weight + and {(weights < 0).sum()} of weight \u2212, total mass {measure.mass}"
-    )
+    title = f"{(weights > 0).sum()} positive and {(weights < 0).sum()} negative atoms, total mass {measure.mass}"
     fig = figure(*traces, theme=theme, title=title, x=axes[0], y=axes[1])
     if len(points):
         low, high = points.min(0), points.max(0)
@@ -223,7 +227,7 @@ def losses(
         for i, (k, v) in enumerate(curves.items())
     ]  # fmt: skip
     name, values = next(iter(curves.items()))
-    title = f"{name.capitalize()} goes from {values[0]:.3g} to {values[-1]:.3g} in {len(values) - 1} steps"
+    title = f"{name.capitalize()} changes from {values[0]:.3g} to {values[-1]:.3g} in {len(values) - 1} steps"
     if len(values) == 1:
         title = f"{name.capitalize()} is {values[0]:.3g} before the first step"
     fig = figure(*traces, theme=theme, title=title, x="step", y=y, showlegend=len(traces) > 1)
@@ -237,7 +241,7 @@ def losses(
 def spreads(runs: Sequence[CloudRun], *, theme: str = "light") -> go.Figure:
     """Radius of gyration over steps, thin curves for seeds, thick for their mean; one colour for each number of parameters."""
     c = colours(theme)
-    names = {1: "lengths alone", 2: "lengths and codensity"}
+    names = {1: "persistence only", 2: "edge length and codensity"}
     traces, drift = [], {}
     for parameters, colour in ((1, c.series[0]), (2, c.series[1])):
         curves = np.array([np.array(run.spread) / run.spread[0] for run in runs if run.parameters == parameters])
@@ -277,10 +281,10 @@ def grid_error(found: GridError, *, theme: str = "light") -> go.Figure:
         trace.line.color = colour
     at = min(range(len(found.resolution)), key=lambda k: abs(found.resolution[k] - 50))
     title = (
-        f"At {found.resolution[at]} grid lines the value is {found.value_error[at]:.1%} off, "
+        f"At {found.resolution[at]} grid lines the value is off by {found.value_error[at]:.1%}; "
         f"the gradient has cosine {found.cosine[at]:.2f}"
     )
-    fig = figure(*traces, theme=theme, title=title, x="grid lines an axis", y="cosine, relative error")
+    fig = figure(*traces, theme=theme, title=title, x="grid lines per axis", y="cosine, relative error")
     return fig.update_xaxes(type="log").update_yaxes(range=[-0.1, 1.05])
 
 
@@ -295,7 +299,7 @@ def race(found: Race, *, theme: str = "light") -> go.Figure:
     reached = {n: s for n, s in zip(found.names, found.steps) if s is not None}
     best = min(reached, key=reached.get) if reached else "no transform"
     title = (
-        f"{best.capitalize()} reaches {found.target:.2f} times the first length first"
+        f"{best.capitalize()} is the first to reach {found.target:.2f} times the initial persistence"
         if reached
         else "No transform reaches the target"
     )
@@ -319,7 +323,11 @@ def scores(found: DescriptorScore, *, theme: str = "light") -> go.Figure:
     best, fastest = found.names[int(np.argmax(mean))], found.names[int(np.argmin(found.seconds))]
     title = f"Most accurate: {best} ({max(mean):.0%}); fastest: {fastest} ({min(found.seconds) * 1e3:.0f} ms)"
     fig = figure(
-        *traces, theme=theme, title=title, x="CPU time of all features (s)", y="accuracy (mean and spread of splits)"
+        *traces,
+        theme=theme,
+        title=title,
+        x="CPU time of all features (s)",
+        y="accuracy (mean and standard deviation over splits)",
     )
     return fig.update_xaxes(type="log").update_yaxes(range=[max(0, min(mean) - 0.25), min(1.05, max(mean) + 0.25)])
 
@@ -353,7 +361,9 @@ def embedding(latent, label, *, title: str = "", theme: str = "light") -> go.Fig
         here = y == name
         marker = {"size": 5, "color": palette[k % len(palette)], "opacity": 0.8}
         traces.append(go.Scatter(x=z[here, 0], y=z[here, 1], mode="markers", marker=marker, name=f"{int(name)}"))
-    return figure(*traces, theme=theme, title=title or f"{len(z)} points", x="first latent coordinate", y="second")
+    return figure(
+        *traces, theme=theme, title=title or f"{len(z)} points", x="latent coordinate 1", y="latent coordinate 2"
+    )
 
 
 def _array(values) -> np.ndarray:
@@ -384,10 +394,10 @@ def ratios(rows, *, theme: str = "light") -> go.Figure:
         marker={"symbol": "line-ns", "size": 14, "line": {"width": 3, "color": c.reference}},
     )
     good = int((rows["ratio"] >= rows["floor"]).sum())
-    title = f"{good} of {len(rows)} comparisons are above their floor; median ratio {rows['ratio'].median():.3g}"
-    fig = figure(
-        bars, target, theme=theme, title=title, x="CPU time of the other over ours", height=140 + 34 * len(rows)
+    title = (
+        f"{good} of {len(rows)} comparisons reach their required speed-up; median ratio {rows['ratio'].median():.3g}"
     )
+    fig = figure(bars, target, theme=theme, title=title, x="CPU time, peer / lab", height=140 + 34 * len(rows))
     top = float(rows["ratio"].max())
     fig.update_xaxes(type="log", range=[-1, math.log10(top) + 0.6])
     return fig.update_layout(legend={"yref": "paper", "y": 1.02, "yanchor": "bottom"})
@@ -402,6 +412,6 @@ def times(found, *, theme: str = "light") -> go.Figure:
         traces.append(go.Scatter(x=part["n"], y=part["ms"], mode="lines+markers", name=kind, line=line))
     clouds = found[found["kind"] == "function-Rips H0"]
     last = clouds.iloc[-1]
-    title = f"{int(last['n'])} points with gradient take {last['ms']:.3g} ms (function-Rips H0)"
+    title = f"{int(last['n'])} points with gradients take {last['ms']:.3g} ms (function-Rips H0)"
     fig = figure(*traces, theme=theme, title=title, x="points (pixels)", y="CPU time (ms)")
     return fig.update_xaxes(type="log").update_yaxes(type="log")

@@ -32,7 +32,9 @@ def memory(frame, *, theme: str = "light") -> go.Figure:
     ]
     last = compared.iloc[-1]
     title = f"{int(last['side'])}³ voxels: {last['megabytes']:.0f} MB instead of {last['peer_megabytes']:,.0f} MB"
-    fig = figure(*traces, theme=theme, title=title, x="voxels a side", y="peak memory of one matching (MB)", height=400)
+    fig = figure(
+        *traces, theme=theme, title=title, x="voxels per side", y="peak memory of one matching (MB)", height=400
+    )
     return fig.update_yaxes(type="log").update_xaxes(tickvals=list(frame["side"]))
 
 
@@ -53,12 +55,12 @@ def growth(frame, *, theme: str = "light") -> go.Figure:
             x=frame["voxels"],
             y=frame["estimated"],
             mode="lines+markers",
-            name="estimated before",
+            name="estimated in advance",
             text=sides,
             line={"color": c.extrapolated, "width": 2, "dash": "dash"},
         ),
     ]
     last = frame.iloc[-1]
-    title = f"{int(last['size'])}³ voxels take {last['seconds']:.2g} s, {last['estimated']:.2g} s were estimated"
+    title = f"{int(last['size'])}³ voxels take {last['seconds']:.2g} s; the estimate was {last['estimated']:.2g} s"
     fig = figure(*traces, theme=theme, title=title, x="voxels", y="CPU time (s)")
     return fig.update_xaxes(type="log").update_yaxes(type="log")

@@ -12,9 +12,10 @@ from lab.datasets.orientation import Plane, axis_labels, planes
 from lab.topology.images.barcodes import NAMES, Bar
 from lab.topology.images.matching import Matching
 from lab.topology.images.volume_cycles import Curve, Surface, drawings, mesh
+from lab.wording import counted
 from widgets.figures.theme import colours, figure
 
-KINDS = ("matched", "only in the prediction", "only in the label")
+KINDS = ("matched", "unmatched in prediction", "unmatched in label")
 SHORT = dict(zip(KINDS, ("matched", "prediction only", "label only")))
 CONTEXT = 64  # blocks an axis of the translucent surface behind the features
 
@@ -132,7 +133,7 @@ def view(
     notes = []
     hidden = sum(shown.totals.values()) - len(shown.features)
     if hidden:
-        notes.append(f"{hidden} smaller features are not drawn")
+        notes.append(f"{counted(hidden, 'smaller feature')} not shown")
     coarse = max([step, *(getattr(f.shape, "step", 1) for f in shown.features)])
     if coarse > 1:
         notes.append(f"surfaces in blocks of {coarse} voxels, for display only")
@@ -221,7 +222,7 @@ def plane(
         traces += _squares(
             [_in_plane(marked, shape, k, at[k])], spacing, h, v, c.series[0], f"feature {marked.number}", 6
         )
-    words = f"{passing} feature{'s' * (passing != 1)} without a partner"
+    words = f"{passing} unmatched feature{'s' * (passing != 1)}"
     title = f"{which.name.capitalize()} plane {at[k] + 1} of {shape[k]}: {words}"
     fig = figure(
         *traces,
@@ -255,8 +256,8 @@ def by_dimension(prediction, label, *, threshold: float = 0.5):
         "in the mask": found.betti_prediction,
         "in the label": found.betti_label,
         "matched": found.matched,
-        "only in the prediction": found.unmatched_prediction,
-        "only in the label": found.unmatched_label,
+        "unmatched in prediction": found.unmatched_prediction,
+        "unmatched in label": found.unmatched_label,
         "error": found.error,
         "Betti number error": found.betti_number_error,
     }
@@ -280,7 +281,7 @@ def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
         )
     )
     lone, counted = int(table.error.sum()), int(table["Betti number error"].sum())
-    title = f"At Dice {dice:.2f}, {lone} features have no partner; counting sees {counted}"
+    title = f"At Dice {dice:.2f}, {counted(lone, 'unmatched feature')}; the Betti number error counts {counted}"
     return figure(
         *traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3
     )
@@ -301,8 +302,10 @@ def by_arm(frame, *, theme: str = "light") -> go.Figure:
     title = "Matching error by dimension"
     if {"dice", "betti"} <= set(arms):
         words = ", ".join(f"{name} {means.loc['betti', name] - means.loc['dice', name]:+.2f}" for name in NAMES)
-        title = f"With Betti matching instead of without, features a volume: {words}".replace("-", "\u2212")
-    return figure(*traces, theme=theme, title=title, x="dimension", y="matching error (features a volume)", height=400)
+        title = f"Effect of the Betti matching loss, in features per volume: {words}".replace("-", "\u2212")
+    return figure(
+        *traces, theme=theme, title=title, x="dimension", y="matching error (features per volume)", height=400
+    )
 
 
 def listing(shown: Scene, *, most: int = 12) -> list[dict]:
@@ -317,7 +320,7 @@ def listing(shown: Scene, *, most: int = 12) -> list[dict]:
                 "kind": f"{NAMES[f.bar.dimension]}, {f.kind}",
                 "birth": f.bar.birth,
                 "death": f.bar.death,
-                "length of the bar": f.bar.length,
+                "persistence": f.bar.length,
                 "size": f"{f.shape.length:.4g} long" if curve else f"{len(f.shape.voxels):,} voxels",
                 "near voxel": ", ".join(map(str, middle)),
             }
@@ -339,15 +342,15 @@ def middle_of(feature: Feature, shape) -> int:
 
 
 def _counted(shown) -> str:
-    """How many features of each dimension that was asked for have no partner, and how many have one."""
+    """The numbers of unmatched features in each requested dimension, and of matched ones."""
     asked = sorted({d for _, d in shown.totals})
     lone = {d: sum(n for (kind, e), n in shown.totals.items() if e == d and kind != KINDS[0]) for d in asked}
     matched = sum(n for (kind, _), n in shown.totals.items() if kind == KINDS[0])
     words = ", ".join(f"{n} {NAMES[d] if n != 1 else ('component', 'loop', 'cavity')[d]}" for d, n in lone.items())
     if {kind for kind, _ in shown.totals} == {KINDS[0]}:
-        return f"{matched} features matched"
-    return f"{words} without a partner" + (
-        f", {matched} features matched" if any(k == KINDS[0] for k, _ in shown.totals) else ""
+        return counted(matched, "matched feature")
+    return f"{words} unmatched" + (
+        f", {counted(matched, 'matched feature')}" if any(k == KINDS[0] for k, _ in shown.totals) else ""
     )
 
 
