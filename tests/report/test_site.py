@@ -319,7 +319,8 @@ def test_page_of_a_claim_shows_rule_effect_control_history_and_command():
     }  # fmt: skip
     row = Row(claim, "holds at small scale", line, {**line, "replicates": 3, "budget": "default"})
     html = claim_page(row, {})
-    for words in ("recorded 2026-12-01, 8 replicates", "3 of 8 replicates", "fails, as it should", f"lab claim {claim.id} --control",
+    for words in ("recorded 2026-12-01, 8 replicates", "3 of 8 replicates", "fails, as it should",
+                  f"lab claim {claim.id} --control",
                   "torch&#x27;s time over ours &gt;= 2", "torch distances against themselves"):  # fmt: skip
         assert words in html, words
     ends = [float(x) for x in re.findall(r'class="effect whisker" x1="([\d.]+)" x2="([\d.]+)"', html)[0]]

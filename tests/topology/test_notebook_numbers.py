@@ -56,11 +56,11 @@ def test_every_parameter_that_should_move_a_number_does(monkeypatch):
             recorded("betti_matching", monkeypatch, **{**base, **change})["matching error"] != first["matching error"]
         ), change
     longer = recorded("betti_matching", monkeypatch, **base, min_length=0.6)
-    assert longer["features without a partner"] < first["features without a partner"]
+    assert longer["unmatched features"] < first["unmatched features"]
 
 
 def test_variant_without_room_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match="leaves no room for nothing; it has"):
+    with pytest.raises(ValueError, match="nothing errors cannot be placed in the label of .*; available:"):
         recorded("betti_matching", monkeypatch, variant="nothing", image="coins")
 
 

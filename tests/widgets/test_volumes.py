@@ -44,7 +44,7 @@ def test_view_draws_surfaces_and_lines_of_the_features_asked_for():
     assert np.ptp(island.y) == pytest.approx(5, abs=0.1)
     only = figures.scene(found, kinds=("unmatched in prediction",), dimensions=(2,))
     assert [feature.bar.dimension for feature in only.features] == [2]
-    assert figures.view(only, highlight=1, theme="dark").layout.title.text == "1 cavity without a partner"
+    assert figures.view(only, highlight=1, theme="dark").layout.title.text == "1 cavity unmatched"
     with pytest.raises(ValueError, match="feature must be at most 1"):
         figures.view(only, highlight=2)
 
@@ -53,7 +53,7 @@ def test_planes_show_what_they_cut_with_the_spacing_of_the_file():
     prediction, label = pair()
     shown = figures.scene(topology.match(prediction, label), spacing=(2.0, 1.0, 0.5))
     axial, coronal, _ = (figures.plane(shown, prediction, which, (11, 14, 15)) for which in planes(None))
-    assert axial.layout.title.text.replace("<br>", " ") == "Axial plane 12 of 14: 2 features without a partner"
+    assert axial.layout.title.text.replace("<br>", " ") == "Axial plane 12 of 14: 2 unmatched features"
     assert axial.data[0].z.shape == (18, 20)
     assert coronal.data[0].z.shape == (14, 20)
     assert np.allclose(coronal.data[0].x, 0.5 * np.arange(20)) and np.allclose(coronal.data[0].y, 2.0 * np.arange(14))

@@ -1,4 +1,4 @@
-"""BettiExplorer: the matching of an own prediction with an own label, by hand."""
+"""BettiExplorer: the matching of your own prediction and label, explored interactively."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ExplanationExplorer: all explanations of an own model, live."""
+"""ExplanationExplorer: all explanations of your own model, live."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class ExplanationExplorer(Explorer):
         rows = self.task.players.instances
         controls = {
             "width": ipywidgets.FloatSlider(value=1.0, min=0.2, max=3, step=0.05, description="LIME width", **_STYLE),
-            "sigma": ipywidgets.FloatSlider(value=0.1, min=0.05, max=2, step=0.05, description="noise", **_STYLE),
-            "instance": ipywidgets.IntSlider(value=0, min=0, max=max(rows - 1, 0), description="row", **_STYLE),
-            "question": ipywidgets.Dropdown(options=list(asked.items()), description="question", **{
+            "sigma": ipywidgets.FloatSlider(value=0.1, min=0.05, max=2, step=0.05, description="Noise σ", **_STYLE),
+            "instance": ipywidgets.IntSlider(value=0, min=0, max=max(rows - 1, 0), description="Row", **_STYLE),
+            "question": ipywidgets.Dropdown(options=list(asked.items()), description="Question", **{
                 key: value for key, value in _STYLE.items() if key != "continuous_update"
             }),
         }  # fmt: skip

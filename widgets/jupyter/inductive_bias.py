@@ -35,14 +35,14 @@ class BiasExplorer(Explorer):
         self._task, self._law = task, None if task is None else space.loss_law(task)
         style = {"style": {"description_width": "110px"}, "layout": {"width": "340px"}, "continuous_update": False}
         controls = {
-            "position": ipywidgets.FloatSlider(value=40, min=0, max=100, step=1, description="threshold (%)", **style)
+            "position": ipywidgets.FloatSlider(value=40, min=0, max=100, step=1, description="Threshold ε (%)", **style)
         }
         if task is None:
             controls |= {
                 "decay": ipywidgets.FloatLogSlider(
-                    value=20, min=0, max=2, base=10, description="spectrum decay", **style
+                    value=20, min=0, max=2, base=10, description="Spectrum decay", **style
                 ),
-                "offset": ipywidgets.FloatSlider(value=0.5, min=0, max=3, step=0.1, description="offset", **style),
+                "offset": ipywidgets.FloatSlider(value=0.5, min=0, max=3, step=0.1, description="Offset", **style),
             }
         super().__init__("Required bits", controls, self._results_at)
 

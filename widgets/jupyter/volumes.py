@@ -1,4 +1,4 @@
-"""VolumeExplorer: the matching of an own predicted volume with an own label, by hand."""
+"""VolumeExplorer: the matching of your own predicted volume and label, explored interactively."""
 
 from __future__ import annotations
 

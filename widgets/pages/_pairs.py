@@ -75,7 +75,9 @@ def with_errors(data: ImageSet, name: str, variant: str):
         ValueError: its label leaves no room for them.
     """
     if variant not in data.predictions:
-        raise ValueError(f"the label of {name} leaves no room for {variant}; it has {', '.join(data.predictions)}")
+        raise ValueError(
+            f"{variant} errors cannot be placed in the label of {name}; available: {', '.join(data.predictions)}"
+        )
     return data.predictions[variant]
 
 

@@ -1,4 +1,4 @@
-"""Learning from bag means by hand: turn bag size and noise, watch the best weight move."""
+"""Learning from bag means, interactively: turn bag size and noise, watch the best weight move."""
 
 from functools import lru_cache
 

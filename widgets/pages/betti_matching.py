@@ -22,11 +22,11 @@ TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti_matching"
 QUESTION = "Which components and loops of the prediction also exist in the label, at the same place?"
 IMAGES = ("coins", "retina", "microaneurysms", "cell", "horse", "page", "smooth_field", "vessel_tree")
 EXPLANATION = """
-**On the image:** filled marks are births, open marks deaths; green features have a partner in the label, orange ones exist in the
-prediction only, blue ones in the label only. **Several classes:** a prediction may have one channel a class in front (NPY of
-classes x height x width, or a colour image), a label ids or masks in channels. Channel 0 is the background where the label's ids
-are fewer than the channels, or its masks cover every pixel once; otherwise classes count from the first channel. Class 0 is the
-whole foreground.
+**Feature locations:** filled markers are births, open markers deaths; green features are matched, orange ones are unmatched in
+the prediction (false positives), blue ones unmatched in the label (false negatives). **Several classes:** a prediction may have
+one leading channel per class (NPY of shape classes x height x width, or a colour image), a label class ids or one mask per
+channel. Channel 0 is the background if there are fewer label ids than channels, or if the masks cover every pixel exactly once;
+otherwise classes are numbered from the first channel. Class 0 selects the whole foreground.
 """
 
 

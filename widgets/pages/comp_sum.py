@@ -1,4 +1,4 @@
-"""Comp-sum losses by hand: turn tau, watch the loss and its bound change."""
+"""Comp-sum losses, interactively: turn tau, watch the loss and its bound change."""
 
 import panel as pn
 

@@ -1,4 +1,4 @@
-"""The temperature of the contrastive loss by hand: which negatives it pushes, and how many."""
+"""The temperature of the contrastive loss, interactively: which negatives it pushes, and how many."""
 
 import panel as pn
 import torch

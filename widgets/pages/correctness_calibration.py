@@ -1,4 +1,4 @@
-"""Correctness-aware calibration by hand: what a narrow miss asks of the temperature."""
+"""Correctness-aware calibration, interactively: what a narrow miss asks of the temperature."""
 
 import panel as pn
 import torch

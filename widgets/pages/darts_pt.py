@@ -1,4 +1,4 @@
-"""Selection by perturbation by hand: take an operation out of a trained supernet and see what it loses."""
+"""Selection by perturbation, interactively: take an operation out of a trained supernet and see what it loses."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""Condensation by hand: watch ten images grow into a training set, class by class or with contrastive signals."""
+"""Condensation, interactively: watch ten images grow into a training set, class by class or with contrastive signals."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Domain-specific risk minimization by hand: leave a domain out and watch which head is trusted."""
+"""Domain-specific risk minimization, interactively: leave a domain out and watch which head is trusted."""
 
 import panel as pn
 

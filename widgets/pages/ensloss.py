@@ -1,4 +1,4 @@
-"""EnsLoss by hand: draw random calibrated losses."""
+"""EnsLoss, interactively: draw random calibrated losses."""
 
 import panel as pn
 import torch

@@ -26,6 +26,16 @@ PANELS = 560  # pixels in which the titles of four panels stand side by side
 WORDS = {words: key for key, words in explain.QUESTIONS.items()}
 _TRAINED: dict[tuple, tuple] = {}
 
+_SPELLED = {
+    "relu network": "ReLU network", "deep relu network": "deep ReLU network", "layers with relu": "ReLU layers",
+    "as it is": "unchanged", "standardised columns": "standardized columns", "columns as in the table": "original columns",
+}  # fmt: skip
+
+
+def _spelled(choices) -> dict[str, str]:
+    """Labels of choices; the values stay those of the address."""
+    return {_SPELLED.get(choice, choice): choice for choice in choices}
+
 
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
@@ -36,12 +46,12 @@ def build(state: dict) -> pn.viewable.Viewable:
         "blank": pn.widgets.FloatSlider(label="Baseline (0 = mean row, 1 = minimum row)", start=0, end=1, step=0.1, value=0.0),
         "instance": pn.widgets.IntSlider(label="Row to explain", start=0, end=19, value=0),
         "table": pn.widgets.Select(label="Table", options=TABLES, value="breast_cancer"),
-        "family": pn.widgets.Select(label="Model to train", options=list(studies.FAMILIES), value="relu network"),
+        "family": pn.widgets.Select(label="Model to train", options=_spelled(studies.FAMILIES), value="relu network"),
         "target": pn.widgets.TextInput(label="Target column of your table (default: last)", value=""),
-        "architecture": pn.widgets.Select(label="Architecture of your network", options=list(user_models.ARCHITECTURES),
+        "architecture": pn.widgets.Select(label="Architecture of your network", options=_spelled(user_models.ARCHITECTURES),
                                           value="layers with relu"),
-        "head": pn.widgets.Select(label="Output of your network", options=list(user_models.HEADS), value="as it is"),
-        "units": pn.widgets.Select(label="Inputs of your network", options=list(UNITS), value=UNITS[0]),
+        "head": pn.widgets.Select(label="Output of your network", options=_spelled(user_models.HEADS), value="as it is"),
+        "units": pn.widgets.Select(label="Inputs of your network", options=_spelled(UNITS), value=UNITS[0]),
     }  # fmt: skip
     pages.sync(widgets, state)
     mine = uploads.Upload("Your table (CSV or Parquet)", kinds=("table",))

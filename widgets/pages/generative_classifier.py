@@ -1,4 +1,4 @@
-"""Naive Bayes against logistic regression by hand: few samples, many features."""
+"""Naive Bayes against logistic regression, interactively: few samples, many features."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Group ordering constraints by hand: move two similarities, watch the soft permutation."""
+"""Group ordering constraints, interactively: move two similarities, watch the soft permutation."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""Required bits by hand: drag the threshold, watch the bits, their verdict and who demands them."""
+"""Required bits, interactively: drag the threshold, watch the bits, their verdict and who demands them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast operations by hand: which form runs, how exact it is, how long it takes."""
+"""The fast operations, interactively: which form runs, how exact it is, how long it takes."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Label-distributionally robust losses by hand: turn lambda from the SVM to the mean margin."""
+"""Label-distributionally robust losses, interactively: turn lambda from the SVM to the mean margin."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""Compositional likelihood by hand: move data and noise apart, watch noise contrast go flat."""
+"""Compositional likelihood, interactively: move data and noise apart, watch noise contrast go flat."""
 
 import panel as pn
 import torch

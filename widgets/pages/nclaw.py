@@ -1,4 +1,4 @@
-"""Neural constitutive laws by hand: pull one element, throw a body that the law never saw."""
+"""Neural constitutive laws, interactively: pull one element, throw a body that the law never saw."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Direct search with one path by hand: slide the price of latency along the front and see the blocks shrink."""
+"""Direct search with one path, interactively: slide the price of latency along the front and see the blocks shrink."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""Set distances by hand: how many samples should hold a lesion that half of the raters mark?"""
+"""Set distances, interactively: how many samples should hold a lesion that half of the raters mark?"""
 
 import panel as pn
 import torch

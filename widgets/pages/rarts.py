@@ -1,4 +1,4 @@
-"""Relaxed architecture search by hand: three methods on the model whose end points are known."""
+"""Relaxed architecture search, interactively: three methods on the model whose end points are known."""
 
 import panel as pn
 

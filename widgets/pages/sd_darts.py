@@ -1,4 +1,4 @@
-"""Self-distilled search by hand: how often and by how many earlier states a supernet is taught."""
+"""Self-distilled search, interactively: how often and by how many earlier states a supernet is taught."""
 
 import panel as pn
 

@@ -1,4 +1,4 @@
-"""Self-tuning networks by hand: drag the penalty along the exact best response and see the affine gate that follows it."""
+"""Self-tuning networks, interactively: drag the penalty along the exact best response and see the affine gate that follows it."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""sharpDARTS by hand: the order of the annealing, and what Max-W does to the coefficients of an edge."""
+"""sharpDARTS, interactively: the order of the annealing, and what Max-W does to the coefficients of an edge."""
 
 import panel as pn
 import torch

@@ -1,4 +1,4 @@
-"""Target-based surrogates by hand: a bound above the loss, and what steps on it bring."""
+"""Target-based surrogates, interactively: a bound above the loss, and what steps on it bring."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Unknown domain inconsistency minimization by hand: move the images and see what training with them brings."""
+"""Unknown domain inconsistency minimization, interactively: move the images and see what training with them brings."""
 
 from lab.generalization.studies.udim import Setting, run
 from widgets import pages

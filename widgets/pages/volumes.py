@@ -41,11 +41,10 @@ MOST = 160**3
 PLACES = ("axial", "coronal", "sagittal")
 EXPLANATION = """
 **3-D view:** the label is grey; features unmatched in the prediction (false positives) are orange, unmatched in the label
-(false negatives) blue, matched ones green. Components and
-cavities are surfaces, drawn midway through their lifetimes; a loop is a shortest closed path through the voxels at its
-birth. **Planes:** the label's outline is blue, the prediction's at the threshold orange; dotted lines mark the
-other two planes. Click in a plane to move the others, or on a marker in 3-D to select its feature. Voxel spacing and
-orientation come from the file and affect the display only, never the matching.
+(false negatives) blue, matched ones green. Components and cavities are surfaces, drawn midway through their lifetimes; a loop
+is a shortest closed path through the voxels at its birth. **Planes:** the label's outline is blue, the prediction's at the
+threshold orange; dotted lines mark the other two planes. Click in a plane to move the others, or on a marker in 3-D to select
+its feature. Voxel spacing and orientation come from the file and affect the display only, never the matching.
 """
 
 

@@ -16,7 +16,9 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application, HTTPError, OutputTransform, RequestHandler
 
-FOREIGN = "This request names a host that is not this server's own. `lab serve --allow-websocket-origin HOST` names further ones."
+FOREIGN = (
+    "This request names a host that this server does not serve. Add it with `lab serve --allow-websocket-origin HOST`."
+)
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 

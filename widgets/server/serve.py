@@ -48,7 +48,11 @@ def serve(options: Options) -> None:
     port = free(options.address, options.port)
     home = "127.0.0.1" if options.address in ("0.0.0.0", "::") else options.host
     where = f"http://{home}:{port}{options.root}/{link}"
-    words = f"Run {options.run} is served at {where}" if options.run else f"The dashboards are served at {where}"
+    words = (
+        f"Run {options.run} is being served at {where}"
+        if options.run
+        else f"The dashboards are being served at {where}"
+    )
 
     def ready():
         print(words, flush=True)

@@ -106,7 +106,7 @@ def suffix_of(name: str, kinds: Sequence[str]) -> str:
     found = [suffix for suffix in sorted(set(allowed), key=len, reverse=True) if lower.endswith(suffix)]
     if not found:
         given = "." + lower.rpartition(".")[2][:12] if "." in lower else "no ending"
-        raise Refused(f"files of this kind are not read here ({given}); allowed: {', '.join(dict.fromkeys(allowed))}")
+        raise Refused(f"this file type is not supported here ({given}); allowed: {', '.join(dict.fromkeys(allowed))}")
     return found[0]
 
 
@@ -162,7 +162,7 @@ class _Reader:
     def ask(self, request: dict) -> dict:
         """The answer to one request; blocks, so call it in a thread. Files wait in a queue, a full one refuses."""
         if self._waiting >= WAITING:
-            return {"refused": f"{WAITING} files of other visitors wait to be read; try again in a minute"}
+            return {"refused": f"{WAITING} files from other visitors are waiting to be read; try again in a minute"}
         self._waiting += 1
         try:
             with self._lock:
@@ -180,7 +180,7 @@ class _Reader:
             return json.loads(self._process.stdout.readline())
         except (BrokenPipeError, ValueError):
             self._process.kill()
-            return {"refused": "it could not be read: the reading process ended; try again"}
+            return {"refused": "it could not be read: the reader stopped unexpectedly; try again"}
 
 
 @cache
@@ -291,7 +291,7 @@ class Upload(pn.viewable.Viewer):
             found = await read(path, name, self.kinds, role=self.role, limits=self.limits)
             _held.keep(self, found)
         except Refused as refusal:
-            self._say(f"{name} is refused: {refusal}", refused=True)
+            self._say(f"{name} was rejected: {refusal}", refused=True)
             return
         finally:
             path.unlink(missing_ok=True)
@@ -316,7 +316,7 @@ class Upload(pn.viewable.Viewer):
         done = json.loads(note.read_text(encoding="utf-8"))
         note.unlink()
         if "refused" in done:
-            self._say(f"{done['name']} is refused: {done['refused']}", refused=True)
+            self._say(f"{done['name']} was rejected: {done['refused']}", refused=True)
         else:
             await self.take(folder / done["file"], done["name"])
 
@@ -347,7 +347,7 @@ class Handler(RequestHandler):
         if not re.fullmatch(r"[\w-]{1,64}", token, re.ASCII) or not (self._folder / "limits.json").is_file():
             raise HTTPError(403, reason="No page of this server asks for a file under this token")
         if len(list(self._folder.iterdir())) > _UNREAD:  # limits.json and one file
-            raise HTTPError(429, reason="The last file is still being read")
+            raise HTTPError(429, reason="The previous file is still being read")
         limits = json.loads((self._folder / "limits.json").read_text(encoding="utf-8"))
         self._limit = int(limits["bytes"])
         self.request.connection.set_max_body_size(self._limit + 1)

@@ -81,7 +81,7 @@ def induced_by_inclusions(trial):
 
 @measures("betti_matching.zero-for-equal-images")
 def zero_for_equal(trial):
-    """Loss of an image with itself and its bars without a partner, over the loss of different images. Control: those."""
+    """Loss of an image with itself and its unmatched bars, over the loss of different images. Control: those."""
     ratios = []
     for seed in trial.seeds:
         draw = torch.Generator().manual_seed(seed)
@@ -117,7 +117,7 @@ def error_counts(trial):
         counted = sum(error.betti_number_error) if trial.control else error.total
         worst, total = max(worst, abs(float(match(one.double(), two.double()).loss()) - counted)), total + error.total
     if total == 0:
-        raise ValueError("no mask has a feature without a partner: nothing is counted")
+        raise ValueError("no mask has an unmatched feature: nothing is counted")
     return Effects(worst, {"unmatched features": total})
 
 

@@ -1,7 +1,7 @@
 r"""The Betti matching error and its companions: how wrong is the topology of a segmentation?
 
 For a binary prediction and a binary label all bars begin and end alike, and the Betti matching loss counts features:
-the error in dimension ``d`` is the number of features of the prediction without a partner in the label, plus the
+the error in dimension ``d`` is the number of features of the prediction unmatched in the label, plus the
 reverse. The Betti number error only compares how many there are, :math:`|\beta_d(P) - \beta_d(L)|`, wherever they lie.
 
 Source: Nico Stucki, Johannes C. Paetzold, Suprosanna Shit, Bjoern Menze, Ulrich Bauer, 'Topologically Faithful Image
@@ -43,7 +43,7 @@ class MatchingError:
 
     @property
     def error(self) -> tuple[int, ...]:
-        """Betti matching error by dimension: features without a partner, of both sides."""
+        """Betti matching error by dimension: unmatched features, of both sides."""
         return tuple(p + l for p, l in zip(self.unmatched_prediction, self.unmatched_label))
 
     @property

@@ -46,7 +46,7 @@ def test_error_of_a_dimension_is_the_number_of_features_without_a_partner():
     error = topology.matching_error(prediction, label)
     assert error.error == (1, 1)
     assert float(topology.match(prediction, label).loss()) == sum(error.error)
-    assert "features without a partner" in inspect.getdoc(type(error).error)
+    assert "unmatched features" in inspect.getdoc(type(error).error)
 
 
 def test_the_loss_does_not_stall_the_thread_that_feeds_the_accelerator(monkeypatch):

@@ -1,4 +1,4 @@
-"""Soft permutations of differentiable sorting networks, and where the group ordering loss pulls."""
+"""Soft permutations of differentiable sorting networks, and where the group ordering loss acts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of Betti matching: where matched and unmatched features lie, how long they live, what the loss pulls at."""
+"""Figures of Betti matching: feature locations, persistence barcodes, where the gradient acts."""
 
 from __future__ import annotations
 

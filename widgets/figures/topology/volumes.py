@@ -246,7 +246,7 @@ def plane(
 
 
 def by_dimension(prediction, label, *, threshold: float = 0.5):
-    """One row a dimension of the mask at the threshold: how many features, matched, without a partner, and both errors."""
+    """One row a dimension of the mask at the threshold: features, matched and unmatched ones, and both errors."""
     import pandas as pd
 
     from lab.topology.images.metric import matching_error
@@ -265,7 +265,7 @@ def by_dimension(prediction, label, *, threshold: float = 0.5):
 
 
 def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
-    """Features without a partner by dimension, beside what counting alone sees (rows of :func:`by_dimension`)."""
+    """Unmatched features by dimension, and the Betti number error (rows of :func:`by_dimension`)."""
     c = colours(theme)
     names = list(table.index)
     traces = [
