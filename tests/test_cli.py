@@ -190,7 +190,7 @@ def test_without_chromium_an_export_says_what_is_missing(lab, study, monkeypatch
 def test_a_sweep_from_the_command_line(lab, study):
     code, out, _ = lab("sweep", study, "--grid", "n=1,2", "--dry-run")
     assert code == 0
-    assert "2 runs, 2 to run, unknown" in out
+    assert "2 runs, 2 to execute, unknown" in out
     code, out, _ = lab("sweep", study, "--grid", "n=1,2,5", "--cold", "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 1

@@ -128,7 +128,7 @@ def test_keyboard_alone_moves_the_main_control(server, tab):
     for _ in range(6):
         page.keyboard.press("ArrowRight")
     page.wait_for_function("location.search.includes('tau=1.8')")
-    tab.until(lambda: "tau = 1.8" in " ".join(tab.figures(1)[0]["names"]), f"the figure follows from {before!r}")
+    tab.until(lambda: "τ = 1.8" in " ".join(tab.figures(1)[0]["names"]), f"the figure follows from {before!r}")
     tab.assert_clean()
 
 
@@ -182,14 +182,14 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     shown_data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     (record,) = [data[MIME] for data in shown_data if MIME in data]
     assert record["state"] == {"tau": 0.75, "classes": 10}
-    (kept,) = [row["value"] for row in record["numbers"][0] if row["quantity"].endswith("tau = 0.75")]
+    (kept,) = [row["value"] for row in record["numbers"][0] if row["quantity"].endswith("τ = 0.75")]
     assert f"{kept:.4f}" == shown
 
     page.get_by_role("link", name="Open as dashboard").click()
     page.wait_for_url("**/comp-sum?**")
     figures = tab.figures(2)
-    assert "tau = 0.75" in " ".join(figures[0]["names"])
-    page.get_by_role("row", name="tau = 0.75").get_by_text(shown).wait_for()
+    assert "τ = 0.75" in " ".join(figures[0]["names"])
+    page.get_by_role("row", name="τ = 0.75").get_by_text(shown).wait_for()
     page.get_by_text("From run").wait_for()
     page.screenshot(path=screenshots / "run-as-dashboard.png", full_page=True)
 
@@ -206,7 +206,7 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     try:
         alone.open(served.first)
         assert alone.figures(2)[0]["title"] == figures[0]["title"]
-        alone.page.get_by_role("row", name="tau = 0.75").get_by_text(shown).wait_for()
+        alone.page.get_by_role("row", name="τ = 0.75").get_by_text(shown).wait_for()
         alone.page.get_by_text("From run").wait_for()
         alone.assert_clean()
     finally:

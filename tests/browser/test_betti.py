@@ -88,7 +88,7 @@ def test_own_pair_is_matched(server, tab, screenshots):
     titles(tab)
     files = tab.page.locator("input[type=file]")
     files.nth(0).set_input_files(npy(prediction.astype(np.float32)))
-    tab.page.get_by_text("a file for the label is still missing").first.wait_for()
+    tab.page.get_by_text("the label file is still missing").first.wait_for()
     files.nth(1).set_input_files(npy(label))
     for title in wanted(prediction.astype(np.float32), label):
         wait_for(tab, title)

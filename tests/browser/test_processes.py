@@ -34,7 +34,7 @@ def test_many_visitors_spread_over_the_processes_and_each_page_draws(pair, new_t
     for tab in tabs:
         tab.open(pair.url + "comp-sum?tau=0.5")
     for tab in tabs:
-        assert "tau = 0.5" in " ".join(tab.figures(2)[0]["names"])
+        assert "τ = 0.5" in " ".join(tab.figures(2)[0]["names"])
     wait_until(lambda: pair.health()["sessions"] >= 4, "four sessions are counted")
     health = pair.health()
     assert len(health["processes"]) == 2

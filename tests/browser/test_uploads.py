@@ -184,7 +184,7 @@ def test_glossary_word_in_a_question_is_explained(probe, tab):
 def test_broken_page_is_told_of_and_takes_no_other_with_it(probe, tab, screenshots):
     page = tab.open(probe.url)
     card = page.locator(".lab-card", has_text="this module cannot be imported <b>at all</b>")
-    card.get_by_text("cannot be shown").wait_for()
+    card.get_by_text("failed to load").wait_for()
     page.locator("section", has_text="Pages that failed to load").last.screenshot(path=screenshots / "home-fault.png")
     card.get_by_role("link", name="broken").click()
     page.wait_for_url("**/broken")

@@ -116,7 +116,7 @@ def test_page_lights_up_the_bar_under_the_pointer():
 
 
 def test_page_says_which_file_is_missing():
-    with pytest.raises(ValueError, match="file for the label is still missing"):
+    with pytest.raises(ValueError, match="label file is still missing"):
         page._case("coins", "mixed", 0, "ends", page.Own(object()), page.Own(None))
 
 

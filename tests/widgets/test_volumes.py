@@ -113,7 +113,7 @@ class File:
 
 def test_page_refuses_files_that_do_not_belong_together():
     volume = np.zeros((4, 5, 6), np.float32)
-    with pytest.raises(ValueError, match="file for the label is still missing"):
+    with pytest.raises(ValueError, match="label file is still missing"):
         page._pair("vessel_tree_3d", "mixed", File(volume), None)
     with pytest.raises(ValueError, match="4 x 5 x 6 and 6 x 5 x 4"):
         page._pair("vessel_tree_3d", "mixed", File(volume), File(volume.T))
