@@ -54,7 +54,8 @@ class Choice:
         """The answer in words."""
         told = f"risk {self.risk.value:.3g} ± {NORMAL * self.risk.standard_error:.2g}"
         if self.refused:
-            return f"No linear explanation is faithful here ({told}, above {self.threshold:g}; the least bad is {self.best})."
+            refused = f"above the rejection threshold {self.threshold:g}; the closest is {self.best}"
+            return f"No linear explanation is faithful here ({told}, {refused})."
         if self.runner_up is None:
             return f"{self.best} ({told})."
         low, high = self.difference_interval
