@@ -108,7 +108,7 @@ def render(
     if profile is not None:
         checks.choice("profile", profile, ("smoke", "default", "full"))
     if sum((front, every, bool(what))) > 1:
-        raise ValueError("give exactly one of: notebooks, --front, --all")
+        raise ValueError("give notebooks, --front or --all: exactly one of them")
     if site_only:
         found, failures = None, 0
     else:
