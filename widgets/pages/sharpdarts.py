@@ -40,7 +40,7 @@ def draw(lead, order, warm_up, theme):
             {
                 "rule": rule,
                 **{name: float(v) for name, v in zip(NAMES, w.detach())},
-                "slope of skip's own": float(slope[0]),
+                "gradient of skip's own weight": float(slope[0]),
             }
         )
     soft, sharp = mix(alpha.detach()), mix(alpha.detach(), "max-w")
