@@ -216,7 +216,7 @@ def _wanted(what, options, random_seed, parameter, name, store):
     if known or what.endswith((".yaml", ".yml")):
         given = [f"--{key}" for key, value in options.items() if value] + ["-p"] * bool(parameter)
         if given:
-            raise ValueError(f"a stored sweep does not take {given[0]}; put it into a YAML file")
+            raise ValueError(f"a stored sweep takes no {given[0]}; put it into a YAML file")
         return sweeps.again(what, store) if known else sweeps.from_file(what)
     spec: dict = {"notebook": find_notebook(what)}
     if name:
