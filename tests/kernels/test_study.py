@@ -39,7 +39,7 @@ def test_forms_that_cannot_run_here_are_not_measured_and_say_why(op):
 
 def test_figures_say_it_when_a_form_is_wrong():
     found = study.compare_forms("rowloss")
-    assert "stays within" in figures.errors(found).layout.title.text.replace("<br>", " ")
+    assert "stay within" in figures.errors(found).layout.title.text.replace("<br>", " ")
     broken = replace(found, forms=tuple(replace(form, error=1.0) for form in found.forms))
     assert "exceeds the allowed" in figures.errors(broken).layout.title.text.replace("<br>", " ")
 
@@ -105,7 +105,7 @@ def test_committed_tables_are_drawn_and_absent_ones_say_so():
     assert "pass the compile gate" in figures.gate(rows).layout.title.text.replace("<br>", " ")
     broken = [{**rows[0], "failures": "80 bytes of local memory"}, *rows[1:]]
     assert f"{len(rows) - 1} of {len(rows)}" in figures.gate(broken).layout.title.text.replace("<br>", " ")
-    assert "No table" in figures.gate([]).layout.title.text.replace("<br>", " ")
+    assert "No compile-gate table" in figures.gate([]).layout.title.text.replace("<br>", " ")
     assert "reach their required speed-up" in figures.benchmark(study.table_of("kernels")).layout.title.text.replace(
         "<br>", " "
     )
