@@ -36,9 +36,9 @@ def draw(operations, criterion, removed, edge, theme):
     p = mix(found.alpha)[0]
     place = ["0→1", "0→2", "1→2"].index(edge)
     shown, numbers = p.clone(), {"accuracy of the supernet": float(found.validation_accuracy[0])}
-    if removed != "nothing":
-        if removed not in space.names:
-            raise ValueError(f"the candidates are {', '.join(space.names)}; {removed!r} is not one of them")
+    if removed != "nothing" and removed not in space.names:
+        numbers["taken away"] = f"nothing: the candidates are {', '.join(space.names)}"
+    elif removed != "nothing":
         k = space.names.index(removed)
         shown[place, k] = 0
         numbers[f"accuracy without {removed} on {edge}"] = numbers["accuracy of the supernet"] - float(fall[place, k])
