@@ -207,7 +207,7 @@ def test_importing_the_catalog_loads_no_data_package():
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
         ).stdout.split()
     )
-    assert not loaded & {"torch", "skimage", "sklearn", "nibabel", "pandas", "PIL", "tifffile", "numba"}
+    assert not loaded & {"skimage", "sklearn", "nibabel", "pandas", "PIL", "tifffile", "numba"}
 
 
 def test_cards_in_the_data_folder_are_the_catalogs():

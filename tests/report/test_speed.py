@@ -14,7 +14,7 @@ def test_forked_and_fresh_kernels_are_measured_with_equal_outputs(monkeypatch):
     assert found.warm > 0
     assert found.cold > 0
     title = figures.notebook_seconds(found).layout.title.text
-    assert f"{found.ratio:.1f} times" in title
+    assert f"{found.ratio:.1f}×" in title
 
 
 def test_the_title_says_when_nothing_was_forked():

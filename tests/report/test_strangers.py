@@ -66,7 +66,7 @@ def test_pictures_are_base64_of_a_known_kind():
     assert f'src="data:image/png;base64,{PNG}"' in output(image_png=PNG + "\n")
     for content in ('AA" onerror="alarm()', "AA'>", "", "AA=A", "&quot;"):
         html = output(image_png=content)
-        assert "<img" not in html and "is no picture" in html
+        assert "<img" not in html and "is not a base64 image" in html
     attached = {"a.png": {"image/png": PNG}, "b.png": {'image/png" onerror="x': PNG}, "c.png": {"text/html": PNG}}
     assert f"data:image/png;base64,{PNG}" in prose("![x](attachment:a.png)", attachments=attached)
     for name in ("b.png", "c.png", "d.png"):

@@ -98,7 +98,7 @@ def test_a_finished_sweep_is_compared_indexed_and_protected(path, tmp_path):
 
     page = site.render_sweep(sweep.id[:8], store=store).read_text()
     assert page.count('"type":"parcoords"') == 1
-    assert "A sweep of 4 runs over n, seed: 4 good" in page
+    assert "A sweep of 4 runs over n, seed: 4 succeeded, 0 failed" in page
     stored = json.loads(page.split('id="diff-data">')[1].split("</script>")[0])
     assert {entry["value"] for entry in stored.values()} == {1.0, 1.1, 2.0, 2.1}
 

@@ -296,4 +296,4 @@ def test_a_full_queue_refuses_in_words(monkeypatch):
     from widgets.server import uploads
 
     monkeypatch.setattr(uploads, "WAITING", 0)
-    assert "wait to be read" in uploads._Reader().ask({})["refused"]
+    assert "are waiting to be read" in uploads._Reader().ask({})["refused"]
