@@ -1,7 +1,9 @@
 """The house: what may import what, what an import costs, and that the project's files agree."""
 
 import ast
+import builtins
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -108,6 +110,25 @@ def test_no_modules_import_each_other_in_a_circle():
                         graph.add_edge(module, target)
     circles = [sorted(group) for group in networkx.strongly_connected_components(graph) if len(group) > 1]
     assert not circles, circles
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_use_names_that_they_define(path):
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    lines = "\n".join("".join(cell["source"]) for cell in cells).split("\n")
+    tree = ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+    defined = {*dir(builtins), "display"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            defined.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler)):
+            defined.add(node.name)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+        elif isinstance(node, ast.alias):
+            defined.add(node.asname or node.name.split(".")[0])
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not used - defined
 
 
 def test_every_compiled_kernel_stands_in_lab_kernels():

@@ -146,3 +146,13 @@ def test_explorer_follows_its_controls_and_its_clicks():
         VolumeExplorer(prediction, label, spacing=(1, 1))
     with pytest.raises(ValueError, match=r"\(14, 18, 20\) and \(20, 18, 14\)"):
         VolumeExplorer(prediction, label.permute(2, 1, 0))
+
+
+def test_errors_by_dimension_add_up_to_the_title():
+    label = torch.zeros(8, 8, 8)
+    label[2:6, 2:6, 2:6] = 1
+    prediction = label.clone()
+    prediction[0, 0, 0] = 0.8  # one component too many
+    table = figures.by_dimension(prediction, label)
+    title = figures.errors(table, 0.93).layout.title.text.replace("<br>", " ")
+    assert title == "At Dice 0.93, 1 unmatched feature; the Betti number error counts 1"

@@ -280,8 +280,8 @@ def errors(table, dice: float, *, theme: str = "light") -> go.Figure:
             offsetgroup=1,
         )
     )
-    lone, counted = int(table.error.sum()), int(table["Betti number error"].sum())
-    title = f"At Dice {dice:.2f}, {counted(lone, 'unmatched feature')}; the Betti number error counts {counted}"
+    lone, difference = int(table.error.sum()), int(table["Betti number error"].sum())
+    title = f"At Dice {dice:.2f}, {counted(lone, 'unmatched feature')}; the Betti number error counts {difference}"
     return figure(
         *traces, theme=theme, title=title, x="dimension", y="features", height=400, barmode="stack", bargap=0.3
     )
