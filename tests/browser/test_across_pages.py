@@ -216,8 +216,8 @@ def change(tab):
         return
     handle = handles.first
     handle.focus()
-    at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
     for _ in range(3):
+        at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
         was = tab.page.url
         tab.page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
         tab.page.wait_for_function("(was) => location.href !== was", arg=was)
