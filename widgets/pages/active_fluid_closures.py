@@ -1,4 +1,4 @@
-"""Learned closures by hand: set a patch of aligned rods into the fluid; kinetic theory and two closures side by side."""
+"""Learned closures, interactively: set a patch of aligned rods into the fluid; kinetic theory and two closures side by side."""
 
 from functools import lru_cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Doubly robust reweighting by hand: turn the price of unequal weights and watch the weakest classes."""
+"""Doubly robust reweighting, interactively: turn the price of unequal weights and watch the weakest classes."""
 
 from lab.generalization.studies.doubly_robust_irat import Setting, run
 from widgets import pages

@@ -1,4 +1,4 @@
-"""Gradient-adaptive quantization by hand: turn tau and watch which step sizes are frozen."""
+"""Gradient-adaptive quantization, interactively: turn tau and watch which step sizes are frozen."""
 
 from lab.generalization.studies.gaqat import Setting, run
 from widgets import pages

@@ -1,4 +1,4 @@
-"""The noise mask by hand: choose the grid and see what the policy covers."""
+"""The noise mask, interactively: choose the grid and see what the policy covers."""
 
 from lab.generalization.studies.policy_gradient_noise_mask import Setting, run
 from widgets import pages

@@ -1,4 +1,4 @@
-"""Quantized distillation by hand: how few bits a student's weights can have."""
+"""Quantized distillation, interactively: how few bits a student's weights can have."""
 
 import numpy as np
 import panel as pn

@@ -1,4 +1,4 @@
-"""Smooth expert trajectories by hand: make the expert walk evenly and see what its ten images teach."""
+"""Smooth expert trajectories, interactively: make the expert walk evenly and see what its ten images teach."""
 
 import panel as pn
 import torch

@@ -121,7 +121,7 @@ def checked(options: Options) -> Options:
         if not (options.oauth_key and options.oauth_secret):
             raise ValueError("oauth_provider needs oauth_key and oauth_secret, which the provider gives")
     if options.oauth_encryption_key:
-        _encryption(options.oauth_encryption_key)
+        encryption(options.oauth_encryption_key)
     if options.basic_auth.endswith(".json") and not Path(options.basic_auth).is_file():
         raise ValueError(f"basic_auth names the file {options.basic_auth!r}, which is not there")
     return options
@@ -153,7 +153,7 @@ def free(address: str, port: int) -> int:
         return probe.getsockname()[1]
 
 
-def _encryption(key: str):
+def encryption(key: str):
     """What encrypts the provider's tokens with ``key``."""
     try:
         length = len(base64.b64decode(key.encode("ascii"), altchars=b"-_", validate=True))

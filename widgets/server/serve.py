@@ -31,7 +31,7 @@ from widgets.pages import _frame
 from widgets.pages._handlers import Health, Report
 from widgets.server import app, guard, login, uploads
 from widgets.server.front import front
-from widgets.server.options import Options, _encryption, checked, free, origins
+from widgets.server.options import Options, checked, encryption, free, origins
 
 MESSAGE_BYTES = 32 * 2**20
 _CHECK_MILLISECONDS = 5000
@@ -81,7 +81,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
     _frame.use_plotly_of_figures()
     pn.extension(notifications=False)
     if options.oauth_encryption_key:
-        pn.state.encryption = _encryption(options.oauth_encryption_key)
+        pn.state.encryption = encryption(options.oauth_encryption_key)
     # no page of another site takes a page of this one into itself, so there is neither metadata nor a script for that
     per_app_patterns[:] = [(r"/ws", WSHandler), (r"/?", guard.Document)]
     password = {"auth_provider": login.Password(options.basic_auth)} if options.basic_auth else {}
