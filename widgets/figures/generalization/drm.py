@@ -31,8 +31,9 @@ def accuracies_by_target(result, part: str = "unseen", *, theme: str = "light") 
         for k, (name, values) in enumerate(shown.items())
     ]  # fmt: skip
     gain = float((found["soft"] - found["erm"]).mean())
-    where = "the left-out domain" if part == "unseen" else "the source domains"
-    title = f"On {where} entropy-weighted heads {'gain' if gain >= 0 else 'lose'} {abs(100 * gain):.1f} points over ERM"
+    where = "left-out domains" if part == "unseen" else "source domains"
+    verb, than = ("gain", "over") if gain >= 0 else ("lose", "to")
+    title = f"Averaged over {where}, entropy-weighted heads {verb} {abs(100 * gain):.1f} points {than} ERM"
     return figure(*traces, theme=theme, title=title, x="domain left out", y="accuracy")
 
 
