@@ -63,3 +63,10 @@ def test_every_testable_row_is_measured_and_every_earlier_id_still_finds_it():
         assert claim.untestable or (claim.control and measuring_function(claim.id)), claim.id
         assert all(by_id(alias) is claim for alias in claim.aliases)
     assert by_id("betti.differentiable").id == "betti_matching.differentiable"
+
+
+def test_every_study_of_the_catalog_is_whole():
+    """A row whose module, notebook or page has moved is found here and not on the first user's screen."""
+    from lab.report.studies import studies
+
+    assert {study.method.id: study.missing for study in studies() if study.missing} == {}
