@@ -1,1 +1,21 @@
+"""Models that make data: diffusion forwards and back, guided, distilled to one step, private, and by ear.
 
+::
+
+    VP(), SubVP(), VE()                                       forward processes: drift, diffusion, mean, std, prior
+    GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
+
+    >>> import torch
+    >>> from lab.generative import VP, GaussianMixture
+    >>> sde, target = VP(), GaussianMixture(torch.tensor([[-2.0], [2.0]]), 0.5)
+    >>> t = torch.tensor(0.5)
+    >>> target.score(torch.zeros(3, 1), sde.mean(t), sde.std(t)).shape
+    torch.Size([3, 1])
+"""
+
+from lab.generative.mixtures import GaussianMixture as GaussianMixture
+from lab.generative.sdes import SDE as SDE
+from lab.generative.sdes import SDES as SDES
+from lab.generative.sdes import VE as VE
+from lab.generative.sdes import VP as VP
+from lab.generative.sdes import SubVP as SubVP

@@ -1,0 +1,1 @@
+"""Figures of the room of generative models, one module a method."""
