@@ -190,6 +190,13 @@ def claim(
         bool, typer.Option("--force", help="With --record: also re-record claims already recorded.")
     ] = False,
     data: Annotated[str | None, typer.Option(help="Your own data: a file, a folder or the name of a data set.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels to which images of a folder are brought.")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Of a table: the column that names the domain of each row.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Of a table: the column to predict.")] = None,
     budget: Annotated[
         str, typer.Option(help="smoke (seconds), default (minutes) or full (the paper's scale).")
     ] = "default",
@@ -216,6 +223,9 @@ def claim(
     for flag, given in (("--data", data is not None), ("--until-decided", until_decided)):
         if record and given:
             raise ValueError(f"--record and {flag} exclude each other: only the row's own measurement is recorded")
+    for flag, given in (("--size", size), ("--domain", domain), ("--target", target)):
+        if given is not None and data is None:
+            raise ValueError(f"{flag} is for your own data; name them with --data")
     if tune:
         for method in dict.fromkeys(row.method for row in rows):
             ledger.tune(method)
@@ -228,7 +238,10 @@ def claim(
     if data is not None:
         from lab import datasets as sets
 
-        data = sets.load(data)
+        if domain is None:
+            data = sets.load(data, size=size, target=target)
+        else:
+            data = sets.own_domains(data, column=domain, target=target)
         if data.notes:
             typer.echo(repr(data), err=True)
     verdicts = []

@@ -2,7 +2,7 @@
 
 ::
 
-    load(name_or_path, *, seed=0, max_bytes=2**30, scale=None, target=None, separator=None, ...) -> ImageSet | Table | Points
+    load(name_or_path, *, seed=0, max_bytes=2**30, scale=None, target=None, separator=None, ...) -> ImageSet | Table | Points | Domains
     pair(prediction, label, *, image=None, scale=None, activation=None) -> ImageSet      a user's own files or arrays
     names(kind=None) -> tuple[str, ...]          kind: "image" | "volume" | "table" | "points" | "classification"
     describe(name) -> Card                       title, kind, source, licence, shape, how label and predictions were made
@@ -31,6 +31,9 @@ Generators take their sizes as arguments: ``lab.datasets.smooth_field``, ``vesse
 ``blobs``, ``moons``, ``clusters``, ``textures``, ``mnist``, ``mnist1d``, ``equal_dice_predictions`` (see their modules);
 ``load`` calls them with the sizes on their cards. No global random state is read or written: ``seed: int | torch.Generator``.
 
+A folder of class folders, of domain folders, of ``train`` and ``test``, or of CIFAR's or MNIST's own files: ``load("folder")``, see
+    :mod:`lab.datasets.classes`.
+
 Several domains: ``from lab.datasets.domains import domains, rotated, noisy, blurred, contrast, inverted, coloured``;
     ``domains(points, [rotated(0), rotated(30)])`` and a user's ``own_domains(path, column="site")`` give ``Domains``: named
     ``Points`` of equal features, ``leave_out(name) -> (sources, target)``. :mod:`lab.training.left_out` evaluates on each in turn.
@@ -47,7 +50,6 @@ from lab.datasets.clouds import clusters as clusters
 from lab.datasets.clouds import moons as moons
 from lab.datasets.clouds import noisy_circle as noisy_circle
 from lab.datasets.clouds import spirals as spirals
-from lab.datasets.domains import Domains as Domains
 from lab.datasets.domains import own_domains as own_domains
 from lab.datasets.fields import smooth_field as smooth_field
 from lab.datasets.files import pair as pair
@@ -60,6 +62,7 @@ from lab.datasets.numerals import mnist1d as mnist1d
 from lab.datasets.patches import textures as textures
 from lab.datasets.predictions import dice as dice
 from lab.datasets.predictions import equal_dice_predictions as equal_dice_predictions
+from lab.datasets.sets import Domains as Domains
 from lab.datasets.sets import ImageSet as ImageSet
 from lab.datasets.sets import Points as Points
 from lab.datasets.sets import Table as Table

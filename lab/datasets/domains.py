@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from lab import checks
 from lab.datasets.loading import as_table
 from lab.datasets.moves import moved
-from lab.datasets.sets import Points, Table, described
+from lab.datasets.sets import Domains as Domains
+from lab.datasets.sets import Points, Table
 
 ROTATIONS = (0, 15, 30, 45, 60, 75)
 FLIPS = (0.1, 0.2, 0.9)
@@ -116,47 +117,6 @@ def _of_images(name, move) -> Shift:
     return Shift(name, lambda x, label, generator: (move(x, generator), label))
 
 
-@dataclass(frozen=True, eq=False)
-class Domains:
-    """Labelled sets of equal features and classes, one a domain; ``notes`` say how they were made or read."""
-
-    parts: tuple[Points, ...]
-    name: str = ""
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        names = [part.name for part in self.parts]
-        if len(self.parts) < 2 or len(set(names)) < len(names):
-            raise ValueError(f"at least two domains of different names are needed, got {', '.join(map(str, names))}")
-        shapes = {tuple(part.x.shape[1:]) for part in self.parts}
-        if len(shapes) > 1 or any(part.label is None for part in self.parts):
-            raise ValueError(f"domains must have labels and features of one shape, got shapes {sorted(shapes)}")
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{part.name} ({len(part)})" for part in self.parts)
-        return described("Domains", self.name, sizes, self.notes)
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __iter__(self) -> Iterator[Points]:
-        return iter(self.parts)
-
-    def __getitem__(self, name: str) -> Points:
-        return next(part for part in self.parts if part.name == checks.choice("name", name, self.names))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the domains in order."""
-        return tuple(part.name for part in self.parts)
-
-    def leave_out(self, name: str) -> tuple[tuple[Points, ...], Points]:
-        """``(sources, target)``: all domains but one, and that one."""
-        target = self[name]
-        return tuple(part for part in self.parts if part is not target), target
-
-
 def domains(
     points: Points, shifts: Sequence[Shift], *, disjoint: bool = True, seed: int | torch.Generator = 0
 ) -> Domains:
@@ -211,7 +171,10 @@ def own_domains(
     if isinstance(source, (str, os.PathLike)) and Path(source).expanduser().is_dir():
         if column is not None or target is not None:
             raise ValueError("column and target are for tables, got a folder")
-        return _from_folder(Path(source).expanduser(), size, checks.integer("max_bytes", max_bytes, low=1))
+        from lab.datasets.classes import read_domains
+
+        size = None if size is None else checks.integer("size", size, low=1, high=4096)
+        return read_domains(Path(source).expanduser(), size, checks.integer("max_bytes", max_bytes, low=1))
     if size is not None:
         raise ValueError("size is for a folder of images, got a table")
     return _from_table(as_table(source, target), column)
@@ -238,73 +201,3 @@ def _from_table(table: Table, column) -> Domains:
     parts = tuple(Points(x[mask], y[mask], str(level), rest.classes) for level, mask in zip(levels, masks))
     notes = (*rest.notes, f"domains: {column!r}", f"features: {', '.join(names)}")
     return Domains(parts, table.name, rest.classes, notes)
-
-
-def _from_folder(path: Path, size, max_bytes) -> Domains:
-    from lab.datasets.decoding import ending
-    from lab.datasets.files import READABLE, read_placed
-
-    folders = _subfolders(path)
-    classes = sorted({one.name for folder in folders for one in _subfolders(folder)})
-    if len(folders) < 2 or len(classes) < 2:
-        raise ValueError(
-            f"{path} must hold at least two domain folders, each with one folder a class (domain/class/image.png), got "
-            f"{len(folders)} domains and {len(classes)} classes"
-        )
-    left, notes, parts = max_bytes, [], []
-    loose = [file.name for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
-    notes += (
-        [f"{len(loose)} files beside the domain folders not read ({', '.join(sorted(loose)[:3])})"] if loose else []
-    )
-    for folder in folders:
-        images, labels, other = [], [], 0
-        for label, name in enumerate(classes):
-            inside = sorted(file for file in (folder / name).glob("*") if file.is_file() and file.name[0] != ".")
-            files = [file for file in inside if ending(file) in READABLE]
-            other += len(inside) - len(files)
-            if not files:
-                notes.append(f"{folder.name}: no image of class {name!r}")
-            for file in files:
-                if left <= 0:
-                    raise ValueError(f"the files of {path.name} would take more than max_bytes = {max_bytes:,}")
-                found = read_placed(file, max_bytes=left)
-                image = found.values[None] if found.colour is None else found.colour
-                if image.ndim != 3:
-                    raise ValueError(f"{file.name} must be one image of two axes, got {tuple(image.shape)}")
-                left -= image.numel() * 4
-                images.append(image)
-                labels.append(label)
-        if not images:
-            raise ValueError(f"{folder.name} holds no image of any class")
-        notes += [f"{folder.name}: {other} files that are no images not read"] if other else []
-        parts.append((folder.name, images, torch.tensor(labels)))
-    everything = [image for _, images, _ in parts for image in images]
-    if len({image.shape[0] for image in everything}) > 1:
-        notes.append("grey images stand in three equal channels, since others are in colour")
-    sizes = {tuple(image.shape[1:]) for image in everything}
-    if len(sizes) > 1 and size is None:
-        raise ValueError(
-            f"images have {len(sizes)} sizes, from {min(sizes)} to {max(sizes)}; say size= to bring them to one"
-        )
-    if size is not None:
-        size = checks.integer("size", size, low=1, high=4096)
-        notes.append(f"images brought to {size} x {size} pixels (smaller by area averaging)")
-    channels = max(image.shape[0] for image in everything)
-    done = tuple(
-        Points(torch.stack([_sized(image, size, channels) for image in images]), label, name, tuple(classes))
-        for name, images, label in parts
-    )
-    return Domains(done, path.name, tuple(classes), tuple(notes))
-
-
-def _subfolders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-
-
-def _sized(image: torch.Tensor, size: int | None, channels: int) -> torch.Tensor:
-    image = image.expand(channels, -1, -1) if image.shape[0] < channels else image
-    if size is None or tuple(image.shape[1:]) == (size, size):
-        return image
-    smaller = size <= min(image.shape[1:])
-    options = {"mode": "area"} if smaller else {"mode": "bilinear", "align_corners": False}
-    return F.interpolate(image[None], size=(size, size), **options)[0]

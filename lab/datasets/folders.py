@@ -27,11 +27,11 @@ def read_folder(path: Path, max_bytes: int, *, scale: float | None = None, activ
     Raises:
         ValueError: nothing readable in the folder, a case without its partner, sizes that differ, more than ``max_bytes`` in all.
     """
-    cases = _cases(path)
+    cases = cases_of(path)
     if not cases:
         raise ValueError(
             f"{path} holds no cases; wanted are subfolders image, label, prediction, or files <name>_image.png, "
-            "<name>_label.png, <name>_prediction.png, or NPZ files with these arrays"
+            "<name>_label.png, <name>_prediction.png, NPZ files with these arrays, or one folder of images for each class"
         )
     roles = set().union(*cases.values())
     for name, files in cases.items():
@@ -54,7 +54,8 @@ def read_folder(path: Path, max_bytes: int, *, scale: float | None = None, activ
     return ImageSet.of(items, path.name)
 
 
-def _cases(path) -> dict[str, dict[str, Path]]:
+def cases_of(path) -> dict[str, dict[str, Path]]:
+    """The files of each case by role, empty where the folder holds none."""
     found: dict[str, dict[str, Path]] = {}
     for role, folders in _FOLDERS.items():
         for folder in folders:

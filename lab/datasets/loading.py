@@ -12,7 +12,7 @@ import torch
 
 from lab import checks
 from lab.datasets.catalog import describe, names
-from lab.datasets.sets import ImageSet, Points, Table
+from lab.datasets.sets import Domains, ImageSet, Points, Table
 
 _GENERATORS = {
     "smooth_field": ("fields", "smooth_field", {"shape": (128, 128), "scale": 6.0}),
@@ -32,7 +32,7 @@ _GENERATORS = {
 
 
 def load(
-    name_or_path: str | os.PathLike | ImageSet | Table | Points,
+    name_or_path: str | os.PathLike | ImageSet | Table | Points | Domains,
     *,
     seed: int | torch.Generator = 0,
     max_bytes: int = 2**30,
@@ -48,13 +48,15 @@ def load(
     header: bool | None = None,
     size: int | None = None,
     part: str | None = None,
-) -> ImageSet | Table | Points:
+) -> ImageSet | Table | Points | Domains:
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
     Args:
         name_or_path: one of ``names()``; a file (PNG, JPEG, TIFF, NPY, NPZ, NIfTI, CSV, Parquet); or a folder that holds
             ``image/``, ``label/`` and ``prediction/`` folders, or files ``<name>_image.*``, ``<name>_label.*``,
-            ``<name>_prediction.*``. A path with a separator or an ending is never taken for a name.
+            ``<name>_prediction.*``. Or a folder of
+            class folders, of domain folders of class folders, of ``train`` and ``test``, or of CIFAR's or MNIST's own files
+            (:mod:`lab.datasets.classes`). A path with a separator or an ending is never taken for a name.
         seed: draws the errors of predictions and everything that is generated.
         max_bytes: refuse a file that would take more memory than this after decoding (for a folder: all its files together).
         scale: what the values of an image file (of a folder: its predictions) are divided by; decided by the values where
@@ -65,11 +67,11 @@ def load(
         separator, decimal, thousands, encoding, na_values, header: how a text table is written, where it is not found from the
             file (:class:`lab.datasets.text.Dialect`).
         size, part: of ``mnist``: side in pixels (28, smaller by area averaging), and ``"all"``, ``"train"`` or ``"test"``
-            (:func:`lab.datasets.mnist`).
+            (:func:`lab.datasets.mnist`); ``size`` also of a folder of class folders.
 
     Returns:
-        ``ImageSet`` (image, volume, folder), ``Table``, or ``Points`` (points and classification sets); ``notes`` say what was
-        scaled, encoded, turned or left out.
+        ``ImageSet`` (image, volume, folder), ``Table``, ``Points`` (points and classification sets) or ``Domains`` (a folder of
+        domain folders, or a fixed split into train and test); ``notes`` say what was scaled, encoded, turned or left out.
 
     Raises:
         ValueError: an unknown name (with the nearest known one); a file that is damaged, of unknown kind, too large when
@@ -84,9 +86,10 @@ def load(
         from lab.datasets.numerals import mnist
 
         return _retold(mnist(**form), told)
-    if form:
+    folder = isinstance(name_or_path, (str, os.PathLike)) and Path(name_or_path).expanduser().is_dir()
+    if form and not (folder and set(form) == {"size"}):
         raise ValueError(f"{' and '.join(form)} is for the set 'mnist', got {name_or_path!r:.80}")
-    if isinstance(name_or_path, (ImageSet, Table, Points)):
+    if isinstance(name_or_path, (ImageSet, Table, Points, Domains)):
         return _retold(name_or_path, told)
     max_bytes = checks.integer("max_bytes", max_bytes, low=1)
     if not isinstance(name_or_path, (str, os.PathLike)):
@@ -100,7 +103,7 @@ def load(
         return _cached(text, checks.integer("seed", seed, low=0)).clone()
     path = Path(text).expanduser()
     if path.exists():
-        return _from_path(path, max_bytes, scale, activation, told)
+        return _from_path(path, max_bytes, scale, activation, told, size)
     if os.sep in text or path.suffix:
         raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
     raise ValueError(
@@ -131,9 +134,9 @@ def as_table(table, target: str | None = None, *, target_type: str | None = None
     )  # fmt: skip
 
 
-def _from_path(path, max_bytes, scale, activation, told):
-    from lab.datasets import files
-    from lab.datasets.folders import read_folder
+def _from_path(path, max_bytes, scale, activation, told, size):
+    from lab.datasets import classes, files
+    from lab.datasets.folders import cases_of, read_folder
     from lab.datasets.text import Dialect
     from lab.datasets.values import check_options
 
@@ -144,6 +147,14 @@ def _from_path(path, max_bytes, scale, activation, told):
         goal, kind = told.pop("target", None), told.pop("target_type", None)
         return files.read_table(path, max_bytes, Dialect(**told), goal, kind)
     _retold(None, told)
+    if path.is_dir() and not cases_of(path) and classes.layout(path):
+        if scale is not None or activation is not None:
+            raise ValueError(
+                f"scale and activation are for single images and predictions, got the classes of {path.name}"
+            )
+        return classes.read_classes(path, size, max_bytes)
+    if size is not None:
+        raise ValueError(f"size is for folders of class folders, got {path.name}")
     return (read_folder if path.is_dir() else files.read)(path, max_bytes, scale=scale, activation=activation)
 
 

@@ -1,4 +1,4 @@
-"""The three shapes of data: images with labels, tables, points."""
+"""The four shapes of data: images with labels, tables, points, and points in several domains."""
 
 from __future__ import annotations
 
@@ -298,6 +298,57 @@ class Points:
             for rows in (order[count:], order[:count])
         ]
         return parts[0], parts[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """Labelled sets of equal features and classes, one a domain; ``notes`` say how they were made or read."""
+
+    parts: tuple[Points, ...]
+    name: str = ""
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        names = [part.name for part in self.parts]
+        if len(self.parts) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"at least two domains of different names are needed, got {', '.join(map(str, names))}")
+        shapes = {tuple(part.x.shape[1:]) for part in self.parts}
+        if len(shapes) > 1 or any(part.label is None for part in self.parts):
+            raise ValueError(f"domains must have labels and features of one shape, got shapes {sorted(shapes)}")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{part.name} ({len(part)})" for part in self.parts)
+        return described("Domains", self.name, sizes, self.notes)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Points]:
+        return iter(self.parts)
+
+    def __getitem__(self, name: str) -> Points:
+        return next(part for part in self.parts if part.name == checks.choice("name", name, self.names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the domains in order."""
+        return tuple(part.name for part in self.parts)
+
+    @property
+    def split(self) -> bool:
+        """Whether the parts are called train and test: one set with a fixed split, not two domains."""
+        return set(self.names) == {"train", "test"}
+
+    def joined(self) -> Points:
+        """All items as one set, in the order of the domains."""
+        x, label = torch.cat([part.x for part in self.parts]), torch.cat([part.label for part in self.parts])
+        return Points(x, label, self.name, self.classes, (*self.notes, f"joined: {', '.join(self.names)}"))
+
+    def leave_out(self, name: str) -> tuple[tuple[Points, ...], Points]:
+        """``(sources, target)``: all domains but one, and that one."""
+        target = self[name]
+        return tuple(part for part in self.parts if part is not target), target
 
 
 def _probabilities(name: str, value, image: torch.Tensor) -> torch.Tensor:
