@@ -2,7 +2,7 @@
 
 ::
 
-    load(name_or_path, *, seed=0, max_bytes=2**30, scale=None, target=None, separator=None, ...) -> ImageSet | Table | Points | Domains
+    load(name_or_path, *, seed=0, max_bytes=2**30, scale=None, target=None, ...) -> ImageSet | Table | Points | Domains
     pair(prediction, label, *, image=None, scale=None, activation=None) -> ImageSet      a user's own files or arrays
     names(kind=None) -> tuple[str, ...]          kind: "image" | "volume" | "table" | "points" | "classification"
     describe(name) -> Card                       title, kind, source, licence, shape, how label and predictions were made

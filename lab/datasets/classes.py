@@ -8,11 +8,11 @@
     cifar-10-batches-bin/data_batch_1.bin, ...            -> the same from CIFAR's binary version (10 or 100 classes)
     mnist/train-images-idx3-ubyte.gz, ...                 -> the same from MNIST's files (IDX)
 
-Classes and domains are numbered in the order of their names. Nothing in a file is executed: CIFAR's Python version holds pickles and
-is refused.
+Classes and domains are numbered in the order of their names. Nothing in a file is executed: CIFAR's Python version holds pickles
+and is refused.
 
-Source of the binary formats: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009 (records of label bytes and
-3 x 32 x 32 pixels); Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998 (IDX).
+Source of the binary formats: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009 (records of label bytes
+and 3 x 32 x 32 pixels); Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998 (IDX).
 """
 
 from __future__ import annotations
