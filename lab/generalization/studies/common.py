@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Self
 import torch
 
 from lab import datasets
-from lab.datasets.domains import FLIPS, ROTATIONS, Domains, coloured, domains, rotated
+from lab.datasets.domains import FLIPS, ROTATIONS, Domains, Shift, coloured, domains, rotated
 from lab.datasets.sets import Points
 from lab.training.left_out import split_sources
 
@@ -74,8 +75,94 @@ def digits(size: int, items: int) -> Points:
 
 def shifted(shift: str, size: int, items: int, seed: int) -> Domains:
     """Coloured MNIST (flips .1, .2, .9) or rotated MNIST (0, 15, ..., 75 degrees), no image twice."""
-    shifts = [coloured(flip) for flip in FLIPS] if shift == "coloured" else [rotated(angle) for angle in ROTATIONS]
-    return domains(digits(size, items), shifts, seed=seed)
+    return domains(digits(size, items), shifts_of(shift), seed=seed)
+
+
+def shifts_of(shift: str) -> list[Shift]:
+    """The shifts of coloured or rotated MNIST."""
+    return [coloured(flip) for flip in FLIPS] if shift == "coloured" else [rotated(angle) for angle in ROTATIONS]
+
+
+def user_domains(data, shift: str | Sequence[Shift] = "rotated", seed: int = 0) -> Domains:
+    """The user's domains: domains as they are, a table by its column called domain, images of classes shifted.
+
+    Raises:
+        ValueError: a table without such a column, features without domains, labels that are no classes.
+    """
+    if isinstance(data, datasets.Table):
+        names = [name for name in data.frame.columns if str(name).strip().lower() == "domain"]
+        if not names:
+            raise ValueError(
+                f"the table must have a column called domain, or be read by own_domains(path, column=...) (--domain COLUMN), got "
+                f"the columns {', '.join(map(str, data.frame.columns))}"
+            )
+        data = datasets.own_domains(data, column=names[0])
+    if isinstance(data, Domains) and not data.split:
+        for part in data:
+            _classes_only(part, data.name)
+        return _in_unit_range(data)
+    points = user_points(data)
+    if points.x.ndim != 4:
+        raise ValueError(
+            f"{points.name or 'the set'} has no domains and is no set of images that could be shifted into some"
+        )
+    return domains(points, shifts_of(shift) if isinstance(shift, str) else shift, seed=seed)
+
+
+def user_points(data, images: bool = False) -> Points:
+    """The user's items with classes in one set, features in [0, 1]; domains are joined, tables scaled by column.
+
+    Args:
+        images: refuse anything but images (items, channels, height, width).
+
+    Raises:
+        ValueError: no classes, no images where they are asked for, values beyond [0, 1] in images.
+    """
+    if isinstance(data, Domains):
+        data = data.joined()
+    if isinstance(data, datasets.Table):
+        if data.target is None:
+            raise ValueError("the table must have a target column of classes")
+        x, y, _ = data.numeric()
+        assert y is not None
+        note = "each column scaled to [0, 1] by its least and largest value"
+        data = Points(_unit(x, x), y, data.name, data.classes, (*data.notes, note))
+    if not isinstance(data, Points) or data.label is None:
+        raise ValueError(
+            "data must be images with classes (a folder of class folders), a table with a target column, or domains, got "
+            f"{type(data).__name__}"
+        )
+    _classes_only(data, data.name)
+    if images and data.x.ndim != 4:
+        raise ValueError(
+            f"images (items, channels, height, width) are wanted, got features of shape {tuple(data.x.shape[1:])}"
+        )
+    if data.x.ndim == 4 and not 0 <= float(data.x.min()) <= float(data.x.max()) <= 1:
+        raise ValueError(
+            f"images must lie in [0, 1], got values from {float(data.x.min()):.3g} to {float(data.x.max()):.3g}"
+        )
+    return data if data.x.ndim == 4 else replace(data, x=_unit(data.x, data.x))
+
+
+def _classes_only(points, name):
+    label = points.label
+    if label is None or label.is_floating_point():
+        raise ValueError(f"{name or 'the set'}: the target must hold classes, got numbers or none")
+
+
+def _in_unit_range(data: Domains) -> Domains:
+    """Features of tables scaled by the range of all domains together; images as they are."""
+    x = torch.cat([part.x for part in data])
+    if x.ndim == 4:
+        return data
+    parts = tuple(replace(part, x=_unit(part.x, x)) for part in data)
+    note = "each column scaled to [0, 1] by its least and largest value over all domains"
+    return Domains(parts, data.name, data.classes, (*data.notes, note))
+
+
+def _unit(x, over):
+    low, high = over.amin(0), over.amax(0)
+    return ((x - low) / (high - low).clamp_min(1e-12)).float()
 
 
 def tasks(data: Domains, seed: int) -> list[Task]:

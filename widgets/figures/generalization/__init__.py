@@ -1,5 +1,7 @@
 """Figures of the room of generalization, one module a method."""
 
+from widgets.figures.generalization.compare import methods_by_target as methods_by_target
+from widgets.figures.generalization.compare import points_over_erm as points_over_erm
 from widgets.figures.generalization.doubly_robust_irat import class_bars as class_bars
 from widgets.figures.generalization.doubly_robust_irat import class_weights as class_weights
 from widgets.figures.generalization.doubly_robust_irat import robustness as robustness
