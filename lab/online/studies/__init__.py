@@ -1,0 +1,1 @@
+"""Experiments of the room, one module a method."""

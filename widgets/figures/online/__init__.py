@@ -1,0 +1,6 @@
+"""Figures of the room of online learning, one module a method."""
+
+from widgets.figures.online.optimistic_omd_sea import across as across
+from widgets.figures.online.optimistic_omd_sea import growth as growth
+from widgets.figures.online.optimistic_omd_sea import strong_bounds as strong_bounds
+from widgets.figures.online.optimistic_omd_sea import weather as weather
