@@ -8,6 +8,7 @@ grad f_t(x_t). :class:`SEA` draws quadratic losses on a ball,
 whose mean F_t, noise :math:`\sigma_t^2 = \max_x E\|\nabla f_t(x) - \nabla F_t(x)\|^2`, drift
 :math:`\Sigma_t^2 = \max_x \|\nabla F_t(x) - \nabla F_{t-1}(x)\|^2` (from the second round on) and best comparator are all known
 in closed form. :class:`Experts` are linear losses on the simplex.
+
 Source of the model: S. Sachs, H. Hadiji, T. van Erven, C. Guzman, 'Between stochastic and adversarial online convex optimization:
 improved regret bounds via smoothness', NeurIPS 2022, section 2.
 """
