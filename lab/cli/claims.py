@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_studies)
     app.command("claims")(claims)
     app.command("claim")(claim)
+    app.command("cite")(cite)
     app.command("datasets")(datasets)
 
 
@@ -331,6 +332,13 @@ def _print_measured(statement, measured, control, as_json):
     typer.echo(f"  source: {statement.source}")
     if statement.published:
         typer.echo(f"  published: {statement.published}")
+
+
+def cite(method: Annotated[str, typer.Argument(help="A method; `lab list` shows them.")]) -> None:
+    """Print BibTeX of a method's paper and of the lab."""
+    from lab.claims import citation
+
+    typer.echo(citation.cite(method), nl=False)
 
 
 def datasets(

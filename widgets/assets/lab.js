@@ -129,6 +129,16 @@
     });
   }
 
+  // On a phone the controls beside the main one unfold.
+  document.addEventListener("click", (event) => {
+    const button = among(event, "labFold");
+    const panel = button && event.composedPath().find((node) => node.classList && node.classList.contains("lab-controls"));
+    if (!panel) return;
+    const open = panel.toggleAttribute("data-open");
+    button.setAttribute("aria-expanded", String(open));
+    button.textContent = open ? "Fewer controls" : "All controls";
+  });
+
   // Names for what Panel and plotly leave without one: slider handles and figures.
   const everyNode = function* (scope) {
     for (const node of scope.querySelectorAll("*")) {
@@ -148,6 +158,39 @@
     node.on("plotly_unhover", () => { pointed = false; });
     node.addEventListener("mouseleave", () => setTimeout(() => { if (pointed) node.emit("plotly_unhover", {}); }, 60));
   };
+
+  // The live page takes the place of the plain one once its figures are drawn, or it says why they are not.
+  const takeOver = () => {
+    const first = document.querySelector(".lab-first");
+    if (!first) return;
+    const live = document.querySelector(".lab-live");
+    const places = first.querySelectorAll(".lab-place").length;
+    const began = performance.now();
+    const ready = () => {
+      if (!window.Bokeh || !window.Bokeh.documents || !window.Bokeh.documents.length || !live.firstElementChild) return false;
+      let drawn = 0, hosts = 0, alerts = 0;
+      for (const node of everyNode(live)) {
+        if (node.getAttribute("role") === "alert") alerts += 1;
+        if (!node.classList.contains("js-plotly-plot")) continue;
+        hosts += 1;
+        if (node._fullData && node._fullData.length && node.querySelector(".main-svg")) drawn += 1;
+      }
+      const idle = window.Bokeh.documents.every((item) => item.is_idle);
+      if (alerts) return true;
+      if (places) return hosts >= places && drawn === hosts || idle && performance.now() - began > 60000;
+      return idle && live.getElementsByTagName("*").length > 1;
+    };
+    const look = () => {
+      if (!ready()) { setTimeout(look, 50); return; }
+      const top = window.scrollY;
+      first.remove();
+      window.scrollTo(0, top);
+      window.dispatchEvent(new Event("resize"));
+      name();
+    };
+    look();
+  };
+  document.addEventListener("DOMContentLoaded", takeOver);
 
   const unnamed = (node) => !node.hasAttribute("aria-label") && !(node.labels && node.labels.length);
   const name = () => {

@@ -12,6 +12,7 @@ import panel as pn
 import plotly.graph_objects as go
 
 from widgets.pages._glossary import mark
+from widgets.pages._metrics import Metric
 
 _COORDINATES = ("x", "y", "z")
 PLOT_CONFIG = {
@@ -52,6 +53,7 @@ class Numbers(pn.pane.HTML):
     """A table of numbers. ``object`` is a ``DataFrame``, a list of rows (dicts) or a dict ``{name: value}``."""
 
     priority = -1  # never chosen for an object by itself
+    metrics: Mapping[str, Metric] = {}
 
     @classmethod
     def applies(cls, obj):
@@ -143,9 +145,14 @@ def plot(figure: go.Figure | None = None, *, height: int = 420, label: str = "fi
     )
 
 
-def numbers(value=None, *, label: str = "numbers") -> Numbers:
-    """A pane for a table of numbers: a ``DataFrame``, rows, or ``{name: value}``."""
-    return Numbers(value, sizing_mode="stretch_width", css_classes=["lab-numbers"], margin=0, name=label)
+def numbers(value=None, *, label: str = "numbers", metrics: Mapping[str, Metric] | None = None) -> Numbers:
+    """A pane for a table of numbers: a ``DataFrame``, rows, or ``{name: value}``.
+
+    ``metrics`` says of the page's own numbers what they mean, where :mod:`widgets.pages._metrics` does not or says too little.
+    """
+    pane = Numbers(value, sizing_mode="stretch_width", css_classes=["lab-numbers"], margin=0, name=label)
+    pane.metrics = dict(metrics or {})
+    return pane
 
 
 def note(markdown: str) -> pn.pane.Markdown:

@@ -62,8 +62,11 @@ class Frame(pn.Template):
         return "Frame"
 
 
-def frame(view: Viewable, title: str, active: str = "") -> Frame:
-    """``view`` inside the lab's bar and footer. ``active`` is the entry of the bar that is marked as present."""
+def frame(view: Viewable, title: str, active: str = "", first: str = "") -> Frame:
+    """``view`` inside the lab's bar and footer.
+
+    ``active`` is the entry of the bar that is marked as present, ``first`` HTML that is shown until the view stands.
+    """
     shade = theme()
     shades = {"dark": DarkTheme, "light": DefaultTheme}
     template = Frame(_template(), design=LabDesign, theme=shades[shade], location=True)
@@ -74,6 +77,7 @@ def frame(view: Viewable, title: str, active: str = "") -> Frame:
         "heading": f"{title} · Objective Lab" if title else "Objective Lab",
         "links": LINKS,
         "active": active,
+        "first": first,
         "mark": (ASSETS / "icon.svg").read_text(encoding="utf-8"),
     }
     for name, value in variables.items():

@@ -10,16 +10,30 @@ import panel as pn
 from lab import claims
 from lab.report.store.standing import Row
 from widgets.pages import _studies
-from widgets.pages._anatomy import note
+from widgets.pages._anatomy import Numbers, Plot, note
 from widgets.pages._glossary import mark
+from widgets.pages._summary import Summary
 
+_FOLD = '<button type="button" class="lab-fold" data-lab-fold aria-expanded="false">All controls</button>'  # seen on a phone
 STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "refuted": "fails", "undecided": "undecided"}
 
 
 def layout(
-    title: str, question: str, controls, main, *, notice=None, method: str = "", explanation: str = ""
+    title: str,
+    question: str,
+    controls,
+    main,
+    *,
+    notice=None,
+    method: str = "",
+    explanation: str = "",
+    answer=None,
+    tiles=None,
 ) -> pn.Column:
-    """The page: a question on top, controls at the left (above on a phone), figures and numbers, explanation, claims.
+    """The page: a question on top, controls at the left (below on a phone), the answer, figures and numbers, claims.
+
+    The answer is a sentence and tiles: by default the titles of the first figures, and the numbers of the tables with what
+    they mean (:mod:`widgets.pages._metrics`).
 
     Args:
         title: the page's title.
@@ -29,15 +43,25 @@ def layout(
         notice: what :func:`react` returned; refusals appear there, above the figures.
         method: the catalog id; its source and its claims, as last measured, are listed at the end.
         explanation: Markdown, a few sentences on how to read the figures.
+        answer: a function of the tables of numbers (frames) that returns the answer in words.
+        tiles: a function of the tables that returns the numbers to show, ``{name: value or (value, whose)}``.
     """
     controls = list(controls.values()) if isinstance(controls, Mapping) else list(controls)
     main = list(main) if isinstance(main, (list, tuple)) else [main]
     for control in controls:
         if isinstance(control, pn.widgets.Widget) and control.width in (None, 300):
             control.param.update(sizing_mode="stretch_width", margin=(4, 0))
-    side = pn.Column(*controls, css_classes=["lab-controls"], margin=0, styles={"flex": "0 0 300px", "min-width": "0"})
+    for control in controls[1:]:
+        control = control.__panel__() if isinstance(control, pn.viewable.Viewer) else control
+        control.css_classes = [*(control.css_classes or []), "lab-more"]
+    fold = [html(_FOLD, "lab-fold-host")] if len(controls) > 1 else []
+    side = pn.Column(
+        *fold, *controls, css_classes=["lab-controls"], margin=0, styles={"flex": "0 0 300px", "min-width": "0"}
+    )
+    summary = _summary(notice, main, answer, tiles)
     middle = pn.Column(
         *([notice] if notice is not None else []),
+        *([summary] if summary is not None else []),
         *main,
         *([note(explanation)] if explanation else []),
         css_classes=["lab-main"],
@@ -51,6 +75,27 @@ def layout(
     return pn.Column(
         head(title, question), body, *foot, css_classes=["lab-page"], sizing_mode="stretch_width", name=title, margin=0
     )
+
+
+def _summary(notice, main, answer, tiles) -> Summary | None:
+    """The answer above the figures, which follows what :func:`react` draws."""
+    reaction = getattr(notice, "reaction", None)
+    if reaction is None:
+        return None
+    figures = [pane for pane in reaction.panes if isinstance(pane, Plot)]
+    tables = [pane for pane in reaction.panes if isinstance(pane, Numbers)]
+    summary = Summary(answer, tiles, {name: metric for pane in tables for name, metric in pane.metrics.items()})
+
+    def follow():
+        drawn = [pane.object.layout.title.text or "" for pane in figures if pane.object is not None]
+        summary.tell(drawn, [pane.frame for pane in tables])
+        for pane in tables:
+            pane.visible = not summary.covers(pane.frame)
+
+    notice.followers.append(follow)
+    if any(pane.object is not None for pane in reaction.panes):
+        follow()
+    return summary
 
 
 def head(title: str, question: str = "", kicker: str = "") -> pn.pane.HTML:

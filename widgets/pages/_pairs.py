@@ -9,6 +9,8 @@ import torch
 from lab import topology
 from lab.datasets import ImageSet
 from lab.datasets.grids import Placed, aligned
+from lab.topology.images import comparison
+from lab.wording import counted
 from widgets.server import uploads
 
 VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
@@ -96,3 +98,40 @@ def numbers(prediction, label, found, threshold) -> list[dict]:
         }
         for d, name in enumerate(counts.index)
     ]
+
+
+def metrics(rows: list[dict], prediction, label, threshold) -> dict[str, float]:
+    """The thresholded prediction against its label in four numbers; ``rows`` are those of :func:`numbers`."""
+    mask = prediction >= threshold
+    return {
+        "Dice": comparison.dice(mask, label),
+        "clDice": comparison.cldice(mask, label),
+        "matching error": sum(row["matching error of the mask"] for row in rows),
+        "Betti number error": sum(row["Betti number error of the mask"] for row in rows),
+    }
+
+
+def answer(frames) -> str:
+    """The comparison in words, from the tables of :func:`numbers` and :func:`metrics`."""
+    rows = frames[0].to_dict("records")
+    metrics = dict(zip(frames[-1]["quantity"], frames[-1]["value"]))
+
+    def features(where):
+        return (
+            " and ".join(counted(int(row[where]), _ONE[row["features"]]) for row in rows if _any(row)) or "no features"
+        )
+
+    unmatched = int(metrics["matching error"])
+    verdict = (
+        "every one matched at the same place"
+        if not unmatched
+        else f"{counted(unmatched, 'feature')} without a counterpart at the same place"
+    )
+    return f"At Dice {metrics['Dice']:.3f} the mask has {features('in the mask')}, the label {features('in the label')}: {verdict}."
+
+
+_ONE = {"components": "component", "loops": "loop", "cavities": "cavity"}
+
+
+def _any(row) -> bool:
+    return row["in the mask"] > 0 or row["in the label"] > 0 or row["features"] == "components"

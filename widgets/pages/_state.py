@@ -22,6 +22,8 @@ from lab.report.store.redaction import scrub
 RESERVED = ("theme", "run")
 _TEXT_LIMIT = 10_000
 _NOTICED_SECONDS = 0.7
+_ANSWERED_SECONDS = 0.3
+_FLOATING = {"position": "fixed", "width": "0", "height": "0"}
 _WORKING = '<div class="lab-working" role="status">Computing …</div>'
 
 # One computation at a time in the whole process: two cores stay responsive, and numba's threading layer, which on some
@@ -49,6 +51,14 @@ class Notice(pn.pane.HTML):
 
     priority = -1  # never chosen for an object by itself
     reaction: Reaction | None = None
+
+    def __init__(self, *arguments, **parameters):
+        super().__init__(*arguments, **parameters)
+        self.followers: list[Callable[[], None]] = []  # called after every drawing
+
+    def say(self, text: str, *, floats: bool = False) -> None:
+        """Show ``text`` (HTML) in the page, or floating over it, where it moves nothing."""
+        self.param.update(object=text, visible=True, styles=_FLOATING if floats else {})
 
 
 def theme() -> str:
@@ -117,7 +127,9 @@ def ahead(draw: Callable, widgets: Mapping[str, pn.widgets.Widget]) -> None:
     What goes wrong is told when :func:`react` draws. In a notebook nothing happens.
     """
     if in_session():
-        _COMPUTE.submit(draw, **{key: widget.value for key, widget in widgets.items()}, theme=theme())
+        values = {key: widget.value for key, widget in widgets.items()} | {"theme": theme()}
+        loop = asyncio.get_running_loop()  # the answer goes out first
+        loop.call_later(_ANSWERED_SECONDS, lambda: _COMPUTE.submit(draw, **values))
 
 
 def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.viewable.Viewable) -> Notice:
@@ -145,14 +157,12 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
             notice.visible = False
             for pane, result in zip(panes, results):
                 pane.object = result
+            for follower in notice.followers:
+                follower()
 
     def refuse(error):
-        say(f'<div role="alert">{escape(scrub(str(error)))}</div>')
-
-    def say(text):
         with _together():
-            notice.object = text
-            notice.visible = True
+            notice.say(f'<div role="alert">{escape(scrub(str(error)))}</div>')
 
     def arguments():
         return {key: widget.value for key, widget in widgets.items()}
@@ -193,13 +203,13 @@ def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.v
     async def tell():
         """Say that the answer is being computed where that takes long enough to be noticed."""
         await asyncio.sleep(_NOTICED_SECONDS)
-        if status["running"]:
-            say(_WORKING)
+        if status["running"] and not notice.visible:
+            notice.say(_WORKING, floats=True)
 
     if in_session():
         for widget in widgets.values():
             widget.param.watch(follow, "value")
-        notice.object, notice.visible = _WORKING, True
+        notice.say(_WORKING, floats=True)
         pn.state.onload(follow)
     else:
         place(compute(arguments()))

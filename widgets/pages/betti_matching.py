@@ -51,18 +51,19 @@ def build(state: dict) -> pn.viewable.Viewable:
     ahead(draw, widgets | files | {"pointed": pointed})
     overlay, bars = pages.plot(label="feature locations", height=560), pages.plot(label="barcodes", height=460)
     pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers(label="metrics by dimension")
-    every = pages.numbers(label="errors by class")
-    notice = pages.react(widgets | files | {"pointed": pointed}, draw, overlay, bars, pull, table, every)
+    every, tiles = pages.numbers(label="errors by class"), pages.numbers(label="metrics")
+    notice = pages.react(widgets | files | {"pointed": pointed}, draw, overlay, bars, pull, table, every, tiles)
     for pane in (bars, overlay):
         pane.param.watch(lambda event: _point(pointed, event.new), "hover_data")
     return pages.layout(
         TITLE,
         QUESTION,
         widgets | files,
-        [pages.row(overlay, bars), table, every, pull],
+        [pages.row(overlay, bars), table, every, pull, tiles],
         notice=notice,
         method=METHOD,
         explanation=EXPLANATION,
+        answer=_pairs.answer,
     )
 
 
@@ -79,11 +80,13 @@ def draw(threshold, image, variant, label_id, min_length, border, own_prediction
 def _steady(case, threshold, min_length, theme):
     """What does not follow the pointer: the same objects come back, so that only the overlay is drawn again."""
     case = case.value
+    rows = numbers(case["prediction"], case["label"], case["found"], threshold)
     return (
         figures.barcodes(case["found"], min_length=min_length, theme=theme),
         figures.gradient(case["prediction"], case["gradient"], theme=theme),
-        numbers(case["prediction"], case["label"], case["found"], threshold),
+        rows,
         by_class(*case["pair"], threshold, case["found"].border),
+        _pairs.metrics(rows, case["prediction"], case["label"], threshold),
     )
 
 

@@ -9,6 +9,7 @@ from widgets import pages
 from widgets.figures import kernels as figures
 
 TITLE, ROUTE, METHOD = "Fast operations", "kernels", "kernels"
+STILL = False  # times of the machine at hand
 QUESTION = "Which implementation of an operation runs here, how accurate is it, and how close to the roofline?"
 
 

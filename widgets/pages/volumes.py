@@ -75,12 +75,14 @@ def build(state: dict) -> pn.viewable.Viewable:
     view = pages.plot(label="features in space", height=460)
     cuts = [pages.plot(label=f"{name} plane", height=460) for name in PLACES]
     table, listing = pages.numbers(label="metrics by dimension"), pages.numbers(label="features shown")
-    notice = pages.react(widgets | files, draw, view, *cuts, table, listing)
+    tiles = pages.numbers(label="metrics")
+    notice = pages.react(widgets | files, draw, view, *cuts, table, listing, tiles)
     view.param.watch(lambda event: _choose(widgets, event.new), "click_data")
     for pane in cuts:
         pane.param.watch(lambda event: _move(widgets, event.obj.object, event.new), "click_data")
-    main = [pages.row(view, *cuts), table, listing]
-    return pages.layout(TITLE, QUESTION, widgets | files, main, notice=notice, method=METHOD, explanation=EXPLANATION)
+    main = [pages.row(view, *cuts), table, listing, tiles]
+    words = {"method": METHOD, "explanation": EXPLANATION, "answer": _pairs.answer}
+    return pages.layout(TITLE, QUESTION, widgets | files, main, notice=notice, **words)
 
 
 def draw(
@@ -117,7 +119,7 @@ def draw(
         for which in planes(shown.affine)
     ]
     steady = _steady(Own(case), Own(shown), feature, threshold, theme)
-    return steady[0], *cuts, steady[1], steady[2]
+    return steady[0], *cuts, *steady[1:]
 
 
 @lru_cache(maxsize=16)
@@ -125,7 +127,9 @@ def _steady(case, shown, feature, threshold, theme):
     """What does not follow the planes: the same objects come back, so that the view in space is not drawn again."""
     case, shown = case.value, shown.value
     view = figures.view(shown, highlight=feature, threshold=threshold, unit=case["unit"], theme=theme)
-    return view, numbers(case["prediction"], case["label"], shown.found, threshold), figures.listing(shown)
+    rows = numbers(case["prediction"], case["label"], shown.found, threshold)
+    metrics = _pairs.metrics(rows, case["prediction"], case["label"], threshold)
+    return view, rows, figures.listing(shown), metrics
 
 
 @lru_cache(maxsize=8)

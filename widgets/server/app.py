@@ -14,8 +14,11 @@ import panel as pn
 from lab.report import Run, Store
 from lab.report.store.redaction import scrub
 from widgets import pages
-from widgets.pages import _frame, _home, _jobs, _runs, _studies
+from widgets.pages import _frame, _home, _jobs, _runs, _stills, _studies
+from widgets.pages._first import first
 from widgets.pages._layout import claims_pane, head, html
+from widgets.pages._stills import Still
+from widgets.pages._summary import Summary
 
 _WORDS = 600
 
@@ -68,17 +71,30 @@ def _limited(max_sessions, build):
 
 def _served(build, title, active, run=None):
     """A document: the view at the address's state, the refusal of that state in words, or the fault of the page."""
-    state = {}
+    state, still = {}, None
     try:
         state = pages.query(pn.state.location.search if pn.state.location else "")
         view = build(state, run) if run is not None else build(state)
+        still = still_of(build, view, state)
     except (ValueError, TypeError) as error:
         back = '<a href="?">Open the page at its defaults</a>'
         view = _words(title, f"This address cannot be shown: {escape(_shown(error))}. {back}")
     except Exception as error:  # a page's own fault is told on that page; the others go on
         traceback.print_exc()
         view = _fault(title, f"{type(error).__name__}: {_shown(error)}", state)
-    return _frame.frame(view, title, active)
+    return _frame.frame(view, title, active, first(view, still))
+
+
+def still_of(build, view, state) -> Still | None:
+    """The stored still of a page that stands at its defaults; its words are told to the view."""
+    page = (
+        build.args[0] if isinstance(build, partial) and build.args and isinstance(build.args[0], pages.Page) else None
+    )
+    still = _stills.load(page.name) if page is not None and not state and not pages.run_of_address() else None
+    if still is not None:
+        for summary in view.select(Summary):
+            summary.tell(still.titles, still.frames())
+    return still
 
 
 def _shown(error: Exception) -> str:
