@@ -70,6 +70,10 @@
     return `${lines.join("\n")}\n`;
   };
 
+  // every figure that is drawn on the page
+  const plots = () => [...everyNode(document)].filter((node) => node.classList.contains("js-plotly-plot") && node._fullData
+    && node._fullData.length && node.checkVisibility({ visibilityProperty: true }));
+
   const fileName = (plot) => {
     const title = (plot._fullLayout.title.text || "figure").replace(/<[^>]*>/g, " ");
     return title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60).toLowerCase() || "figure";
@@ -219,6 +223,8 @@
   for (const delay of [100, 300, 600, 1000, 1500, 2500, 4000, 8000]) setTimeout(name, delay);
   setInterval(() => { if (!document.hidden) name(); }, 5000);
   document.addEventListener("focusin", name);
+
+  window.labFrame = { save, rows, fileName, plots, everyNode };
 
   // Bokeh says on the document when the server no longer answers.
   document.addEventListener("DOMContentLoaded", () => {

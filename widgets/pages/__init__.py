@@ -35,6 +35,12 @@ The whole of a page::
 :func:`plot` a ``height`` where 420 pixels do not fit. For files of a visitor see :mod:`widgets.server.uploads`; for work beyond a
 few seconds submit a notebook instead (``lab.report.submit``). A pointer's position is ``plot.param.watch(f, "hover_data")``.
 
+The frame adds what every page has: a picture of the default state in the page itself (``python -m tests.browser.stills PAGE``
+draws it anew; ``STILL = False`` for a page that measures time), the answer in words and tiles of numbers above the figures
+(``layout(answer=..., tiles=...)`` and ``numbers(metrics={"name": pages.Metric("meaning", "unit", "lower")})`` where the titles
+and :mod:`widgets.pages._metrics` say too little), a menu of what can be taken along, and the claims with 'measure now'.
+:func:`at` is the same page without a server.
+
 The last cell of the method's notebook is ``widgets.pages.show("betti_matching", {"image": image})``: it keeps the page's
 figures and numbers as static output and a record of page and state, from which ``lab serve RUN`` rebuilds the view.
 
@@ -45,12 +51,13 @@ from widgets.pages._anatomy import as_frame, note, numbers, plot, row, table_htm
 from widgets.pages._controls import controls
 from widgets.pages._discovery import Page, discover, find, names, survey
 from widgets.pages._layout import layout
+from widgets.pages._metrics import Metric
 from widgets.pages._record import page_of_notebook
 from widgets.pages._state import Notice, address, query, react, run_of_address, sync, theme, values
-from widgets.pages._static import show, static
+from widgets.pages._static import at, show, static
 
 __all__ = [
-    "Notice", "Page", "address", "as_frame", "controls", "discover", "find", "layout", "names", "note", "numbers",
+    "Metric", "Notice", "Page", "address", "as_frame", "at", "controls", "discover", "find", "layout", "names", "note", "numbers",
     "page_of_notebook", "plot", "query", "react", "row", "run_of_address", "show", "static", "survey", "sync", "table_html",
     "theme", "values",
 ]  # fmt: skip

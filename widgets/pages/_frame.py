@@ -62,10 +62,11 @@ class Frame(pn.Template):
         return "Frame"
 
 
-def frame(view: Viewable, title: str, active: str = "", first: str = "") -> Frame:
+def frame(view: Viewable, title: str, active: str = "", first: str = "", take: str = "") -> Frame:
     """``view`` inside the lab's bar and footer.
 
-    ``active`` is the entry of the bar that is marked as present, ``first`` HTML that is shown until the view stands.
+    ``active`` is the entry of the bar that is marked as present, ``first`` HTML that is shown until the view stands, ``take`` the
+    route of a page of which a visitor may take things along.
     """
     shade = theme()
     shades = {"dark": DarkTheme, "light": DefaultTheme}
@@ -78,6 +79,7 @@ def frame(view: Viewable, title: str, active: str = "", first: str = "") -> Fram
         "links": LINKS,
         "active": active,
         "first": first,
+        "take": take,
         "mark": (ASSETS / "icon.svg").read_text(encoding="utf-8"),
     }
     for name, value in variables.items():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 import lab
 from lab.report import Store
 from lab.report.site.frame import nonce_of, policy
+from widgets.pages import _take
+from widgets.pages._discovery import survey
+from widgets.pages._state import query
 
 _HEAD_CHARACTERS = 4096
 _SANDBOX = "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; frame-ancestors 'none'"
@@ -47,6 +51,33 @@ async def refuse_strangers(handler: RequestHandler) -> None:
         return
     if not user:
         raise HTTPError(403, reason="Log in first")
+
+
+class Take(RequestHandler):
+    """``GET /take?_kind=python&_page=ROUTE&...``: what makes a page's state, or ``_kind=bibtex``: how to cite it."""
+
+    async def prepare(self):
+        await refuse_strangers(self)
+
+    def get(self):
+        page = next((page for page in self.pages() if page.route == self.get_query_argument("_page", "")), None)
+        kind = self.get_query_argument("_kind", "")
+        if page is None or kind not in ("python", "bibtex"):
+            raise HTTPError(404, reason="No such page or kind")
+        state = {key: value for key, value in query(self.request.query).items() if key not in ("_page", "_kind")}
+        try:
+            text = _take.python_of(page, state) if kind == "python" else _take.bibtex_of(page)
+        except ValueError:
+            raise HTTPError(400, reason="This state cannot be written") from None
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.write(text)
+
+    @staticmethod
+    @cache
+    def pages():
+        """The pages that work; looked for once."""
+        return tuple(survey()[0].values())
 
 
 class Report(RequestHandler):

@@ -42,6 +42,18 @@ def static(page: str, state: Mapping, view: pn.viewable.Viewable) -> Static:
     return Static(page, dict(state), figures, tables)
 
 
+def at(page: str, state: Mapping | None = None) -> Static:
+    """What a page shows at ``state``, without a server: ``at("comp_sum", {"tau": 0.5}).figures[0].show()``.
+
+    Raises:
+        ValueError: no such page, or a state that the page refuses.
+        TypeError: ``state`` is not plain JSON.
+    """
+    state = _plain_state(state)
+    found = find(page)
+    return static(found.name, state, found.build(state))
+
+
 def show(page: str, state: Mapping | None = None) -> pn.viewable.Viewable | None:
     """Build a page at ``state``; the last cell of a notebook.
 

@@ -27,7 +27,20 @@ def applications(
     *, run: str = "", jobs: bool = True, notebooks: Path | None = None, max_sessions: int = 200
 ) -> dict[str, Callable]:
     """Every route of the application and the function that builds its document, in the form of ``panel.serve``."""
-    found, broken = pages.survey(taken=("runs", "run", "health", "report", "reports", "upload", "assets", "static"))
+    found, broken = pages.survey(
+        taken=(
+            "runs",
+            "run",
+            "health",
+            "report",
+            "reports",
+            "upload",
+            "take",
+            "measure",
+            "assets",
+            "static",
+        )
+    )
     routes: dict[str, Callable] = {
         "": partial(_served, partial(_home_view, survey=(found, broken)), "Studies", ".", run=run),
         "runs": partial(_served, _runs.build, "Runs", "runs"),
@@ -82,7 +95,14 @@ def _served(build, title, active, run=None):
     except Exception as error:  # a page's own fault is told on that page; the others go on
         traceback.print_exc()
         view = _fault(title, f"{type(error).__name__}: {_shown(error)}", state)
-    return _frame.frame(view, title, active, first(view, still))
+    return _frame.frame(view, title, active, first(view, still), take=page.route if (page := page_of(build)) else "")
+
+
+def page_of(build) -> pages.Page | None:
+    """The page that a route shows, or ``None`` for the home page, runs and jobs."""
+    return (
+        build.args[0] if isinstance(build, partial) and build.args and isinstance(build.args[0], pages.Page) else None
+    )
 
 
 def still_of(build, view, state) -> Still | None:

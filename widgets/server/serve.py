@@ -28,7 +28,7 @@ from bokeh.server.urls import per_app_patterns
 from panel.io.server import WSHandler, get_server
 
 from widgets.pages import _frame
-from widgets.pages._handlers import Health, Report
+from widgets.pages._handlers import Health, Report, Take
 from widgets.server import app, guard, login, uploads
 from widgets.server.front import front
 from widgets.server.options import Options, checked, encryption, free, origins
@@ -100,6 +100,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
         static_dirs=_frame.STATIC,
         extra_patterns=[
             (r"/health", Health),
+            (r"/take", Take),
             (r"/report", Report),
             (r"/reports/(.*)", Report.Files),
             (r"/upload", uploads.Handler),
