@@ -66,7 +66,7 @@ def path_of(module: str) -> Path | None:
 
 
 def hash_of(module: str) -> str:
-    """A hash of what a module does: its syntax tree without docstrings and comments; a package's counts its catalog too.
+    """A hash of what a module does: its syntax tree without docstrings, comments and argument types, with a package's catalog.
 
     ``"missing"`` if the file is gone.
     """
@@ -135,7 +135,17 @@ def _tree_hash(path, size, time):
             node, False
         ):
             node.body = node.body[1:]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.decorator_list:
+            _strip_annotations(node)
     return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _strip_annotations(function):
+    """Drop the types of a function's arguments and result: a decorator may read them, the function itself never does."""
+    function.returns = None
+    for argument in ast.walk(function.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
 
 
 def _dump(node):

@@ -28,6 +28,7 @@ from lab.claims.registry import measuring_function
 from lab.claims.verdict import RISK, Verdict, judge, status
 
 BUDGETS = ("smoke", "default", "full")
+Budget = Literal["smoke", "default", "full"]
 SMOKE_REPLICATES = 2
 
 
@@ -41,7 +42,7 @@ class Trial:
 
     claim: Claim
     seeds: tuple[int, ...]
-    budget: Literal["smoke", "default", "full"] = "default"
+    budget: Budget = "default"
     data: Any = None
     control: bool = False
 
@@ -151,7 +152,7 @@ def measure(
     *,
     data=None,
     replicates: int | Sequence[int] | None = None,
-    budget: Literal["smoke", "default", "full"] = "default",
+    budget: Budget = "default",
     control: bool = False,
     seeds: int | Sequence[int] | None = None,
 ) -> Measured:

@@ -88,7 +88,9 @@ def _clopper_pearson(x, level):
     return Interval(float(x.mean()), float(found.low), float(found.high))
 
 
-def unpaired(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Interval:
+def unpaired(
+    first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, level: float = 0.95
+) -> Interval:
     """Difference of the means of two independent groups with Welch's interval."""
     from scipy import stats
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from lab.wording import counted
+
+if TYPE_CHECKING:
+    from lab.claims.measure import Budget
 
 
 def register(app: typer.Typer) -> None:
@@ -236,26 +239,29 @@ def claim(
     if record:
         _record(rows, replicates, force, budget, jobs, executor, scheduler)
         return
+    own: Any = None
     if data is not None:
         from lab import datasets as sets
 
-        if domain is None:
-            data = sets.load(data, size=size, target=target)
-        else:
-            data = sets.own_domains(data, column=domain, target=target)
-        if data.notes:
-            typer.echo(repr(data), err=True)
+        own = (
+            sets.load(data, size=size, target=target)
+            if domain is None
+            else sets.own_domains(data, column=domain, target=target)
+        )
+        if own.notes:
+            typer.echo(repr(own), err=True)
+    scale = cast("Budget", budget)  # checked by the ledger
     verdicts = []
     for row in rows:
         if len(rows) > 1 and (row.untestable or ledger.measuring_function(row.id) is None):
             continue
         if until_decided:
-            measured = recording.until_decided(row.id, budget=budget, data=data)
+            measured = recording.until_decided(row.id, budget=scale, data=own)
         else:
-            measured = ledger.measure(row.id, data=data, replicates=replicates, budget=budget)
+            measured = ledger.measure(row.id, data=own, replicates=replicates, budget=scale)
         verdicts.append(measured.verdict)
         beside = (
-            ledger.measure(row.id, data=data, replicates=replicates, budget=budget, control=True) if control else None
+            ledger.measure(row.id, data=own, replicates=replicates, budget=scale, control=True) if control else None
         )
         _print_measured(row, measured, beside, as_json)
     raise typer.Exit(1 if "refuted" in verdicts else 4 if "undecided" in verdicts and budget != "smoke" else 0)

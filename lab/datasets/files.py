@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def pair(
     for role, value in (("prediction", prediction), ("label", label), ("image", image)):
         if value is None:
             continue
-        told = {"scale": scale, "activation": activation} if role == "prediction" else {}
+        told: dict[str, Any] = {"scale": scale, "activation": activation} if role == "prediction" else {}
         if isinstance(value, (str, os.PathLike)):
             found[role] = read_placed(value, role=role, max_bytes=max_bytes, **told)
         else:
@@ -155,9 +156,9 @@ def from_npz(path: Path, arrays: dict[str, np.ndarray], scale: float | None = No
     """What the arrays of an NPZ file are: points, or one case."""
     if "x" in arrays:
         label = arrays.get("label", arrays.get("y"))
-        label = None if label is None else checks.tensor(f"{path.name}:label", label)
-        label = label.long() if label is not None and not label.is_floating_point() else label
-        return _points(path.stem, native(arrays["x"]), label)
+        target = None if label is None else checks.tensor(f"{path.name}:label", label)
+        target = target.long() if target is not None and not target.is_floating_point() else target
+        return _points(path.stem, native(arrays["x"]), target)
     if "image" not in arrays and len(arrays) == 1:
         arrays = {"image": next(iter(arrays.values()))}
     if "image" not in arrays and "prediction" not in arrays:
@@ -166,7 +167,7 @@ def from_npz(path: Path, arrays: dict[str, np.ndarray], scale: float | None = No
             "spacing), x (with label), or one array"
         )
     spacing = tuple(arrays["spacing"].ravel().tolist()) if "spacing" in arrays else ()
-    told = {"image": (scale,), "label": (), "prediction": (scale, activation)}
+    told: dict[str, tuple[Any, ...]] = {"image": (scale,), "label": (), "prediction": (scale, activation)}
     found = {
         role: ROLES[role](
             f"{path.name}:{role}", Decoded(arrays[role], spacing=spacing, affine=arrays.get("affine")), *told[role]

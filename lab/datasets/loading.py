@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -81,7 +82,7 @@ def load(
     told = {"target": target, "target_type": target_type, "separator": separator, "decimal": decimal, "thousands": thousands,
             "encoding": encoding, "na_values": na_values, "header": header}  # fmt: skip
     told = {name: value for name, value in told.items() if value is not None}
-    form = {name: value for name, value in (("size", size), ("part", part)) if value is not None}
+    form: dict[str, Any] = {name: value for name, value in (("size", size), ("part", part)) if value is not None}
     if isinstance(name_or_path, str) and name_or_path == "mnist":
         from lab.datasets.numerals import mnist
 
@@ -120,7 +121,10 @@ def as_table(table, target: str | None = None, *, target_type: str | None = None
     from lab.datasets import columns
 
     if not isinstance(table, Table) and not hasattr(table, "columns"):
-        return load(table, target=target, target_type=target_type, **options)
+        loaded = load(table, target=target, target_type=target_type, **options)
+        if not isinstance(loaded, Table):
+            raise ValueError(f"table must be a table, got {type(loaded).__name__} from {table!r:.80}")
+        return loaded
     if options:
         raise ValueError(f"{', '.join(options)} is for files, got a {type(table).__name__}")
     found = table if isinstance(table, Table) else Table(table)

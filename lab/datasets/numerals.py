@@ -140,5 +140,7 @@ def halves(points: Points) -> tuple[Points, Points]:
     """The training and test part of :func:`mnist` by its fixed split."""
     if len(points) != TRAIN + TEST:
         raise ValueError(f"points must be the {TRAIN + TEST:,} items of mnist, got {len(points):,}")
-    parts = (slice(TRAIN), slice(TRAIN, None))
-    return tuple(replace(points, x=points.x[rows], label=points.label[rows]) for rows in parts)
+    train, test = (
+        replace(points, x=points.x[rows], label=points.label[rows]) for rows in (slice(TRAIN), slice(TRAIN, None))
+    )
+    return train, test

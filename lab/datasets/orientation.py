@@ -57,7 +57,7 @@ def codes(affine) -> tuple[str, str, str]:
         found[axis] = SIDES[side][int(matrix[side, axis] > 0)]
         free_axes.discard(axis)
         free_sides.discard(side)
-    return tuple(found)
+    return found[0], found[1], found[2]
 
 
 def planes(affine=None) -> tuple[Plane, Plane, Plane]:
@@ -73,9 +73,10 @@ def planes(affine=None) -> tuple[Plane, Plane, Plane]:
     against = [found[a] == pair[0] for a, pair in zip(axis, SIDES)]
     label = [f"{WORDS[pair[0]]} to {WORDS[pair[1]]}" for pair in SIDES]
     named = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))
-    return tuple(
+    axial, coronal, sagittal = (
         Plane(name, axis[k], axis[h], axis[v], against[h], against[v], label[h], label[v]) for name, k, h, v in named
     )
+    return axial, coronal, sagittal
 
 
 def axis_labels(affine=None) -> tuple[str, str, str]:
@@ -83,4 +84,5 @@ def axis_labels(affine=None) -> tuple[str, str, str]:
     if affine is None:
         return "page", "row", "column"
     opposite = {side: pair[1 - k] for pair in SIDES for k, side in enumerate(pair)}
-    return tuple(f"{WORDS[opposite[code]]} to {WORDS[code]}" for code in codes(affine))
+    first, second, third = (f"{WORDS[opposite[code]]} to {WORDS[code]}" for code in codes(affine))
+    return first, second, third

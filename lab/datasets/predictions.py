@@ -55,7 +55,7 @@ def equal_dice_predictions(
     softness = checks.number("softness", softness, low=0.0, open_low=True)
     variants = [checks.choice("variants", variant, VARIANTS) for variant in variants]
     generator = checks.generator(seed)
-    draws = np.random.default_rng(torch.randint(2**62, (1,), generator=generator).item())
+    draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     foreground = int(mask.sum())
     if foreground == 0 or foreground == mask.size:
         raise ValueError("label must hold foreground and background, got only one of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -119,7 +119,9 @@ class ImageSet:
         """A copy of a single image that shares no memory with it."""
         copy = lambda value: value.clone() if isinstance(value, torch.Tensor) else value  # noqa: E731
         variants = {key: value.clone() for key, value in self.predictions.items()}
-        fields = {name: copy(getattr(self, name)) for name in ("image", "label", "prediction", "colour", "affine")}
+        fields: dict[str, Any] = {
+            name: copy(getattr(self, name)) for name in ("image", "label", "prediction", "colour", "affine")
+        }
         fields["prediction"] = variants.get("mixed", fields["prediction"])
         return replace(self, **fields, predictions=variants)
 
@@ -142,14 +144,15 @@ class ImageSet:
             **{f"variant:{key}": value for key, value in self.predictions.items()},
         }
         arrays = {key: value.cpu().numpy() for key, value in fields.items() if value is not None}
-        np.savez_compressed(path, spacing=np.asarray(self.spacing), name=np.asarray(self.name), **arrays)
+        arrays |= {"spacing": np.asarray(self.spacing), "name": np.asarray(self.name)}
+        np.savez_compressed(path, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path) -> ImageSet:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        optional = {
+        optional: dict[str, Any] = {
             key: torch.from_numpy(arrays[key]) for key in ("label", "prediction", "colour", "affine") if key in arrays
         }
         variants = {key[8:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("variant:")}

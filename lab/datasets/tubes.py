@@ -53,7 +53,7 @@ def tube_network(
     radius = checks.number("radius", radius, low=0.5, high=min(shape) / 8)
     fading = checks.number("fading", fading, low=0.0, high=1.0)
     noise = checks.number("noise", noise, low=0.0)
-    draws = np.random.default_rng(torch.randint(2**62, (1,), generator=checks.generator(seed)).item())
+    draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=checks.generator(seed))))
     points = _apart(draws, np.array(shape, float), nodes, radius)
     mask = np.zeros(shape, dtype=bool)
     for first, second in _joined(points, loops):

@@ -42,7 +42,7 @@ def vessel_tree(
     loops = checks.integer("loops", loops, low=0, high=100)
     noise = checks.number("noise", noise, low=0.0)
     generator = checks.generator(seed)
-    draws = np.random.default_rng(torch.randint(2**62, (1,), generator=generator).item())
+    draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     image, mask = grown(shape, draws, radius=radius, generations=generations, loops=loops, noise=noise)
     return labelled("vessel_tree", image, mask, generator)
 

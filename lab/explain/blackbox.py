@@ -92,8 +92,8 @@ class BlackBox:
         if self.small and _before_the_first_row(calls, len(x)) > SLOW:
             self.usual = self.most
         self.outputs = first.shape[1]
-        outputs = [self._ask(self.players.x[r], r) for r in self._instance_rows()]
-        outputs = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        asked = [self._ask(self.players.x[r], r) for r in self._instance_rows()]
+        outputs = torch.cat(asked) if len(asked) > 1 else asked[0]
         if not torch.isfinite(outputs).all():
             raise ValueError(f"f must return finite values, got {kinds(outputs)} on the instances themselves")
         self.target = target_of(target, outputs, self.players.instances)
@@ -227,7 +227,7 @@ class BlackBox:
         shared = design.ndim == 2 and (p.index is None or p.index.ndim == 1)
         binary = operator == "mix" and bool(((design == 0) | (design == 1)).all())
         fixed = 0.0 if operator == "add" else 1.0
-        known, moves = None, None
+        known, moves = None, design
         for rows, part in self._chunks(design.shape[-2], gradient):
             if not shared or part != known:
                 moves = p.to_elements(design[part] if design.ndim == 2 else design[rows, part], rows, fixed)

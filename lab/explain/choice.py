@@ -14,6 +14,7 @@ from lab.explain.engine import Task, prepare
 from lab.explain.explanation import Explanation
 from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley, Uniform
 from lab.explain.risk import NORMAL, Bench, Risk, _fresh, fit_recipe, possible_laws, possible_methods, recipes
+from lab.explain.surrogate import Link
 
 QUESTIONS = {
     "noise": "What if every feature moves a little?",
@@ -75,7 +76,7 @@ def choose(
     threshold: float = 0.2,
     n_samples: int = 1000,
     seed=0,
-    link: str = "identity",
+    link: Link = "identity",
     max_bytes: int | None = None,
 ) -> Choice:
     """Name the method for a question, the runner-up, and whether the difference is real; refuse where none is faithful.

@@ -30,7 +30,7 @@ from lab.explain.fitted import Cached
 from lab.explain.neighbourhoods import Draws, Gaussian, Scaling
 from lab.explain.outputs import dtype_of
 from lab.explain.players import Players, players
-from lab.explain.surrogate import Linear, Sobolev
+from lab.explain.surrogate import Linear, Link, Sobolev
 from lab.explain.weighting import importance, missed
 
 COPIES = 12  # of the outputs that a fit holds at its most
@@ -109,7 +109,7 @@ def prepare(
     baseline=None,
     features=None,
     target=None,
-    link: str = "identity",
+    link: Link = "identity",
     max_bytes: int | None = None,
     neighbourhood=None,
 ) -> Task:
@@ -134,7 +134,7 @@ class Task:
     box: BlackBox
     players: Players
     contrast: torch.Tensor
-    link: str
+    link: Link
 
     def explain(
         self,
@@ -219,18 +219,22 @@ class Task:
         """Refuse neighbourhoods that these inputs cannot have."""
         if law.operator == "add" and not self.players.x.is_floating_point():
             raise TypeError("additive noise needs floating-point x; for tokens and categories use Masks or Categories")
-        if law.operator == "add" and getattr(self.box.f, "categorical", None):
+        categorical = getattr(self.box.f, "categorical", None)
+        if law.operator == "add" and categorical:
             raise TypeError(
-                f"additive noise is undefined for categorical columns ({', '.join(self.box.f.categorical)}); use "
+                f"additive noise is undefined for categorical columns ({', '.join(categorical)}); use "
                 f"Masks, "
                 "LeaveOneOut or Categories(data)"
             )
-        if isinstance(law, neighbourhoods.Categories) and self.players.donors is None:
+        donors = self.players.donors
+        if not isinstance(law, neighbourhoods.Categories):
+            return
+        if donors is None:
             raise ValueError(
                 "Categories(data) must be named when the instances are prepared: explain(..., neighbourhood=...)"
             )
-        if isinstance(law, neighbourhoods.Categories) and (law.pool or 0) > len(self.players.donors):
-            raise ValueError(f"pool must be at most the {len(self.players.donors)} rows of data, got {law.pool}")
+        if (law.pool or 0) > len(donors):
+            raise ValueError(f"pool must be at most the {len(donors)} rows of data, got {law.pool}")
 
     def anchors(self, law, drawn: Draws | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``f(x)`` and, where the law is tied at both ends, ``f`` with every player replaced; each ``(N, C)``."""

@@ -151,7 +151,7 @@ class Explanation:
 def joined(parts: list[Explanation]) -> Explanation:
     """One explanation of the instances of several, in order; it holds no outputs of ``f``."""
     first, told = parts[0], [part.diagnostics for part in parts]
-    arrays = {
+    arrays: dict[str, Any] = {
         name: None if getattr(first, name) is None else torch.cat([getattr(part, name) for part in parts])
         for name in _ARRAYS
     }
@@ -180,7 +180,7 @@ def load(path) -> Explanation:
     own = {key: header.pop(key) for key in ("names", "neighbourhood", "model", "loss", "confidence", "quantile")}
     own["names"] = tuple(own["names"])
     header["warnings"] = tuple(header["warnings"])
-    measures = {name: arrays.pop(name) for name in _MEASURES}
+    measures: dict[str, Any] = {name: arrays.pop(name) for name in _MEASURES}
     return Explanation(**{"interactions": None, **arrays, **own}, diagnostics=Diagnostics(**header, **measures))
 
 

@@ -34,6 +34,7 @@ class Cached:
         drawn, outputs, task = self.drawn, self.outputs, self.task
         if isinstance(law, LeaveOneOut) and model.degree == 1:
             return self._removals(law, model, confidence, began)
+        assert drawn is not None and outputs is not None  # only single removals go without
         weight, top = scaled_importance(law, drawn, task.contrast)
         squares = law.operator == "add"
         psi = model.basis(drawn.design, squares)
@@ -74,6 +75,7 @@ class Cached:
         ridge = extra = None
         if isinstance(self.loss, Sobolev):
             ridge = self.loss.weight * weight
+            assert self.extra is not None  # the Sobolev loss has asked for derivatives
             extra = torch.nn.functional.pad(self.extra, (0, 0, free, 0))
         if model.penalty is None:
             return solve.least_squares(psi, weight, outputs, self.drawn.group, ridge=ridge, extra=extra)

@@ -141,8 +141,8 @@ def adversary(
     if explanation.weights.ndim != 2:
         raise ValueError("adversary is for one output; explain with a target")
     task = explanation.problem.task
-    one = Task(task.box.restricted(torch.tensor([instance])), None, task.contrast[instance : instance + 1], task.link)
-    one = Task(one.box, one.box.players, one.contrast, one.link)
+    box = task.box.restricted(torch.tensor([instance]))
+    one = Task(box, box.players, task.contrast[instance : instance + 1], task.link)
     operator = explanation.neighbourhood.operator
     found = known or distance_task(one, radius=radius, operator=operator, points=points, seed=seed)
     if found.operator != operator:

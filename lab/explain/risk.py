@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from lab.explain import neighbourhoods
 from lab.explain.engine import Task, prepare
 from lab.explain.explanation import Explanation
 from lab.explain.neighbourhoods import Exponential, Gaussian, LeaveOneOut, Masks, Scaling, Shapley
-from lab.explain.surrogate import Linear
+from lab.explain.surrogate import Linear, Link
 from lab.explain.weighting import raw_importance
 
 NORMAL = 1.959964
@@ -67,7 +68,7 @@ class Bench:
     """
 
     task: Task
-    law: object
+    law: Any
     design: torch.Tensor
     share: torch.Tensor
     centred: torch.Tensor
@@ -208,7 +209,7 @@ def compare(
     target=None,
     n_samples: int = 1000,
     seed=0,
-    link: str = "identity",
+    link: Link = "identity",
     max_bytes: int | None = None,
 ) -> Comparison:
     """Fit every method once, judge all of them on fresh draws of every neighbourhood.

@@ -9,6 +9,8 @@ import torch
 
 from lab import checks
 
+Link = Literal["identity", "logit", "log"]
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -20,7 +22,7 @@ class Linear:
     """
 
     intercept: bool = True
-    link: Literal["identity", "logit", "log"] = "identity"
+    link: Link = "identity"
     degree: int = 1
     penalty: float | None = None
 

@@ -7,10 +7,10 @@ import torch
 from lab import checks
 from lab.explain import neighbourhoods, solve
 from lab.explain.neighbourhoods import Gaussian, LeaveOneOut, Masks, Scaling, Shapley
-from lab.explain.surrogate import Linear, Sobolev
+from lab.explain.surrogate import Linear, Link, Sobolev
 
 
-def link_of(model) -> str:
+def link_of(model) -> Link:
     """The link of ``model``, which must be a :class:`Linear`."""
     if not isinstance(model, Linear):
         raise TypeError(f"model must be Linear(...), got {model!r}")

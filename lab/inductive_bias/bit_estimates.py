@@ -93,7 +93,7 @@ def estimates(
     fitted = fitting.fit(losses)
     return Estimates(
         eps=eps,
-        exact=required_bits(law, eps).bits,
+        exact=np.asarray(required_bits(law, eps).bits),
         losses=losses.numpy(),
         fitted=np.array([fitted.nats(float(e)) for e in eps]) / LOG2,
         fitted_error=np.array([fitted.standard_error(float(e)) for e in eps]) / LOG2,

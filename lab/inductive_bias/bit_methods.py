@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import overload
 
+import numpy as np
 import torch
 
 from lab import checks
@@ -15,6 +18,19 @@ from lab.inductive_bias.splitting import Splitting
 METHODS = ("auto", "exact", "saddlepoint", "enumeration", "counting", "splitting", "fit")
 
 
+@overload
+def required_bits(
+    law, eps: float, *, method: str = "auto", seed: int | torch.Generator = 0, splitting=None
+) -> Bits: ...
+@overload
+def required_bits(
+    law,
+    eps: Sequence[float] | torch.Tensor | np.ndarray,
+    *,
+    method: str = "auto",
+    seed: int | torch.Generator = 0,
+    splitting=None,
+) -> Bits | BitsCurve: ...
 def required_bits(
     law, eps, *, method: str = "auto", seed: int | torch.Generator = 0, splitting=None
 ) -> Bits | BitsCurve:

@@ -114,8 +114,8 @@ def bits(law: SampleLaw, eps: float) -> Bits:
             if eps == 0.0
             else "the losses are discrete or constant"
         )
-        reasons = (f"no continuous family can be fitted ({why}); the draws say only: more than {bound:.2f} bits",)
-        return Bits(bound, (bound, math.inf), "fit", False, reasons, eps, meta)
+        refused = (f"no continuous family can be fitted ({why}); the draws say only: more than {bound:.2f} bits",)
+        return Bits(bound, (bound, math.inf), "fit", False, refused, eps, meta)
     whole, upper, low = _fits(law)
     value, error = whole.nats(eps) / LOG2, whole.standard_error(eps) / LOG2
     doubts = _doubts(losses, eps, upper, low, value, error)

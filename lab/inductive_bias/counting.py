@@ -24,8 +24,8 @@ def bits(law: SampleLaw, eps: float) -> Bits:
     total, hits = len(law.losses), int((law.losses <= eps).sum())
     meta = {**law.meta, "draws": law.drawn, "kept": total, "hits": hits}
     if total == 0:
-        reasons = (f"none of {law.drawn} draws fits the training set to {law.tolerance}",)
-        return Bits(math.nan, (0.0, math.inf), "counting", False, reasons, eps, meta)
+        none = (f"none of {law.drawn} draws fits the training set to {law.tolerance}",)
+        return Bits(math.nan, (0.0, math.inf), "counting", False, none, eps, meta)
     low, high = share_interval(hits, total)
     reasons = [f"{hits} of {total} draws reach eps"]
     if total < law.drawn:

@@ -174,6 +174,7 @@ class DiscreteLaw:
 
     def nats(self, eps) -> torch.Tensor:
         """``-log P(loss <= eps)`` by summation."""
+        assert self.log_weights is not None  # set when the law is made
         eps = torch.as_tensor(eps, dtype=torch.float64)
         inside = self.losses <= eps[..., None]
         log_p = torch.where(inside, self.log_weights, torch.full_like(self.log_weights, -math.inf)).logsumexp(-1)

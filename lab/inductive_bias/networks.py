@@ -89,6 +89,7 @@ class WeightPriorSpace:
     def prior_law(self, task: Task) -> EnergyLaw:
         """The law of the *training* loss of random networks: what the training labels tell at a tolerance."""
         law = self.loss_law(task)
+        assert law.constraint is not None  # networks are always conditioned
         return EnergyLaw(law.constraint, law.dimension, meta=law.meta)
 
     def draws(self, task: Task, count: int, *, seed: int = 0, progress=None) -> SampleLaw:
@@ -153,6 +154,7 @@ class FiniteSpace:
 
     def loss_law(self, task: Task) -> DiscreteLaw:
         """The law of the test loss among the functions that fit the training set."""
+        assert self.log_weights is not None  # set when the space is made
         fits = task.train_losses(self.train_predictions) <= self.tolerance
         if not bool((fits & (self.log_weights > -math.inf)).any()):
             raise ValueError(f"no function of {self.name} fits the training set to {self.tolerance}")
@@ -161,6 +163,7 @@ class FiniteSpace:
 
     def class_bits(self, members: torch.Tensor) -> float:
         """``-log2`` of the mass of a model class given by a mask over the functions."""
+        assert self.log_weights is not None  # set when the space is made
         members = checks.tensor("members", members, shape=(len(self.log_weights),))
         if members.dtype != torch.bool:
             raise TypeError(f"members must be a boolean mask, got {members.dtype}")

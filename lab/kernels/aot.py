@@ -27,6 +27,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 TARGETS = (80, 90, 100)
@@ -51,7 +52,7 @@ class Configuration:
     """
 
     name: str
-    kernel: object
+    kernel: Any
     signature: Mapping[str, str]
     blocks: Mapping[str, object]
     warps: int = 4

@@ -20,12 +20,12 @@ def twice(
     its pairing with ``cotangents``: one for each of ``wanted``, then one for ``gradient``.
     """
     with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() if k in wanted else x for k, x in enumerate(inputs)]
+        leaves = [x.detach().requires_grad_() if x is not None and k in wanted else x for k, x in enumerate(inputs)]
         upstream = gradient.detach().requires_grad_()
-        chosen = [leaves[k] for k in wanted]
+        chosen = [leaf for leaf in (leaves[k] for k in wanted) if leaf is not None]
         first = torch.autograd.grad(reference(*leaves), chosen, upstream, create_graph=True, materialize_grads=True)
         pairs = [(out, c) for out, c in zip(first, cotangents) if c is not None and out.requires_grad]
         if not pairs:
             return (*[torch.zeros_like(x) for x in chosen], torch.zeros_like(upstream))
-        outs, cotangents = zip(*pairs)
-        return torch.autograd.grad(outs, [*chosen, upstream], cotangents, materialize_grads=True)
+        outs, paired = zip(*pairs)
+        return torch.autograd.grad(outs, [*chosen, upstream], paired, materialize_grads=True)

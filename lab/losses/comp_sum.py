@@ -82,6 +82,8 @@ class CompSumLoss(nn.Module):
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
     """
 
+    weight: torch.Tensor | None
+
     def __init__(
         self, tau: float = 1.0, *, weight: torch.Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
     ):

@@ -47,6 +47,8 @@ class EnsLoss(nn.Module):
     together.
     """
 
+    weight: torch.Tensor | None
+
     def __init__(
         self,
         box_cox: float = 0.0,

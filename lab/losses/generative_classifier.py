@@ -141,7 +141,7 @@ def error_bound(excess: float | torch.Tensor) -> torch.Tensor:
 class SampleNeed:
     """Smallest sample size that reaches ``target`` error, one per repeat (``inf`` where none of the grid does), and the curve."""
 
-    sizes: tuple[int, ...]
+    sizes: tuple[float, ...]
     errors: dict[int, tuple[float, ...]]
     target: float
 

@@ -93,6 +93,8 @@ class LDRKLLoss(nn.Module):
         weight, ignore_index, reduction: as ``torch.nn.CrossEntropyLoss``.
     """
 
+    weight: torch.Tensor | None
+
     def __init__(
         self,
         temperature: float = 10.0,
@@ -160,6 +162,9 @@ class ALDRKLLoss(nn.Module):
         alpha: > 1; keeps the temperatures in [lambda_0 (1 - 1/alpha), lambda_0].
         margin, normalize, weight, ignore_index, reduction: as :class:`LDRKLLoss`.
     """
+
+    weight: torch.Tensor | None
+    temperatures: torch.Tensor
 
     def __init__(
         self,

@@ -42,6 +42,8 @@ class MECOLoss(nn.Module):
     batch moves the value as in training, and ``log_u`` stays.
     """
 
+    log_u: torch.Tensor
+
     def __init__(self, noise: torch.distributions.Distribution, gamma: float = 0.5, noise_samples: int | None = None):
         super().__init__()
         self.noise = noise

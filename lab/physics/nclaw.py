@@ -28,6 +28,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -173,7 +174,7 @@ def train(
         length = min(schedule.at(epoch, epochs), frames)
         starts = torch.arange(0, frames - length + 1, length)
         state = MpmState(*(each[starts].transpose(0, 1).flatten(0, 1) for each in observed))
-        error = 0.0
+        error = torch.zeros(models, dtype=targets.dtype)
         for k in range(length * every):
             try:
                 state = mpm_step(*state, elastic(state.F), **scene.options)
@@ -198,11 +199,12 @@ def train(
 
 def clip(parameters: Sequence[torch.Tensor], limit: float) -> None:
     """Scale the gradients of each model, on the leading axis, to a norm of at most ``limit``; non-finite ones become 0."""
-    square = sum(p.grad.flatten(1).square().sum(1) for p in parameters)
+    square = torch.stack([p.grad.flatten(1).square().sum(1) for p in parameters if p.grad is not None]).sum(0)
     factor = (limit / square.sqrt().clamp_min(1e-30)).clamp_max(1.0)
     factor = torch.where(torch.isfinite(square), factor, torch.zeros_like(factor))
     for p in parameters:
-        p.grad.nan_to_num_(0.0, 0.0, 0.0).mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
+        if p.grad is not None:
+            p.grad.nan_to_num_(0.0, 0.0, 0.0).mul_(factor.reshape(-1, *[1] * (p.ndim - 1)))
 
 
 def reconstruct(tracks: torch.Tensor, dt: float, body: torch.Tensor | None = None, *, neighbours: int = 12) -> MpmState:
@@ -257,7 +259,7 @@ class FittedLaw:
 
     def save(self, path: str | Path) -> None:
         """Write weights, scene and losses to one file."""
-        e = self.elastic
+        e: Any = self.elastic
         form = {"d": e.d, "width": e.network.weights[0].shape[2], "depth": len(e.network.weights) - 1,
                 "unit": e.unit, "symmetric": e.symmetric}  # fmt: skip
         content = {"form": form, "weights": e.state_dict(), "scene": vars(self.scene), "losses": self.losses}

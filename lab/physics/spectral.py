@@ -37,7 +37,8 @@ class Periodic:
     def points(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Coordinates x and y, each (n, n)."""
         axis = torch.arange(self.n, dtype=torch.float64) * self.length / self.n
-        return tuple(torch.meshgrid(axis, axis, indexing="ij"))
+        x, y = torch.meshgrid(axis, axis, indexing="ij")
+        return x, y
 
     def transform(self, field: torch.Tensor) -> torch.Tensor:
         """Fourier coefficients."""

@@ -136,7 +136,7 @@ def make(chunk: int = 256, progress=None) -> None:
             )
         for m, seed in enumerate(seeds):
             k = first + m // len(SEEDS)
-            name = str(whole.genotype(choices[k]))
+            name = str(whole.genotype(choices[k].tolist()))
             rows.append([name, seed, f"{held[m]:.4f}", f"{test[m]:.4f}", int(parameters[k]), int(products[k])])
         if progress is not None:
             progress(min(first + chunk, len(choices)), len(choices))

@@ -165,7 +165,7 @@ def search(
         before = flat.parameter.detach().clone()
         weights.step()
         with torch.no_grad():  # operations off the path stay where they are, momentum or not
-            flat.parameter.copy_(torch.where(flat.parameter.grad == 0, before, flat.parameter))
+            flat.parameter.copy_(torch.where(flat.parameter.grad.eq(0), before, flat.parameter))
         if number >= warm_up and number % every == 0:
             held = _batch(split.validation, seeds, 500_000, number // every, batch_size)
             cost = table.expected(torch.softmax(alpha, -1), space) / reference

@@ -261,6 +261,7 @@ def self_tune(
             at.append(number + 1)
             path.append(u.detach().clone())
             curve.append(losses)
+    assert kept is not None  # the last step is always recorded
     found = kept.pop("u")
     return Tuned(models[0], hyperparameters, kept, found, tuple(at), torch.stack(path), torch.stack(curve), tune)
 

@@ -253,7 +253,7 @@ class Network(nn.Module):
     def __init__(self, space: Space, genotype: Genotype | Sequence[str], seed: int | torch.Generator = 0):
         super().__init__()
         whole = Supernet(space)
-        self.space, self.genotype = space, space.genotype(space.choice(genotype))
+        self.space, self.genotype = space, space.genotype(space.choice(genotype).tolist())
         self.stem, self.head = whole.stem, whole.head
         self.cells = nn.ModuleList()
         for cell in range(space.cells):
@@ -312,7 +312,7 @@ def retrain(space: Space, genotypes: Sequence, x, y, *, seeds=5, epochs=40, lear
 
     found: dict[str, object] = {}
     for genotype in genotypes:
-        name = str(space.genotype(space.choice(genotype)))
+        name = str(space.genotype(space.choice(genotype).tolist()))
         if name not in found:
             options = {"batch_size": 64, "schedule": "cosine", **options}
             found[name] = fit(

@@ -78,22 +78,22 @@ def tune(
         ValueError: no arms, an empty grid, unequal numbers of settings, scores of another shape.
     """
     seeds = tuple(checks.integer("seeds", seed, low=0) for seed in seeds)
-    arms = {name: tuple(settings) for name, settings in arms.items()}
-    sizes = {len(settings) for settings in arms.values()} - {1}
-    if not arms or not all(arms.values()) or not seeds:
+    grids = {name: tuple(settings) for name, settings in arms.items()}
+    sizes = {len(settings) for settings in grids.values()} - {1}
+    if not grids or not all(grids.values()) or not seeds:
         raise ValueError("arms and seeds must not be empty, nor any arm's settings")
     if len(sizes) > 1:
-        counts = ", ".join(f"{name} {len(settings)}" for name, settings in arms.items())
+        counts = ", ".join(f"{name} {len(settings)}" for name, settings in grids.items())
         raise ValueError(f"arms must be tuned equally, got settings: {counts}")
     scores = {}
-    for done, (name, settings) in enumerate(arms.items(), 1):
+    for done, (name, settings) in enumerate(grids.items(), 1):
         found: np.ndarray = np.array(evaluate(name, settings, seeds), dtype=np.float64)
         if found.shape != (len(settings), len(seeds)):
             raise ValueError(f"scores of {name!r} must have shape {(len(settings), len(seeds))}, got {found.shape}")
         scores[name] = found
         if progress is not None:
-            progress(done, len(arms))
-    return Trials(study, arms, seeds, scores, {name: best(found) for name, found in scores.items()})
+            progress(done, len(grids))
+    return Trials(study, grids, seeds, scores, {name: best(found) for name, found in scores.items()})
 
 
 def best(scores) -> int:

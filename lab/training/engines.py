@@ -63,13 +63,15 @@ class Dense:
 
     def __init__(self, stack: Stack, layers: list[nn.Module]):
         weights = stack.parameters_by_name()
-        first = len(stack.template) - len(layers)
-        tensors, self.names, self.plan = [], [], []
+        first = len(list(stack.template.children())) - len(layers)
+        tensors: list[torch.Tensor] = []
+        self.names: list[str] = []
+        self.plan: list[tuple[nn.Module | None, int | None, int | None]] = []
         for index, layer in enumerate(layers):
             if type(layer) is not nn.Linear:
                 self.plan.append((layer, None, None))
                 continue
-            places = []
+            places: list[int | None] = []
             for name in ("weight", "bias"):
                 full = f"{first + index}.{name}"
                 if full not in weights:
@@ -79,7 +81,7 @@ class Dense:
                 self.names.append(full)
                 value = weights[full]
                 tensors.append(value.transpose(1, 2) if name == "weight" else value[:, None])
-            self.plan.append((None, *places))
+            self.plan.append((None, places[0], places[1]))
         self.flat = Flat(tensors)
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -184,13 +184,15 @@ class _Stepper:
                 gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
         if self.decays is not None and not self.decoupled:
             parameter.grad.addcmul_(self.decays, parameter)
-        before = parameter.clone() if self.rates is not None else None
+        rates, before = self.rates, parameter
+        if rates is not None:
+            before = parameter.clone()
         if self.decays is not None and self.decoupled:
             parameter.mul_(1 - self.largest * factor * self.decays)
         self.optimizer.step()
-        if before is not None:
+        if rates is not None:
             # every named optimizer's update is linear in its learning rate
-            parameter.copy_(torch.lerp(before, parameter, self.rates))
+            parameter.copy_(torch.lerp(before, parameter, rates))
 
 
 def _columns(rows, like):

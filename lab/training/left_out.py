@@ -107,7 +107,9 @@ def leave_one_out(
 
 def accuracies(predict: Callable[[torch.Tensor], torch.Tensor], points: Points, models: int) -> torch.Tensor:
     """(models,) share of items whose largest score is their label's."""
+    if points.label is None:
+        raise ValueError(f"points must have labels, got {points.name or 'points'} without")
     scores = predict(points.x)
     if scores.ndim != 3 or scores.shape[:2] != (models, len(points)):
         raise ValueError(f"predict must give ({models}, {len(points)}, classes), got {tuple(scores.shape)}")
-    return (scores.argmax(2) == points.label).double().mean(1)
+    return scores.argmax(2).eq(points.label).double().mean(1)

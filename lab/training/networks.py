@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +25,9 @@ ACTIVATIONS = {
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _AVERAGES = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def mlp(
@@ -139,7 +143,7 @@ def unet(
     return initialize(module.to_empty(device="cpu"), seed)
 
 
-def initialize(module: nn.Module, seed: int | torch.Generator) -> nn.Module:
+def initialize(module: Network, seed: int | torch.Generator) -> Network:
     """Draw the weights of ``module`` in place from ``seed``: PyTorch's initial distributions, in the order of the modules.
 
     Weights and biases of linear and convolution layers are uniform in ``+-1 / sqrt(fan_in)``; normalization layers start

@@ -58,6 +58,7 @@ class Stack(nn.Module):
                     "use group or layer normalization, and no dropout"
                 )
         self.count = len(models)
+        self.template: nn.Module
         self.names = tuple(parameters[0])
         self.trained = tuple(value.requires_grad for value in parameters[0].values())
         if not any(self.trained):
@@ -108,7 +109,7 @@ class Stack(nn.Module):
 
     def forward(self, inputs: torch.Tensor | PerModel) -> torch.Tensor:
         each = isinstance(inputs, PerModel)
-        values = inputs.values if each else inputs
+        values = inputs.values if isinstance(inputs, PerModel) else inputs
         if each:
             checks.tensor("inputs", values, finite=False)
             if len(values) != self.count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import panel as pn
@@ -35,10 +36,11 @@ class Static:
         }
 
 
-def static(page: str, state: Mapping, view: pn.viewable.Viewable) -> Static:
+def static(page: str, state: Mapping, view: Any) -> Static:
     """The figures and tables of a built page, found by walking it."""
-    figures = tuple(go.Figure(pane.object) for pane in view.select(pn.pane.Plotly) if pane.object is not None)
-    tables = tuple(pane.frame for pane in view.select(Numbers) if pane.object is not None)
+    chosen = lambda kind: [pane for pane in view.select(kind) if getattr(pane, "object", None) is not None]  # noqa: E731
+    figures = tuple(go.Figure(pane.object) for pane in chosen(pn.pane.Plotly))
+    tables = tuple(pane.frame for pane in chosen(Numbers))
     return Static(page, dict(state), figures, tables)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import panel as pn
 
@@ -25,7 +26,7 @@ _WORDS = 600
 
 def applications(
     *, run: str = "", jobs: bool = True, notebooks: Path | None = None, max_sessions: int = 200
-) -> dict[str, Callable]:
+) -> dict[str, Any]:
     """Every route of the application and the function that builds its document, in the form of ``panel.serve``."""
     found, broken = pages.survey(
         taken=(
@@ -136,8 +137,7 @@ def _words(title: str, text: str) -> pn.Column:
 
 def _home_view(state: dict, run: str = "", survey=None) -> pn.Column:
     view = _home.build(state, survey)
-    if run:
-        found = Store().get(run)
+    if run and (found := Store().get(run)) is not None:
         view.insert(1, html(f"<p><b>{escape(found.title)}</b> {_runs.run_facts(found)}</p>", "lab-run"))
     return view
 

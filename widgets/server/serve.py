@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import panel as pn
 from bokeh.server.urls import per_app_patterns
@@ -84,7 +85,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
         pn.state.encryption = encryption(options.oauth_encryption_key)
     # no page of another site takes a page of this one into itself, so there is neither metadata nor a script for that
     per_app_patterns[:] = [(r"/ws", WSHandler), (r"/?", guard.Document)]
-    password = {"auth_provider": login.Password(options.basic_auth)} if options.basic_auth else {}
+    password: dict[str, Any] = {"auth_provider": login.Password(options.basic_auth)} if options.basic_auth else {}
     server = get_server(
         app.applications(
             run=options.run,

@@ -267,7 +267,8 @@ class Upload(pn.viewable.Viewer):
             folder = _folder(self.token)
             folder.mkdir(mode=0o700)
             (folder / "limits.json").write_text(json.dumps({"bytes": limits.file_bytes, "kinds": list(kinds)}))
-            self._poll = pn.state.add_periodic_callback(self._look, period=_POLL_MILLISECONDS)
+            look: Any = self._look  # panel waits for coroutines, though its types do not say so
+            self._poll = pn.state.add_periodic_callback(look, period=_POLL_MILLISECONDS)
 
             def leave(_):
                 shutil.rmtree(folder, ignore_errors=True)

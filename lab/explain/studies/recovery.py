@@ -7,7 +7,7 @@ import torch
 from lab.explain.presets import METHODS, clime, smoothgrad
 from lab.explain.studies.models import Subject
 from lab.explain.studies.unification import ADDITIVE
-from lab.explain.surrogate import Linear
+from lab.explain.surrogate import Linear, Link
 
 
 def of_linear(subject: Subject, *, exchanged: bool = False) -> dict[str, float]:
@@ -21,7 +21,7 @@ def of_linear(subject: Subject, *, exchanged: bool = False) -> dict[str, float]:
     return found
 
 
-def of_logistic(subject: Subject, *, link: str = "logit") -> float:
+def of_logistic(subject: Subject, *, link: Link = "logit") -> float:
     """Largest L1 distance from the weights of a logistic regression to those of a surrogate with ``link`` under noise.
 
     Explained is the less likely class of every instance: a probability beside 0 keeps its digits, one beside 1 does not.

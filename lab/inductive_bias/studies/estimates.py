@@ -12,7 +12,7 @@ from lab.inductive_bias import published
 from lab.inductive_bias.bit_methods import required_bits
 from lab.inductive_bias.covariances import RBF
 from lab.inductive_bias.kernel_space import KernelSpace
-from lab.inductive_bias.laws import LOG2, GaussianQuadraticLaw, SampleLaw
+from lab.inductive_bias.laws import LOG2, EnergyLaw, GaussianQuadraticLaw, SampleLaw
 from lab.inductive_bias.scale import large_bits
 from lab.inductive_bias.studies.digits import digits_task
 from lab.inductive_bias.studies.scale import bits_at_scale, image_task
@@ -79,7 +79,7 @@ def _log_gamma_share(a, x):
     return a * math.log(x) - x - math.lgamma(a + 1) + math.log(total)
 
 
-def space_of(task: Task) -> GaussianQuadraticLaw:
+def space_of(task: Task) -> GaussianQuadraticLaw | EnergyLaw:
     """The law of the test loss under the room's plain space: an RBF of the median distance, amplitude one."""
     return KernelSpace(RBF(), amplitude=1.0).loss_law(task)
 

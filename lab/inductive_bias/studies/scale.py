@@ -35,7 +35,7 @@ def image_task(n_train: int = 10_000, n_test: int = 10_000, *, seed: int = 0) ->
     for name, size, half in (("n_train", n_train, halves[0]), ("n_test", n_test, halves[1])):
         chosen = rng.choice(half, checks.integer(name, size, low=2))
         parts.append((_enlarged(x[chosen].reshape(-1, 8, 8) / 16, rng), y[chosen]))
-    return Task(*parts, name=f"{n_train} + {n_test} images of digits")
+    return Task(parts[0], parts[1], name=f"{n_train} + {n_test} images of digits")
 
 
 def bits_at_scale(

@@ -22,7 +22,8 @@ def step(
     cells: list[int], spacing: float, dt: float, wall: int, layers: int,
 ) -> Out:  # fmt: skip
     arguments = [*_arrays(x, v, C, F, tau, force, mass, volume, gravity), cells, spacing, dt, wall, layers]
-    return tuple(map(torch.from_numpy, loops.forward(*arguments)))
+    x_new, v_new, C_new, F_new = map(torch.from_numpy, loops.forward(*arguments))
+    return x_new, v_new, C_new, F_new
 
 
 @torch.library.custom_op("lab::mpm_step_backward", mutates_args=(), device_types="cpu")
@@ -34,7 +35,8 @@ def step_backward(
 ) -> Back:  # fmt: skip
     arguments = [*_arrays(x, v, C, F, tau, force, mass, volume, gravity), cells, spacing, dt, wall, layers]
     later = _arrays(v_new, C_new, gx, gv, gC, gF)
-    return tuple(map(torch.from_numpy, loops.backward(*arguments, *later)))
+    dx, dv, dC, dF, dtau, dforce = map(torch.from_numpy, loops.backward(*arguments, *later))
+    return dx, dv, dC, dF, dtau, dforce
 
 
 @step.register_fake

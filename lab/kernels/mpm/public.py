@@ -129,18 +129,18 @@ def mpm_step(
     options = _options(state, cells, spacing, dt, mass, volume, gravity, wall, layers)
     tensors = (*state, tau, force)
     choice = dispatch.choose("mpm", *tensors, work=state.x.numel(), small=SMALL, dtypes=DTYPES)
-    mass, volume, gravity, cells, spacing, dt, wall, layers = options
+    masses, volumes, pull, nodes, spacing, dt, wall, layers = options
     if choice.path == "reference":
         from lab.kernels.mpm import reference
 
         if dispatch.eager():
-            _inside(state.x, cells, spacing)
+            _inside(state.x, nodes, spacing)
             for name, each in zip(("v", "C", "F", "tau", "force"), tensors[1:]):
                 checks.refuse_nonfinite(name, each)
-        return MpmState(*reference.step(*tensors, mass, volume, gravity, cells, spacing, dt, wall, layers))
+        return MpmState(*reference.step(*tensors, masses, volumes, pull, nodes, spacing, dt, wall, layers))
     from lab.kernels.mpm import op
 
-    return MpmState(*op.step(*tensors, mass, volume, gravity, list(cells), spacing, dt, WALLS.index(wall), layers))
+    return MpmState(*op.step(*tensors, masses, volumes, pull, list(nodes), spacing, dt, WALLS.index(wall), layers))
 
 
 def mpm_roll(
@@ -186,7 +186,7 @@ def mpm_roll(
     if steps % every:
         raise ValueError(f"steps must be a multiple of every, got {steps} and {every}")
     options = _options(state, cells, spacing, dt, mass, volume, gravity, wall, layers)
-    mass, volume, gravity, cells, spacing, dt, wall, layers = options
+    masses, volumes, pull, nodes, spacing, dt, wall, layers = options
     particles = state.x.shape[1]
     if material is None:
         if len(laws) > 1:
@@ -195,15 +195,15 @@ def mpm_roll(
     material = checks.tensor("material", material, shape=(particles,)).long()
     if not 0 <= int(material.min()) <= int(material.max()) < len(laws):
         raise ValueError(f"material must lie in [0, {len(laws)}), got {int(material.min())} to {int(material.max())}")
-    refuse_step(dt, spacing, max(each.sound(float((mass / volume).min())) for each in laws))
+    refuse_step(dt, spacing, max(each.sound(float((masses / volumes).min())) for each in laws))
     import numpy as np
 
     from lab.kernels.mpm import roll
 
     table = np.array([each.row() for each in laws])
     arrays = [each.contiguous().numpy() for each in state]
-    rest = [each.numpy() for each in (mass, volume, gravity)]
-    wide = [table, material.numpy(), steps, every, *rest, cells, spacing, dt, WALLS.index(wall), layers]
+    rest = [each.numpy() for each in (masses, volumes, pull)]
+    wide = [table, material.numpy(), steps, every, *rest, nodes, spacing, dt, WALLS.index(wall), layers]
     found = roll.run(*arrays, *wide)
     return MpmState(*map(torch.from_numpy, found))
 

@@ -43,9 +43,9 @@ def words(seed: int, index: torch.Tensor, block: torch.Tensor | int, *, stream: 
     Returns:
         Tuple of four int64 tensors with values in [0, 2^32).
     """
-    index, block = torch.broadcast_tensors(index, torch.as_tensor(block, dtype=torch.int64, device=index.device))
+    index, blocks = torch.broadcast_tensors(index, torch.as_tensor(block, dtype=torch.int64, device=index.device))
     c0, c1 = index & MASK, (index >> 32) & MASK
-    c2, c3 = block & MASK, torch.full_like(block, stream)
+    c2, c3 = blocks & MASK, torch.full_like(blocks, stream)
     k0, k1 = seed & MASK, (seed >> 32) & MASK
     for _ in range(rounds):
         high0, low0 = _multiply(MULTIPLIERS[0], c0)

@@ -110,8 +110,7 @@ class RandomNetwork:
     def evaluate(self, x: torch.Tensor, seed: int, index: int | torch.Tensor) -> torch.Tensor:
         """Outputs of network ``index`` at x (n, features): (n, outputs); (k, n, outputs) for a tensor of k indices."""
         parameters = self.parameters(seed, index, dtype=x.dtype, device=x.device)
-        single = not isinstance(index, torch.Tensor)
-        h = x.T if single else x.T.expand(len(index), -1, -1)
+        h = x.T.expand(len(index), -1, -1) if isinstance(index, torch.Tensor) else x.T
         for layer, (weight, bias) in enumerate(parameters):
             h = weight @ h + bias.unsqueeze(-1)
             if layer < len(parameters) - 1:

@@ -31,10 +31,11 @@ def reduce(values: torch.Tensor, target: torch.Tensor | None, measure: str, segm
     """Reduce outputs (k, n, outputs) to what ``measure`` asks for."""
     if measure == "values":
         return values
+    assert target is not None  # every measure but the values compares with targets
     if measure == "squared":
         error = (values - target).square().mean(-1)
     elif values.shape[-1] == 1:
-        error = ((values[..., 0] > 0) != (target > 0)).to(values.dtype)
+        error = (values[..., 0] > 0).ne(target > 0).to(values.dtype)
     else:
-        error = (values.argmax(-1) != target).to(values.dtype)
+        error = values.argmax(-1).ne(target).to(values.dtype)
     return torch.stack([part.mean(-1) for part in error.split(list(segments), dim=-1)], dim=-1)

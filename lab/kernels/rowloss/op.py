@@ -66,8 +66,8 @@ def log_others_backward(
         result = torch.from_numpy(dz).reshape(batch, pixels, classes).transpose(1, 2)
     else:
         result = torch.from_numpy(dz)
-    dt = torch.from_numpy(dt).reshape(y.shape)
-    return result.to(z.dtype), dt.sum() if t.ndim == 0 else dt
+    by_row = torch.from_numpy(dt).reshape(y.shape)
+    return result.to(z.dtype), by_row.sum() if t.ndim == 0 else by_row
 
 
 @log_others.register_kernel("cuda")

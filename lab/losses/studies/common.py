@@ -27,6 +27,7 @@ def table(data, default: str = "digits", *, missing: str = "refuse") -> tuple[to
     if not isinstance(loaded, datasets.Table) or loaded.target is None:
         raise ValueError("data must be a table with a target column or a classification set")
     x, labels, _ = loaded.numeric(missing=missing)
+    assert labels is not None  # the table has a target
     if labels.is_floating_point():
         raise ValueError(
             f"the target {loaded.target!r} holds numbers, but the losses are for classes; say target_type='classes' where its "

@@ -177,7 +177,7 @@ def against(fixed: torch.Tensor, ours: torch.Tensor) -> tuple[int, int, int]:
     for difference in ours - fixed:
         _, low, high = mean_interval(difference)
         count[0 if low > 0 else 2 if high < 0 else 1] += 1
-    return tuple(count)
+    return count[0], count[1], count[2]
 
 
 @tunes("ensloss")

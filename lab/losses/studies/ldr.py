@@ -103,7 +103,7 @@ def temperature_gaps(x, y, settings, *, seeds, epochs, shuffled: bool = False) -
     def loss(logits, target):
         return stored(logits, target[:, 0], target[:, 1])
 
-    loss.reduction = "none"
+    setattr(loss, "reduction", "none")  # noqa: B010 - what says that a loss gives one value per item
     training.fit(
         [training.mlp(x.shape[1], classes, widths=(128,), seed=seed) for _, _, seed in runs], x.float(),
         training.PerModel(torch.stack([noisy, places], 2)), seeds=[seed for _, _, seed in runs], loss=loss,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ def train(
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    digits = datasets.load("digits")
+    digits: Any = datasets.load("digits")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(digits.x), generator=generator)
     train_rows, test_rows = order[: len(order) * 2 // 3], order[len(order) * 2 // 3 :]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -43,7 +45,8 @@ def tune_arms(progress=None) -> None:
 
 def tuned(study: str) -> dict:
     """The recorded settings of the study ``"optimizers"`` or ``"imitation"``."""
-    return chosen("target_surrogates", study, {"optimizers": OPTIMIZERS, "imitation": IMITATION}[study])
+    grids: dict[str, Any] = {"optimizers": OPTIMIZERS, "imitation": IMITATION}
+    return chosen("target_surrogates", study, grids[study])
 
 
 def logistic(z, y):

@@ -43,7 +43,7 @@ def start() -> None:
     _opened.clear()
     _began["cpu"], _began["wall"] = time.process_time(), time.perf_counter()
     if not getattr(sys, "_lab_audit", False):
-        sys._lab_audit = True
+        setattr(sys, "_lab_audit", True)  # noqa: B010
         sys.addaudithook(_hook)
 
 

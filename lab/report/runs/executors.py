@@ -49,6 +49,7 @@ def in_process(
             os.kill(process.pid, signal.SIGTERM)
 
     control.attach(stop)
+    assert process.stdin is not None and process.stdout is not None  # both are pipes
     json.dump({"plan": plan.to_dict(), "limits": asdict(limits), "force": force}, process.stdin)
     process.stdin.close()
     failure = ""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lab import checks
 from lab.report.events import Control, Event
@@ -93,7 +93,7 @@ def submit(
     notebook: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
-    executor: Literal[local, process] = "local",
+    executor: Literal["local", "process"] = "local",
     force: bool = False,
     timeout: float | None = None,
     cell_timeout: float | None = None,

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from lab import checks
 from lab.claims import Claim, Effects, Measured, Trial, by_id, ledger, measuring_function
-from lab.claims.measure import concluded
+from lab.claims.measure import Budget, concluded
 from lab.claims.recorded import append, code_hash, latest, line, stale, tuning_hash
 from lab.report.store import provenance
 from lab.report.store.layout import data_folder, write_atomically
@@ -34,7 +35,7 @@ class Unit:
 
     ids: tuple[str, ...]
     seeds: tuple[int, ...]
-    budget: str
+    budget: Budget
     control: bool
 
 
@@ -65,7 +66,7 @@ def record(
     claims: Sequence[Claim],
     *,
     replicates: int | None = None,
-    budget: str = "default",
+    budget: Budget = "default",
     jobs: int = 1,
     scheduler: str | None = None,
     executor: str = "local",
@@ -272,7 +273,7 @@ def rows_of(ids: Sequence[str] = (), *, room: str | None = None, every: bool = F
     raise ValueError("name the ids of claims, a room (--room), or all of them (--all)")
 
 
-def until_decided(id: str, *, budget: str = "default", looks: int = 3, data=None) -> Measured:
+def until_decided(id: str, *, budget: Budget = "default", looks: int = 3, data=None) -> Measured:
     """Measure with n, 2n, 4n replicates until the claim is decided.
 
     The risk of look k = 1, 2, 3 is 5 % / 2^k, so that all looks together keep 5 %.
@@ -281,8 +282,9 @@ def until_decided(id: str, *, budget: str = "default", looks: int = 3, data=None
 
     claim = by_id(id)
     whole = claim.statistic == "exact" or measuring_function(claim.id).stacked
-    found, done = None, 0
-    for look in range(1, looks + 1):
+    found: Measured | None = None
+    done = 0
+    for look in range(1, checks.integer("looks", looks, low=1) + 1):
         count = claim.replicates * 2 ** (look - 1)
         seeds = range(0 if whole else done, count)  # replicates that stand alone are measured once
         last = measure(id, replicates=tuple(seeds), budget=budget, data=data)
@@ -294,4 +296,5 @@ def until_decided(id: str, *, budget: str = "default", looks: int = 3, data=None
         found, done = replace(again, seconds=seconds, own=last.own), count
         if found.verdict != "undecided":
             break
+    assert found is not None  # there is at least one look
     return found

@@ -38,8 +38,9 @@ class Row:
         """The effect behind the status with its interval: the recorded one, or a whole measurement of this machine."""
         if self.recorded is not None:
             return effect(self.recorded, self.claim.unit)
-        whole = self.here is not None and self.status not in ("not run", "not testable here")
-        return effect(self.here, self.claim.unit) if whole else ""
+        if self.here is None or self.status in ("not run", "not testable here"):
+            return ""
+        return effect(self.here, self.claim.unit)
 
     @property
     def provenance(self) -> str:

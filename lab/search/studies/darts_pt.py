@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -37,8 +37,12 @@ def searched(setting: Setting, seeds, *, data=None, frozen=False, progress=None)
         from lab.search.sd_darts import VotingTeachers
 
         options["start"] = VotingTeachers(interval=max(1, setting.steps // 9)).attach
-    step = {"second order": "second", "smoothed alpha": darts_pt.smoothed()}.get(setting.base, "first")
-    return where, bilevel.run(Supernet(where.space), where.split, recipe, step=step, **options), recipe
+    steps: dict[str, Any] = {"second order": "second", "smoothed alpha": darts_pt.smoothed()}
+    return (
+        where,
+        bilevel.run(Supernet(where.space), where.split, recipe, step=steps.get(setting.base, "first"), **options),
+        recipe,
+    )
 
 
 @study.remembered(size=16)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
@@ -24,8 +24,14 @@ from lab.topology.eager import eager
 from lab.topology.images import convention
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import pandas as pd
     from jaxtyping import Float, Int
+
+    from lab.topology.persistence.diagrams import Diagram
+    from lab.topology.persistence.filtrations import Filtration
 
 NAMES = ("components", "loops", "cavities")
 
@@ -159,8 +165,18 @@ class Barcode:
         return pd.concat([bars.to_frame() for bars in self.bars], ignore_index=True)
 
 
+@overload
+def barcode(x: Filtration, *, dimension: int | None = None) -> tuple[Diagram, ...]: ...
+@overload
+def barcode(
+    x: torch.Tensor | np.ndarray | Sequence,
+    *,
+    dimension: int | None = None,
+    filtration: str = "superlevel",
+    border: str | None = None,
+) -> Barcode: ...
 @eager
-def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", border: str | None = None) -> Barcode:
+def barcode(x, *, dimension=None, filtration="superlevel", border=None):
     """The barcode of one image, or of a filtration of points or a graph.
 
     Args:
@@ -171,7 +187,7 @@ def barcode(x, *, dimension: int | None = None, filtration: str = "superlevel", 
         border: ``None`` or ``"foreground"`` (see :mod:`lab.topology.images.convention`).
 
     Returns:
-        ``Barcode``; its births and deaths are gathered from ``x`` and differentiable where ``x`` is.
+        ``Barcode``, or a filtration's diagrams by degree; its births and deaths are gathered from ``x`` and are differentiable.
 
     Raises:
         ValueError: NaN, infinite values, no voxel, wrong number of axes, unknown option. TypeError: complex, not

@@ -73,8 +73,8 @@ def match_rows(
 def _estimate(a, b) -> Estimate:
     from lab.kernels.cubical.volumes import pipeline
 
-    pieces = [tuple(slice(*_piece(size, share)) for size in a.shape) for share in (0.25, 0.5, 0.75)]
-    pieces = [(np.ascontiguousarray(a[piece]), np.ascontiguousarray(b[piece])) for piece in pieces]
+    places = [tuple(slice(*_piece(size, share)) for size in a.shape) for share in (0.25, 0.5, 0.75)]
+    pieces = [(np.ascontiguousarray(a[place]), np.ascontiguousarray(b[place])) for place in places]
     pipeline.match_volume(*pieces[0])  # the first call reads the compiled kernels from disk
     voxels, bars = 0, 0
     begin = time.thread_time()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ class Pending:
     """A loss on its way: the matching runs on other threads while this one goes on; :meth:`result` waits for it."""
 
     def __init__(self, finish, futures: list[Future]):
-        self._finish, self._futures, self._value, self._process = finish, futures, None, os.getpid()
+        self._finish, self._futures, self._process = finish, futures, os.getpid()
+        self._value: Any = None  # the loss, once it has been asked for
 
     def done(self) -> bool:
         """Whether :meth:`result` would return at once."""
@@ -141,8 +142,9 @@ class BettiMatchingLoss(nn.Module):
         self.threads = batching.thread_count(threads)
         self.dimension_weights = None
         if dimension_weights is not None:
-            weights = [checks.number("dimension_weights", each, low=0.0) for each in dimension_weights]
-            self.dimension_weights = tuple(weights)
+            self.dimension_weights = tuple(
+                checks.number("dimension_weights", each, low=0.0) for each in dimension_weights
+            )
         weights = None if weight is None else checks.tensor("weight", weight, ndim=1).to(torch.float32)
         self.register_buffer("weight", weights, persistent=False)
         self.cache = LabelCache(checks.number("cache", cache, low=0.0))
@@ -230,8 +232,9 @@ class BettiMatchingLoss(nn.Module):
             factor = factor * np.asarray(self.dimension_weights)[group // 3 % dimensions]
         place = torch.from_numpy(rows.voxels).reshape(-1, 2, 2)
         kind, item = torch.from_numpy(group % 3), torch.from_numpy(item)
-        place, kind, item, factor = (each.to(x.device) for each in (place, kind, item, torch.from_numpy(factor)))
-        factor = factor.to(x.dtype)
+        weights = torch.from_numpy(factor)
+        place, kind, item, weights = (each.to(x.device) for each in (place, kind, item, weights))
+        weights = weights.to(x.dtype)
         mine, theirs = (
             _gather(each, place[:, side], item, self.border, level) for side, each in enumerate((x, y.to(x.dtype)))
         )
@@ -244,7 +247,7 @@ class BettiMatchingLoss(nn.Module):
         if self.min_persistence > 0:
             long = (lone[:, 0] - lone[:, 1]).detach().abs() > self.min_persistence
             alone = torch.where(long | (kind == 2), alone, 0.0)
-        each = factor * torch.where(kind == 0, ((mine - theirs) ** 2).sum(1), alone)
+        each = weights * torch.where(kind == 0, ((mine - theirs) ** 2).sum(1), alone)
         total = torch.zeros(items, dtype=torch.float64, device=x.device).index_add(0, item, each.double()).to(x.dtype)
         if self.essential:
             places = [images.first_voxel(each, level)[:, None] for each in (x, y)]

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class Matching:
         r"""The Betti matching loss of this pair, differentiable: :math:`\sum_d \sum_{\text{matched}} 2 |\beta -
         \beta'|^2 + \sum_{\text{unmatched}} (\text{birth} - \text{death})^2`; ``essential`` adds the endless pair's
         births; by default the convention decides."""
-        total = 0.0
+        total: Any = 0.0
         for d in self.dimensions:
             mine, theirs = self.matched[d].prediction, self.matched[d].label
             total = total + 2 * ((mine.birth - theirs.birth) ** 2 + (mine.death - theirs.death) ** 2).sum()

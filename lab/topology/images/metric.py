@@ -132,7 +132,7 @@ def _errors(masks, labels, border, threads) -> list[MatchingError]:
     groups: dict[tuple, list[int]] = {}
     for k, mask in enumerate(masks):
         groups.setdefault(tuple(mask.shape), []).append(k)
-    found: list[MatchingError | None] = [None] * len(masks)
+    found: dict[int, MatchingError] = {}
     for members in groups.values():
         stacks = [
             np.stack([convention.sublevel(side[k], "superlevel", border) for k in members]) for side in (masks, labels)
@@ -140,7 +140,7 @@ def _errors(masks, labels, border, threads) -> list[MatchingError]:
         counts = batching.match_rows(*stacks, threads=threads).counts
         for place, k in enumerate(members):
             found[k] = _error(counts[place], bool(masks[k].any()), bool(labels[k].any()))
-    return found
+    return [found[k] for k in range(len(masks))]
 
 
 def _error(counts, any_prediction, any_label) -> MatchingError:

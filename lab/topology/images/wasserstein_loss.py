@@ -11,6 +11,8 @@ section 3.2 (there on patches; the pairing of short bars there is the same).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ def wasserstein_pairs(prediction: Bars, label: Bars) -> np.ndarray:
 
 def wasserstein_cost(prediction: Barcode, label: Barcode) -> Tensor:
     """Twice the squared 2-Wasserstein distance, summed over dimensions: on the scale of the Betti matching loss."""
-    total = 0.0
+    total: Any = 0.0
     for d in range(len(prediction)):
         ours, theirs = prediction[d], label[d]
         pairs = torch.from_numpy(wasserstein_pairs(ours, theirs))

@@ -101,10 +101,8 @@ def bars(filtration, degree: int = 0) -> Diagram:
         ValueError: a filtration with several parameters, a degree it does not have.
     """
     checks.integer("degree", degree, low=0)
-    finite, essential = barcode_cells(filtration, degree)
     device = filtration.source.device
-    finite = torch.as_tensor(finite, device=device)
-    essential = torch.as_tensor(essential, device=device)
+    finite, essential = (torch.as_tensor(cells, device=device) for cells in barcode_cells(filtration, degree))
     values = filtration.gather(0, torch.cat([finite.reshape(-1), essential]))
     checks.refuse_nonfinite(f"the values of the filtration in {values.dtype}", values)
     points = values[: finite.numel()].reshape(-1, 2)

@@ -112,8 +112,8 @@ def rank(filtration, degree: int = 0, *, grid: int | None = 16) -> RankInvariant
         owners.append(torch.from_numpy(cell[first[pick]]).to(filtration.source.device))
     place = [np.stack([np.searchsorted(lines[a], g[:, a]) for a in range(2)], 1) for g in grades]
     table = _table(layers, place, (len(lines[0]), len(lines[1])), degree)
-    values = tuple(filtration.gather(a, owners[a]) for a in range(2))
-    return RankInvariant(values, tuple(owners), torch.from_numpy(table).to(filtration.source.device), degree)
+    values = filtration.gather(0, owners[0]), filtration.gather(1, owners[1])
+    return RankInvariant(values, (owners[0], owners[1]), torch.from_numpy(table).to(filtration.source.device), degree)
 
 
 def _gathered(filtration, axis, cells):

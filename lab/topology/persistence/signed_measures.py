@@ -79,8 +79,8 @@ class SignedMeasure:
         _, first, place = np.unique(places, axis=0, return_index=True, return_inverse=True)
         weight = np.bincount(place.reshape(-1), self.weights.cpu().numpy(), len(first)).astype(np.int64)
         keep = torch.from_numpy(first[weight != 0]).to(self.points.device)
-        weight = torch.from_numpy(weight[weight != 0]).to(self.points.device)
-        return SignedMeasure(self.points[keep], weight, self.index[keep])
+        weights = torch.from_numpy(weight[weight != 0]).to(self.points.device)
+        return SignedMeasure(self.points[keep], weights, self.index[keep])
 
     def snapped(self, filtration, resolution: int) -> SignedMeasure:
         """The measure on a coarse grid, as grid-based libraries compute it: every coordinate moves up to the next of

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def embed(
     from sklearn.manifold import trustworthiness
 
     checks.choice("parameters", parameters, (0, 1, 2))
-    data = datasets.load("digits")
+    data: Any = datasets.load("digits")
     x = data.x.reshape(len(data.x), -1).float()
     encoder = training.mlp(x.shape[1], 2, widths=tuple(widths), seed=seed)
     decoder = training.mlp(2, x.shape[1], widths=tuple(reversed(widths)), seed=seed + 1)

@@ -187,4 +187,5 @@ def transform_race(transforms: dict, *, count: int = 60, steps: int = 60, target
         reached = len(found.losses) - 1 if found.reason == "target reached" else None
         seconds = sum(step.seconds for step in found.history)
         rows.append((name, reached, seconds, [-loss / start for loss in found.losses]))
-    return Race(*(list(column) for column in zip(*rows)), target=1 + target)
+    names, steps_taken, spent, curves = (list(column) for column in zip(*rows))
+    return Race(names, steps_taken, spent, curves, target=1 + target)

@@ -347,8 +347,8 @@ def rank_difference(first: Graph, second: Graph) -> int:
     if not torch.equal(one, two):
         raise ValueError("first and second must have the same Hilbert function")
     low, high = torch.zeros(1, 2).double(), torch.full((1, 2), 2.0).double()
-    one, two = (int(rank(graph, 0, grid=None).at(low, high)) for graph in (first, second))
-    return two - one
+    before, after = (int(rank(graph, 0, grid=None).at(low, high)) for graph in (first, second))
+    return after - before
 
 
 def transforms() -> dict:

@@ -35,7 +35,7 @@ def labels_of(data: ImageSet | None, seeds, budget: str) -> list[tuple[str, Tens
 
 def field(seed: int) -> tuple[str, Tensor]:
     """The name and the label of a smooth field."""
-    return f"field {seed}", smooth_field((128, 128), seed=seed).label > 0
+    return f"field {seed}", smooth_field((128, 128), seed=seed).mask
 
 
 def equal_dice_table(label, *, dice: float = 0.9, seed: int = 0, predictions=None) -> pd.DataFrame:

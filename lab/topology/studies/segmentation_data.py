@@ -32,7 +32,8 @@ def draw(kind: str, count: int, *, seed: int) -> tuple[Tensor, Tensor]:
     draws = np.random.default_rng([seed, SIZE])
     one = tissue if kind == "cells" else _vessels
     pairs = [one(draws) for _ in range(count)]
-    return tuple(torch.from_numpy(np.stack(side)).float()[:, None] for side in zip(*pairs))
+    x, y = (torch.from_numpy(np.stack(side)).float()[:, None] for side in zip(*pairs))
+    return x, y
 
 
 def _vessels(draws):
