@@ -4,6 +4,8 @@
 
     VP(), SubVP(), VE()                                       forward processes: drift, diffusion, mean, std, prior
     GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
+    synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
+    Domain, Column, marginals, halfspaces, prefixes, ranges   what a private table is asked
 
     >>> import torch
     >>> from lab.generative import VP, GaussianMixture
@@ -14,6 +16,14 @@
 """
 
 from lab.generative.mixtures import GaussianMixture as GaussianMixture
+from lab.generative.private_gsd import Synthetic as Synthetic
+from lab.generative.private_gsd import synthesize as synthesize
+from lab.generative.queries import Column as Column
+from lab.generative.queries import Domain as Domain
+from lab.generative.queries import halfspaces as halfspaces
+from lab.generative.queries import marginals as marginals
+from lab.generative.queries import prefixes as prefixes
+from lab.generative.queries import ranges as ranges
 from lab.generative.sdes import SDE as SDE
 from lab.generative.sdes import SDES as SDES
 from lab.generative.sdes import VE as VE

@@ -87,19 +87,23 @@ class Domain:
         for j, column in enumerate(self.columns):
             values = frame[column.name]
             if values.isna().any():
-                raise ValueError(f"column {column.name!r} has missing values; give them a level of their own or leave the rows out")
+                raise ValueError(
+                    f"column {column.name!r} has missing values; give them a level of their own or leave the rows out"
+                )
             if column.levels:
                 codes = values.map({level: code for code, level in enumerate(column.levels)})
                 if codes.isna().any():
                     raise ValueError(
-                        f"column {column.name!r} has values beyond its levels {list(column.levels)}; list them, or map them to a level"
+                        f"column {column.name!r} has values beyond its levels {list(column.levels)}; list or map them"
                     )
                 out[:, j] = codes.to_numpy()
             else:
                 try:
                     numbers = values.to_numpy(dtype=float)
                 except (TypeError, ValueError):
-                    raise TypeError(f"column {column.name!r} must hold numbers or be given levels, got {values.dtype}") from None
+                    raise TypeError(
+                        f"column {column.name!r} must hold numbers or be given levels, got {values.dtype}"
+                    ) from None
                 if not np.isfinite(numbers).all():
                     raise ValueError(f"column {column.name!r} must be finite")
                 shifted, span = np.clip(numbers, column.low, column.high) - column.low, column.high - column.low
@@ -146,7 +150,10 @@ class Queries:
 
     def __init__(self, domain: Domain, cells=(), spaces=(), names=()):
         self.domain = domain
-        self._cells, self._spaces = tuple(cells), tuple(spaces)  # (columns, bins, kind); (weight, bound, condition, level, group)
+        self._cells, self._spaces = (
+            tuple(cells),
+            tuple(spaces),
+        )  # (columns, bins, kind); (weight, bound, condition, level, group)
         self._names = dict(names)
         k = max((len(columns) for columns, *_ in self._cells), default=1)
         cell_column = np.full((len(self._cells), k), -1, dtype=np.int64)
@@ -165,7 +172,7 @@ class Queries:
             column(1, np.float64), column(2, np.int64), column(3, np.int64),
         )  # fmt: skip
         self.workloads: list[Workload] = []
-        for w, (columns, bins, kind) in enumerate(self._cells):
+        for w, (columns, _, kind) in enumerate(self._cells):
             label = " x ".join(domain.names[j] for j in columns)
             self.workloads.append(Workload(f"{kind}: {label}", int(starts[w]), int(starts[w + 1]), math.sqrt(2), kind))
         place = 0
@@ -186,7 +193,10 @@ class Queries:
     def answers(self, x) -> np.ndarray:
         """Shares of rows (queries,) of one table, (runs, queries) of several."""
         x = np.asarray(x, dtype=np.float64)
-        return count_queries(np.atleast_3d(x) if x.ndim == 3 else x[None], self.layout)[0 if x.ndim == 2 else slice(None)] / x.shape[-2]
+        return (
+            count_queries(np.atleast_3d(x) if x.ndim == 3 else x[None], self.layout)[0 if x.ndim == 2 else slice(None)]
+            / x.shape[-2]
+        )
 
     def kinds(self) -> dict[str, np.ndarray]:
         """Places of the queries by kind."""
@@ -199,7 +209,12 @@ class Queries:
         """One row a workload."""
         import pandas as pd
 
-        return pd.DataFrame([{"workload": w.name, "queries": w.stop - w.start, "sensitivity of counts": w.sensitivity} for w in self.workloads])
+        return pd.DataFrame(
+            [
+                {"workload": w.name, "queries": w.stop - w.start, "sensitivity of counts": w.sensitivity}
+                for w in self.workloads
+            ]
+        )
 
 
 def _bins(domain: Domain, columns, bins: int) -> tuple[int, ...]:
@@ -227,7 +242,7 @@ def ranges(domain: Domain, depth: int = 3) -> Queries:
 
 
 def halfspaces(domain: Domain, count: int = 100, seed: int = 0, group: int = 20) -> Queries:
-    """``count`` random half-spaces, measured in groups: Gaussian weights on encoded columns, cut where uniform rows split in halves."""
+    """``count`` random half-spaces, measured in groups: Gaussian weights, cut where uniform rows split in halves."""
     count, group = checks.integer("count", count, low=1), checks.integer("group", group, low=1)
     generator = torch.Generator().manual_seed(checks.integer("seed", seed, low=0))
     normal = torch.randn(count, int(domain.start[-1]), generator=generator, dtype=torch.float64).numpy()

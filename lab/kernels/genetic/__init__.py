@@ -44,7 +44,18 @@ def count_queries(tables: np.ndarray, layout: Layout) -> np.ndarray:
     """Counts int64 (runs, queries) of the rows of tables (runs, rows, columns)."""
     from lab.kernels.genetic.cpu import counts
 
-    return counts(np.ascontiguousarray(tables, dtype=np.float64), *layout)
+    return counts(_checked(tables, layout), *layout)
+
+
+def _checked(tables, layout: Layout) -> np.ndarray:
+    """Tables as float64 whose codes and numbers lie where the loops may look them up."""
+    tables = np.ascontiguousarray(tables, dtype=np.float64)
+    if tables.ndim != 3 or tables.shape[2] != len(layout.levels):
+        raise ValueError(f"tables must have shape (runs, rows, {len(layout.levels)}), got {tables.shape}")
+    top = np.where(layout.levels > 0, layout.levels - 1, 1)
+    if not ((tables >= 0) & (tables <= top)).all():
+        raise ValueError("tables must hold codes below the levels of their column and numbers in [0, 1]")
+    return tables
 
 
 def search_tables(
@@ -75,7 +86,10 @@ def search_tables(
     """
     from lab.kernels.genetic.cpu import search
 
-    made = np.array(tables, dtype=np.float64, order="C")
+    made = _checked(tables, layout).copy()
+    wanted = (len(made), layout.cells + len(layout.bound))
+    if np.shape(targets) != wanted or np.shape(active) != wanted or np.shape(seeds) != wanted[:1]:
+        raise ValueError(f"targets and active must have shape {wanted} and seeds {wanted[:1]}, got {np.shape(targets)}")
     found, report = search(
         made, *layout, np.ascontiguousarray(targets, np.float64), np.ascontiguousarray(active, np.bool_),
         np.ascontiguousarray(seeds, np.int64), generations, proposals, tolerance, incremental,

@@ -210,12 +210,17 @@ def search(tables, levels, cell_column, cell_bins, cell_start, cells, column_sta
                                 if shifted[a, j]:
                                     start = column_start[j]
                                     if levels[j] > 0:
-                                        differs = differs or weight[q, start + int(old[j])] != weight[q, start + int(values[a, j])]
+                                        differs = (
+                                            differs
+                                            or weight[q, start + int(old[j])] != weight[q, start + int(values[a, j])]
+                                        )
                                     else:
                                         differs = differs or weight[q, start] != 0.0
                                     differs = differs or condition[q] == j
                             if differs:
-                                new[a, q] = inside(values[a], q, levels, column_start, weight, bound, condition, condition_level)
+                                new[a, q] = inside(
+                                    values[a], q, levels, column_start, weight, bound, condition, condition_level
+                                )
                                 if new[a, q] != answers[rows[a], q]:
                                     change[cells + q] += 1 if new[a, q] else -1
                                     touched[used] = cells + q
@@ -233,7 +238,9 @@ def search(tables, levels, cell_column, cell_bins, cell_start, cells, column_sta
                             used += 1
                     for a in range(m):
                         for q in range(queries):
-                            new[a, q] = inside(values[a], q, levels, column_start, weight, bound, condition, condition_level)
+                            new[a, q] = inside(
+                                values[a], q, levels, column_start, weight, bound, condition, condition_level
+                            )
                 for t in range(used):
                     place = touched[t]
                     step = change[place]
@@ -276,6 +283,17 @@ def warm():
     """Compile the kernels of this module."""
     levels, whole = np.array([2, 0]), np.zeros(1, np.int64)
     table = np.zeros((1, 4, 2))
-    layout = (levels, np.array([[0, 1]]), np.array([[2, 2]]), whole, 4, np.array([0, 2]), np.ones((1, 3)), np.ones(1), whole - 1, whole)
+    layout = (
+        levels,
+        np.array([[0, 1]]),
+        np.array([[2, 2]]),
+        whole,
+        4,
+        np.array([0, 2]),
+        np.ones((1, 3)),
+        np.ones(1),
+        whole - 1,
+        whole,
+    )
     counts(table, *layout)
     search(table, *layout, np.ones((1, 5)), np.ones((1, 5), np.bool_), whole, 2, 2, 1e-4, True)
