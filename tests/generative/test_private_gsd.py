@@ -122,7 +122,9 @@ def test_search_carries_exact_counts_and_its_two_ways_agree():
     queries = everything(over)
     generator = torch.Generator().manual_seed(1)
     start = over.random(30, generator, 3)
-    targets = count_queries(over.random(30, generator, 3) ** 2 // 1e-9 * 1e-9, queries.layout).astype(float) + 0.25
+    targets = (
+        count_queries(np.where(over.levels > 0, 0, over.random(30, generator, 3)), queries.layout).astype(float) + 0.25
+    )
     active = np.random.default_rng(0).random(targets.shape) < 0.7
     options = {"generations": 60, "proposals": 12}
     x, counts, report = search_tables(start, queries.layout, targets, active, np.arange(3), **options)
@@ -266,3 +268,10 @@ def test_a_result_saves_loads_and_makes_a_frame(tmp_path):
     assert np.array_equal(again.error["genetic"], result.error["genetic"]) and again.spent == result.spent
     own = load(project_root() / "data" / "samples" / "survey.csv")
     assert study.run(study.Setting.of("smoke"), seeds=(0,), data=own).error["genetic"].shape == (1,)
+
+
+def test_tables_beyond_their_columns_are_refused():
+    queries = marginals(domain(), 1)
+    for x in (np.full((1, 2, 4), 3.0), np.zeros((2, 4)), np.full((1, 2, 4), np.nan)):
+        with pytest.raises(ValueError, match="tables must"):
+            count_queries(x, queries.layout)
