@@ -15,7 +15,8 @@ which keeps it inside and differentiable,
           v_i = H_i^{-1} \nabla_\delta l_i,
 
 with v held fixed and H the second derivative of the attack's objective in delta; for a piecewise linear loss it is the barrier's
-diagonal :math:`c\,[(\epsilon - \delta)^{-2} + (\epsilon + \delta)^{-2}]`, and the term is one vector-Jacobian product. The mean of
+diagonal :math:`c\,[(\epsilon - \delta)^{-2} + (\epsilon + \delta)^{-2}]`, and the term is one vector-Jacobian product. Coordinates
+that the inputs' own bounds hold (a black pixel cannot become darker) do not move and take no part in it. The mean of
 :math:`e^{l/r}` is tracked over batches in log space.
 
 Source: D. Sow, S. Lin, Z. Wang, Y. Liang, "Doubly Robust Instance-Reweighted Adversarial Training", ICLR 2024, Section 3.
@@ -88,6 +89,7 @@ def attack(
 def hypergradient(
     rows: Callable[[Parameters, torch.Tensor], torch.Tensor], parameters: Parameters, delta: torch.Tensor,
     weights: torch.Tensor, *, epsilon: float, c: float, implicit: bool = True, exact: bool = False,
+    free: torch.Tensor | None = None,
 ) -> Parameters:  # fmt: skip
     """Gradient of ``sum_i weights_i l_i(theta, delta_i*(theta))``, the weights fixed.
 
@@ -96,6 +98,7 @@ def hypergradient(
         delta: (items, ...), the attacks' optima.
         implicit: with the term through delta*; without it the first-order method.
         exact: H with the loss's own second derivative, item by item, for few coordinates; else the barrier's diagonal.
+        free: of delta's shape, False where the inputs' own bounds hold a coordinate: there delta* does not move with theta.
     """
     if not implicit:
         return grad(lambda p: (weights * rows(p, delta)).sum())(parameters)
@@ -108,6 +111,7 @@ def hypergradient(
         v = torch.linalg.solve(torch.diag_embed(diagonal.reshape(n, -1)) - own, g.reshape(n, -1)).reshape(g.shape)
     else:
         v = g / diagonal
+    v = v if free is None else v * free
     v = (v * weights.view(-1, *[1] * (delta.ndim - 1))).detach()
     return grad(lambda p: (weights * rows(p, delta)).sum() + (v * slope(p)).sum())(parameters)
 
@@ -172,33 +176,36 @@ def train_stacked(
 
     def find(p, x, y, start):
         delta, needed = attack(lambda inputs: rows(p, inputs, y), x, start, epsilon=epsilon, c=barrier, steps=steps)
+        free = torch.ones_like(delta, dtype=torch.bool)
         if arm == "implicit":  # the term through the attack holds at its optimum, here that of the loss's slope
             slope = grad(lambda d: rows(p, x + d, y).sum())(delta)
-            delta = (x + barrier_optimum(slope, epsilon, c)).clamp(0, 1).detach() - x
+            optimum = x + barrier_optimum(slope, epsilon, c).detach()
+            free, delta = (optimum >= 0) & (optimum <= 1), optimum.clamp(0, 1) - x
         logits = functional_call(model, p, (x + delta,))
         losses = F.cross_entropy(logits, y, reduction="none")
         heuristic = (
             baseline_weights(arm, logits, y, losses, needed, steps) if arm in ARMS[4:] else torch.ones_like(losses)
         )
-        return delta, losses.detach(), heuristic
+        return delta, free, losses.detach(), heuristic
 
-    def gradient(p, x, y, delta, weights):
+    def gradient(p, x, y, delta, free, weights):
         found = hypergradient(
-            lambda q, d: rows(q, x + d, y), p, delta, weights / len(y), epsilon=epsilon, c=c, implicit=arm == "implicit"
-        )
+            lambda q, d: rows(q, x + d, y), p, delta, weights / len(y), epsilon=epsilon, c=c, implicit=arm == "implicit",
+            free=free,
+        )  # fmt: skip
         size = torch.stack([g.square().sum() for g in found.values()]).sum().sqrt()
         return {name: g * (5.0 / size.clamp_min(5.0)) for name, g in found.items()}
 
     def step(p, x, y, number):
         start = torch.stack([torch.rand(x.shape[1:], generator=g) for g in generators]) * 2 * epsilon - epsilon
-        delta, losses, weights = vmap(find)(p, x, y, start)
+        delta, free, losses, weights = vmap(find)(p, x, y, start)
         if arm in ("done", "implicit"):
             fresh = torch.logsumexp(losses / r, 1) - math.log(losses.shape[1])
             state["log_u"] = log_running_mean(state["log_u"], fresh, rate)
             weights = torch.exp(losses / r - state["log_u"][:, None])
         elif arm == "batch":
             weights = torch.softmax(losses / r, 1) * losses.shape[1]
-        return vmap(gradient)(p, x, y, delta, weights)
+        return vmap(gradient)(p, x, y, delta, free, weights)
 
     return descend(
         parameters, step, x, label, seeds=seeds, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,

@@ -144,3 +144,42 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="share"):
         tail_accuracy(torch.ones(3), torch.arange(3), 0.0)
     assert math.isfinite(float(eliminated_objective(torch.tensor([1e4, 0.0]), 0.1)))
+
+
+def test_coordinates_that_the_inputs_bounds_hold_take_no_part_in_the_hypergradient():
+    """A loss linear in delta, whose optimum is known, solved under the bound 0 <= x + delta by hand."""
+    theta = torch.tensor([0.7, -0.9], dtype=torch.float64)
+    epsilon, c, x = 0.2, 0.05, torch.tensor([[0.5, 0.02]], dtype=torch.float64)
+
+    def optimum(theta):
+        return (x + barrier_optimum(theta[None], epsilon, c)).clamp(0, 1) - x
+
+    def rows(p, delta):
+        return delta @ p["theta"]
+
+    delta = optimum(theta)
+    free = (x + barrier_optimum(theta[None], epsilon, c)) >= 0
+    assert free.tolist() == [[True, False]]
+    found = hypergradient(
+        rows, {"theta": theta}, delta, torch.ones(1, dtype=torch.float64), epsilon=epsilon, c=c, free=free
+    )
+    for k in range(2):
+        ends = []
+        for sign in (1, -1):
+            moved = theta.clone()
+            moved[k] += sign * 1e-6
+            ends.append(float(rows({"theta": moved}, optimum(moved))))
+        assert float(found["theta"][k]) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
+    held = hypergradient(rows, {"theta": theta}, delta, torch.ones(1, dtype=torch.float64), epsilon=epsilon, c=c)
+    assert abs(float(held["theta"][1] - found["theta"][1])) > 0.01
+
+
+def test_the_implicit_arm_learns_where_most_pixels_are_black():
+    x = torch.zeros(80, 30)
+    y = torch.arange(80) % 2
+    x[:, :2] = 0.5
+    x[y == 1, 0], x[y == 0, 1] = 0.9, 0.9
+    model = train_done(
+        training.mlp(30, 2, widths=(16,)), x, y, arm="implicit", epsilon=0.05, epochs=40, learning_rate=1e-2
+    )
+    assert float((model(x).argmax(1) == y).double().mean()) > 0.95

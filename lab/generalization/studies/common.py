@@ -16,7 +16,7 @@ from lab.datasets.domains import FLIPS, ROTATIONS, Domains, Shift, coloured, dom
 from lab.datasets.sets import Points
 from lab.training.left_out import split_sources
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 HELD = 0.2  # share of each source that is kept for the accuracy on seen domains
 
 
@@ -107,6 +107,11 @@ def user_domains(data, shift: str | Sequence[Shift] = "rotated", seed: int = 0) 
             f"{points.name or 'the set'} has no domains and is no set of images that could be shifted into some"
         )
     return domains(points, shifts_of(shift) if isinstance(shift, str) else shift, seed=seed)
+
+
+def has_domains(data) -> bool:
+    """Whether the user's data name domains: a table (by its column) or domains that are no fixed split."""
+    return isinstance(data, datasets.Table) or isinstance(data, Domains) and not data.split
 
 
 def user_points(data, images: bool = False) -> Points:

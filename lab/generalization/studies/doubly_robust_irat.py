@@ -12,7 +12,7 @@ from lab import datasets, study, training
 from lab.claims import tunes
 from lab.generalization.doubly_robust_irat import ARMS, class_accuracy, tail_accuracy, train_stacked
 from lab.generalization.stacked import filled, one_of, outputs, stack
-from lab.generalization.studies.common import Kept, accuracy
+from lab.generalization.studies.common import Kept, accuracy, user_points
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 WIDTHS = (64, 64)
@@ -89,7 +89,7 @@ def network(inputs: int, classes: int, seed: int = 0):
 def run(setting: Setting, *, seeds, data=None, control: bool | str = False, progress=None) -> Result:
     """Train every arm for all seeds at once and attack each model.
 
-    ``data``: the user's labelled points in [0, 1]; a quarter is tested. ``control="equal"``: r = 1000, equal weights.
+    ``data``: the user's images or table, scaled to [0, 1]; a quarter is tested. ``control="equal"``: r = 1000, equal weights.
     """
     if data is None:
         x, y = unequal(setting, seeds)
@@ -120,10 +120,7 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
 
 
 def _own(data, models):
-    if isinstance(data, datasets.Table):
-        x, y, _ = data.numeric()
-        low, high = x.amin(0), x.amax(0)
-        data = datasets.Points((x - low) / (high - low).clamp_min(1e-12), y, data.name)
+    data = user_points(data)
     first, second = data.split(0.25, seed=0)
     x, y = first.x.flatten(1), first.label
     return x.expand(models, *x.shape), y.expand(models, -1), second.x.flatten(1), second.label

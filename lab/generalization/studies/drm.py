@@ -21,6 +21,7 @@ from lab.generalization.studies.common import (
     rank_correlation,
     shifted,
     tasks,
+    user_domains,
 )
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
@@ -136,10 +137,15 @@ def fitted(arm: str, work: list[Task], seeds, rates, epochs: int, classes: int, 
 def run(setting: Setting, *, seeds, data=None, control: bool | str = False, progress=None) -> Result:
     """Train every arm on all targets and seeds at once and evaluate every rule.
 
-    ``data``: the user's ``Domains`` (the setting's shift is then not used). ``control="shuffled"``: pseudo-labels of the adaptation
-    are permuted within their batch.
+    ``data``: the user's domains (the setting's shift is then not used), or images, which are shifted. ``control="shuffled"``:
+    pseudo-labels of the adaptation are permuted within their batch.
     """
-    made = [shifted(setting.shift, setting.size, setting.items, seed) if data is None else data for seed in seeds]
+    made = [
+        shifted(setting.shift, setting.size, setting.items, seed)
+        if data is None
+        else user_domains(data, setting.shift, seed)
+        for seed in seeds
+    ]
     work = [task for one, seed in zip(made, seeds) for task in tasks(one, seed)]
     names, classes = made[0].names, int(max(int(task.target.label.max()) for task in work)) + 1
     runs = [seed for seed in seeds for _ in names]

@@ -14,12 +14,12 @@ from lab.claims import tunes
 from lab.datasets.domains import domains, rotated
 from lab.generalization.gaqat import quantize_layers, train_stacked
 from lab.generalization.stacked import filled, one_of, outputs, stack
-from lab.generalization.studies.common import Kept, accuracy, digits
+from lab.generalization.studies.common import Kept, accuracy, digits, has_domains, user_domains
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 ARMS = ("float", "float sam", "quantized", "quantized sam", "gaqat", "random")
 SOURCES, TARGETS, WIDTHS = (15, 30, 45, 60), (0, 75), (64, 64, 64)
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 class Setting(study.Setting):
@@ -80,12 +80,14 @@ def _data(size, items):
 
 
 def _own(data):
-    """The user's ``Domains``: the last is the target."""
-    *sources, target = data.parts
+    """The user's domains, of which the last is the target; of images without domains the angles beyond are."""
+    found = user_domains(data, [rotated(angle) for angle in (*SOURCES, *TARGETS)])
+    beyond = 1 if has_domains(data) else len(TARGETS)
+    sources, targets = found.parts[:-beyond], found.parts[-beyond:]
     parts = [part.split(0.2, seed=0) for part in sources]
     x, y = (torch.cat([getattr(first, name) for first, _ in parts]) for name in ("x", "label"))
     held, label = (torch.cat([getattr(second, name) for _, second in parts]) for name in ("x", "label"))
-    return x.flatten(1), y, held.flatten(1), label, {target.name: (target.x.flatten(1), target.label)}
+    return x.flatten(1), y, held.flatten(1), label, {part.name: (part.x.flatten(1), part.label) for part in targets}
 
 
 def _float(x, y, seeds, epochs, rho, rate, classes=10):
@@ -96,7 +98,10 @@ def _float(x, y, seeds, epochs, rho, rate, classes=10):
 
 @study.remembered()
 def run(setting: Setting, *, seeds, data=None, control: bool | str = False, progress=None) -> Result:
-    """Train the float arms, then the quantized ones from the float SAM networks. ``data``: the user's ``Domains``, target last."""
+    """Train the float arms, then the quantized ones from the float SAM networks.
+
+    ``data``: the user's domains, of which the last is the target, or images, which are turned.
+    """
     x, y, held, label, targets = _data(setting.size, setting.items) if data is None else _own(data)
     classes = int(max(int(y.max()), *(int(one.max()) for _, one in targets.values()))) + 1
     rates = chosen("gaqat", "arms", dict.fromkeys(ARMS[:5], RATES))

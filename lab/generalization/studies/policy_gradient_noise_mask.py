@@ -16,11 +16,11 @@ from lab import datasets, study, training
 from lab.claims import tunes
 from lab.generalization.policy_gradient_noise_mask import BetaMaskPolicy, together, train_stacked
 from lab.generalization.stacked import outputs
-from lab.generalization.studies.common import Kept, accuracy
+from lab.generalization.studies.common import Kept, accuracy, user_points
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 ARMS = ("none", "uniform", "split", "permuted", "coded")
-DECAY, WIDTHS, RATES, UNSEEN = 1e-3, (128, 64), (1e-3, 3e-3, 1e-2), (7, 8, 9)
+DECAY, WIDTHS, RATES, UNSEEN = 1e-3, (128, 64), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (7, 8, 9)
 
 
 class Setting(study.Setting):
@@ -91,7 +91,7 @@ def network(inputs: int, classes: int, seed: int = 0) -> nn.Module:
 
 @study.remembered()
 def run(setting: Setting, *, seeds, data=None, control: bool | str = False, progress=None) -> Result:
-    """Train every arm for all seeds. ``data``: the user's images (items, c, h, w) with classes; the last third are unseen."""
+    """Train every arm for all seeds. ``data``: the user's images; the last third of their classes, at least two, are unseen."""
     x, y, away, truth = _pool(setting.kinds) if data is None else _own(data)
     orders = [torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     count = min(setting.items, len(x) * 2 // 3)
@@ -115,8 +115,10 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
 
 
 def _own(data):
+    data = user_points(data, images=True)
     classes = data.label.unique()
-    seen = torch.isin(data.label, classes[: max(2, len(classes) * 2 // 3)])
+    away = max(2, len(classes) - len(classes) * 2 // 3) if len(classes) > 3 else 0  # fewer leave no two on both sides
+    seen = torch.isin(data.label, classes[: len(classes) - away])
     kept, away = data.label[seen], data.label[~seen]
     return data.x[seen], torch.searchsorted(kept.unique(), kept), data.x[~seen], torch.searchsorted(away.unique(), away)
 
@@ -134,9 +136,9 @@ def _trained(setting, arm, x, y, seeds, rate, model, policy, decay=0.0, progress
 
 
 def _transfer(model, p, x, label):
-    """Accuracy (models,) of a ridge probe on the last hidden layer, fitted on half of the unseen classes' images."""
-    if not len(x):
-        return torch.zeros(len(next(iter(p.values()))), dtype=torch.float64)
+    """Accuracy (models,) of a ridge probe on the last hidden layer, fitted on half of the unseen classes' images; NaN of none."""
+    if len(label.unique()) < 2:
+        return torch.full((len(next(iter(p.values()))),), torch.nan, dtype=torch.float64)
     body = nn.Sequential(model[0], *model[1][:-1])
     names = {f"{1 + i}.{part}": f"1.{i}.{part}" for i in range(len(model[1]) - 1) for part in ("weight", "bias")}
     inner = {new: p[old] for new, old in names.items() if old in p}

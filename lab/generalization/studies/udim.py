@@ -14,7 +14,7 @@ from lab import datasets, study
 from lab.claims import tunes
 from lab.datasets.domains import blurred, contrast, noisy, rotated
 from lab.generalization.stacked import one_of, outputs, stack
-from lab.generalization.studies.common import RATES, Kept, accuracy
+from lab.generalization.studies.common import RATES, Kept, accuracy, has_domains, user_domains, user_points
 from lab.generalization.udim import ARMS, craft, inconsistency, small_classifier, train_stacked
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
@@ -91,18 +91,28 @@ def _held(setting, data):
         rest = type(test)(test.x[HELD:], test.label[HELD:], "mnist", test.classes)
         targets = {"source": rest} | {shift.name: shift(rest, seed=1) for shift in TARGETS}
         return test.x[:HELD].flatten(1), test.label[:HELD], targets
-    source, *others = data
-    half = source.split(0.5, seed=0)[1]
+    half, others = _own(data)[1:]
     return half.x.flatten(1), half.label, {"source": half} | {part.name: part for part in others}
+
+
+def _own(data):
+    """``(training half, held half, others)`` of the user's first domain; of images without domains the held half is shifted."""
+    if has_domains(data):
+        source, *others = user_domains(data)
+        first, second = source.split(0.5, seed=0)
+    else:
+        first, second = user_points(data, images=True).split(0.5, seed=0)
+        others = [shift(second, seed=1) for shift in TARGETS]
+    return first, second, others
 
 
 @study.remembered()
 def run(setting: Setting, *, seeds, data=None, control: bool | str = False, progress=None) -> Result:
-    """Train every arm for all seeds at once. ``data``: the user's ``Domains``; the first is the source."""
+    """Train every arm for all seeds at once. ``data``: the user's domains, the first the source, or images."""
     if data is None:
         x, y = sources(setting, seeds)
     else:
-        part = data.parts[0].split(0.5, seed=0)[0]
+        part = _own(data)[0]
         x, y = part.x.flatten(1).expand(len(seeds), -1, -1), part.label.expand(len(seeds), -1)
     held, label, targets = _held(setting, data)
     classes = int(max(int(one.label.max()) for one in targets.values())) + 1
