@@ -2,6 +2,9 @@
 
 ::
 
+    fit_score(points, sde="VP") -> ScoreModel                 a score learned from own points; .save(path), ScoreModel.load(path)
+    sample(model, 500, sampler="flow") -> (500, d)            or "predictor", "predictor-corrector", "corrector"
+    log_likelihood(model, points) -> (items,)                 exact, by the probability flow
     VP(), SubVP(), VE()                                       forward processes: drift, diffusion, mean, std, prior
     GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
     synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
@@ -24,6 +27,12 @@ from lab.generative.queries import halfspaces as halfspaces
 from lab.generative.queries import marginals as marginals
 from lab.generative.queries import prefixes as prefixes
 from lab.generative.queries import ranges as ranges
+from lab.generative.score_sde import ScoreModel as ScoreModel
+from lab.generative.score_sde import fit_score as fit_score
+from lab.generative.score_sde import log_likelihood as log_likelihood
+from lab.generative.score_sde import sample as sample
+from lab.generative.scores import LearnedScore as LearnedScore
+from lab.generative.scores import train_score as train_score
 from lab.generative.sdes import SDE as SDE
 from lab.generative.sdes import SDES as SDES
 from lab.generative.sdes import VE as VE

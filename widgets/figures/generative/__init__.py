@@ -1,3 +1,12 @@
 """Figures of the room of generative models, one module a method."""
 
 from widgets.figures.generative import private_gsd as private_gsd
+from widgets.figures.generative.score_sde import asked_for as asked_for
+from widgets.figures.generative.score_sde import by_cost as by_cost
+from widgets.figures.generative.score_sde import clouds as clouds
+from widgets.figures.generative.score_sde import coloured as coloured
+from widgets.figures.generative.score_sde import error_over_time as error_over_time
+from widgets.figures.generative.score_sde import filled_in as filled_in
+from widgets.figures.generative.score_sde import gallery as gallery
+from widgets.figures.generative.score_sde import joint as joint
+from widgets.figures.generative.score_sde import particles as particles
