@@ -17,11 +17,11 @@ from lab.generative.studies.common import images, images_of
 DOUBLE = torch.float64
 
 
-@pytest.mark.parametrize("name", SDES)
-@pytest.mark.parametrize("sampler", score_sde.SAMPLERS)
+# Langevin steps alone do not cross from VE's deviation of 50 in 150 levels
+@pytest.mark.parametrize(
+    ("name", "sampler"), [(n, s) for n in SDES for s in score_sde.SAMPLERS if (n, s) != ("VE", "corrector")]
+)
 def test_every_sampler_brings_a_gaussian_back(name, sampler):
-    if (name, sampler) == ("VE", "corrector"):
-        pytest.xfail("Langevin steps alone do not cross from a deviation of 50 in 150 levels")
     target = GaussianMixture(torch.tensor([[1.0, -1.0]]), 0.5)
     options = {"sampler": sampler, "steps": 150, "seeds": (0, 1), "snr": 0.3}
     found = score_sde.draw(target.at(SDES[name]()), SDES[name](), 2000, 2, **options)

@@ -4,10 +4,15 @@ import pandas as pd
 import pytest
 
 from tests.widgets.test_losses_pages import data, drawn
-from widgets.pages import private_gsd
+
+from widgets.pages import private_gsd, score_sde
+from widgets.server.uploads import Uploaded
 
 # page, main control, two of its values
-CONTROLS = [("private_gsd", "epsilon", 0.05, 20.0)]
+CONTROLS = [
+    ("private_gsd", "epsilon", 0.05, 20.0),
+    ("score_sde", "frame", 5, 38),
+]
 
 
 @pytest.mark.parametrize(("name", "control", "first", "second"), CONTROLS, ids=[row[0] for row in CONTROLS])
@@ -29,3 +34,11 @@ def test_own_tables_are_synthesized_or_refused_in_words():
     File.data = File.data[:10]
     with pytest.raises(ValueError, match="below 50"):
         private_gsd.synthesized(1.0, "fair", "prefixes", 50, File)
+
+
+def test_own_points_take_the_place_of_the_ring_and_words_are_refused():
+    frame = pd.DataFrame({"a": [0.0, 1.0, 5.0, 2.0], "word": ["x"] * 4, "b": [1.0, 2.0, 9.0, 0.0]})
+    own = score_sde.draw(30, "VP", 0.2, upload=Uploaded("own.csv", "table", frame))
+    assert data(own[0]) != data(score_sde.draw(30, "VP", 0.2)[0])
+    with pytest.raises(ValueError, match="two columns of numbers"):
+        score_sde.draw(30, "VP", 0.2, upload=Uploaded("own.csv", "table", frame[["a", "word"]]))

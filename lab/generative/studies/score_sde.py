@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from lab import study
+from lab import checks, study
 from lab.claims import tunes
 from lab.generative import quality, samplers, score_sde
 from lab.generative.mixtures import GaussianMixture
@@ -19,7 +19,7 @@ from lab.generative.scores import ImageNetwork, LearnedScore, train_classifier, 
 from lab.generative.sdes import SDES, Score
 from lab.generative.studies.common import Images, Kept, cloud, images, images_of, table
 from lab.training import Stack
-from lab.training.comparison import NotTuned, chosen, record, tune
+from lab.training.comparison import chosen, record, tune
 from lab.training.networks import initialize
 
 ARMS = {"predictor": (1.0,), "predictor-corrector": (0.03, 0.08, 0.16, 0.3)}
@@ -167,7 +167,7 @@ def pictures(setting, *, seeds, data=None, control=False, progress=None) -> Pict
     where = images(setting.images) if data is None else images_of(data)
     sde, d, count = SDES[setting.sde](), where.x.shape[1], min(setting.items, 500)
     score = learned(setting, where, seeds, progress)
-    ratio = _snr(setting)
+    ratio = chosen("score_sde", "digits", ARMS)["predictor-corrector"]
     call = lambda arm, **more: score_sde.draw(  # noqa: E731
         score,
         sde,
@@ -218,13 +218,6 @@ def learned(setting, where: Images, seeds, progress=None) -> LearnedScore:
         stack = Stack([initialize(ImageNetwork(where.shape), seed) for seed in seeds])
     options = {"seeds": seeds, "steps": setting.training, "width": setting.width, "stack": stack, "batch": 128}
     return train_score(SDES[setting.sde](), where.x, progress=progress, **options)
-
-
-def _snr(setting) -> float:
-    try:
-        return chosen("score_sde", "digits", ARMS)["predictor-corrector"]
-    except NotTuned:
-        return setting.snr
 
 
 @tunes("score_sde")
@@ -386,7 +379,7 @@ def walk(
     process = SDES[sde]()
     truth = GaussianMixture.ring(std=width)
     if points is not None:
-        x = torch.as_tensor(points).double()
+        x = checks.tensor("points", points).double()
         if x.ndim != 2 or x.shape[1] != 2 or not 2 <= len(x) <= 2000:
             raise ValueError(f"points must be 2 to 2,000 rows of 2 columns, got shape {tuple(x.shape)}")
         x = (x - x.mean(0)) / (x - x.mean(0)).square().mean().sqrt().clamp_min(1e-12)
