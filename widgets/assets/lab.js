@@ -133,6 +133,75 @@
     });
   }
 
+  // 'Measure now' of a claim: a job of the server, told of in the claim's own row.
+  const follow = async (place, claim, budget) => {
+    const tell = (answer) => {
+      place.replaceChildren();
+      if (answer.state === "running") {
+        const bar = document.createElement("progress");
+        bar.max = 1; bar.value = answer.share; bar.setAttribute("aria-label", `Progress of ${claim}`);
+        const stop = document.createElement("button");
+        stop.type = "button"; stop.textContent = "Cancel"; stop.dataset.labCancel = answer.job;
+        place.append(bar, stop);
+      }
+      const words = document.createElement("span");
+      words.setAttribute("role", "status"); words.textContent = answer.words;
+      place.append(words);
+    };
+    const again = place.querySelector("button").cloneNode(true);
+    const ask = async (address, method = "GET") => {
+      const answer = await fetch(address, { method });
+      if (!answer.ok && answer.status !== 429) throw new Error(`the server said ${answer.status}`);
+      return answer.json();
+    };
+    let answer = { state: "failed", words: "" };
+    try {
+      answer = await ask(`measure?claim=${encodeURIComponent(claim)}&budget=${budget}`, "POST");
+      const job = answer.job;
+      const address = `measure?job=${encodeURIComponent(job)}`;
+      place.onclick = async (event) => {
+        if (event.target.dataset.labCancel === undefined) return;
+        event.stopPropagation();
+        answer = await ask(address, "DELETE");
+      };
+      while (answer.state === "running") {
+        tell({ job, ...answer });
+        await new Promise((done) => { setTimeout(done, 400); });
+        if (answer.state === "running") answer = await ask(address);
+      }
+    } catch (error) {
+      answer = { state: "failed", words: `Not measured: ${error.message}` };
+    }
+    place.onclick = null;
+    if (answer.state === "done") {
+      const row = place.closest("li");
+      const fresh = document.createElement("template");
+      fresh.innerHTML = answer.html;
+      const words = fresh.content.querySelector(".lab-measuring");
+      if (words) words.insertAdjacentHTML("afterbegin", `<span role="status">${answer.words}</span>`);
+      row.replaceWith(fresh.content);
+    } else {
+      tell(answer);
+      place.prepend(again);
+    }
+  };
+  const budgetOf = (node) => {
+    const choice = node.getRootNode().querySelector("[data-lab-budget]");
+    return choice ? choice.value : "smoke";
+  };
+  document.addEventListener("click", (event) => {
+    const button = among(event, "labMeasure");
+    if (button) follow(button.closest(".lab-measuring"), button.dataset.labMeasure, budgetOf(button));
+  });
+  document.addEventListener("change", (event) => {
+    const choice = among(event, "labBudget");
+    if (!choice) return;
+    for (const button of choice.getRootNode().querySelectorAll("[data-lab-measure]")) {
+      const seconds = choice.value === "smoke" ? button.dataset.secondsSmoke : button.dataset.secondsDefault;
+      button.textContent = `Measure now (about ${seconds} s)`;
+    }
+  });
+
   // On a phone the controls beside the main one unfold.
   document.addEventListener("click", (event) => {
     const button = among(event, "labFold");

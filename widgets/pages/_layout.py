@@ -12,10 +12,11 @@ from lab.report.store.standing import Row
 from widgets.pages import _studies
 from widgets.pages._anatomy import Numbers, Plot, note
 from widgets.pages._glossary import mark
+from widgets.pages._measuring import BUDGETS, claims_list, offered
+from widgets.pages._measuring import status_badge as status_badge
 from widgets.pages._summary import Summary
 
 _FOLD = '<button type="button" class="lab-fold" data-lab-fold aria-expanded="false">All controls</button>'  # seen on a phone
-STATUS_CLASS = {"holds": "holds", "holds at small scale": "holds", "refuted": "fails", "undecided": "undecided"}
 
 
 def layout(
@@ -117,30 +118,17 @@ def claims_pane(method_id: str, rows: Mapping[str, Row] | None = None) -> pn.pan
     (method,) = found
     if rows is None:
         rows = _studies.index().rows
-    items = "".join(_claim_item(rows.get(claim.id) or Row(claim, "not run")) for claim in method.claims)
     source = f'<p class="lab-source">{escape(method.source)}</p>'
-    return html(
-        f"<section><h2>Claims and measurements</h2>{source}<ul class='lab-claims'>{items}</ul></section>",
-        "lab-foot",
+    words = f"<section><h2>Claims and measurements</h2>{source}{_budgets()}{claims_list(method, rows)}</section>"
+    return html(words, "lab-foot")
+
+
+def _budgets() -> str:
+    """The choice of how thoroughly a claim is measured, where visitors may measure."""
+    if not offered["measure"]:
+        return ""
+    words = {"smoke": "seconds, two replicates; decides nothing", "default": "minutes, all replicates"}
+    options = "".join(f'<option value="{budget}">{budget}: {words[budget]}</option>' for budget in BUDGETS)
+    return (
+        f"<p class=\"lab-budget\"><label>Budget of 'Measure now' <select data-lab-budget>{options}</select></label></p>"
     )
-
-
-def status_badge(status: str, text: str = "") -> str:
-    """A status of the ledger as a coloured word."""
-    return f'<span class="lab-status {STATUS_CLASS.get(status, "not-run")}">{escape(text or status)}</span>'
-
-
-def _claim_item(row: Row) -> str:
-    claim = row.claim
-    number = f'<span class="lab-claim-value">{escape(row.measured)}</span>' if row.measured else ""
-    notes = [claim.untestable, " · ".join(filter(None, (row.provenance, row.control)))]
-    notes += [
-        row.measured_here if row.recorded or not row.measured else "",
-        *(f"requires {id}, which is refuted" for id in row.undermined),
-    ]
-    small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
-    where = (
-        f'<small><a href="runs?search={escape(row.run_id)}">run {escape(row.run_id)}</a></small>' if row.run_id else ""
-    )
-    text = f"{status_badge(row.status)} {number}<span>{mark(claim.text)}</span> <code>{escape(claim.id)}</code>"
-    return f"<li>{text}{small}{where}</li>"

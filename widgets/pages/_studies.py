@@ -60,6 +60,11 @@ def index() -> Index:
     return found
 
 
+def forget() -> None:
+    """Read the store anew at the next question: something was just measured."""
+    _memory.clear()
+
+
 def page_of(run: Run) -> tuple[str, dict] | None:
     """Page module and state that a run recorded, or ``None``."""
     return _page_of(str(run.folder / "notebook.ipynb"), run.info.get("started", ""))

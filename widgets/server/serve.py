@@ -28,9 +28,9 @@ import panel as pn
 from bokeh.server.urls import per_app_patterns
 from panel.io.server import WSHandler, get_server
 
-from widgets.pages import _frame
+from widgets.pages import _frame, _measuring
 from widgets.pages._handlers import Health, Report, Take
-from widgets.server import app, guard, login, uploads
+from widgets.server import app, guard, login, measuring, uploads
 from widgets.server.front import front
 from widgets.server.options import Options, checked, encryption, free, origins
 
@@ -79,6 +79,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
         ready: called once it listens.
     """
     os.environ.setdefault("LAB_NICE", "10")  # a job leaves the processor to visitors
+    _measuring.offered["measure"] = options.takes_jobs
     _frame.use_plotly_of_figures()
     pn.extension(notifications=False)
     if options.oauth_encryption_key:
@@ -105,6 +106,7 @@ def run_server(options: Options, port: int, address: str, allowed: list[str], re
             (r"/report", Report),
             (r"/reports/(.*)", Report.Files),
             (r"/upload", uploads.Handler),
+            *([(r"/measure", measuring.Handler)] if options.takes_jobs else []),
         ],
         oauth_provider=options.oauth_provider or None,
         oauth_key=options.oauth_key or None,
