@@ -225,6 +225,7 @@ def concluded(
             found = [statistics.interval(column, claim.statistic, level) for column in columns]
             p = max((_flipped(claim, column) for column in columns), default=None) if _is_tested(claim) else None
         value, low, high = (_smallest(each) for each in zip(*found))
+    value, low, high = value + 0.0, low + 0.0, high + 0.0  # no negative zero
     verdict = judge(region, value, low, high, exact=exact, n=len(values) if values.ndim else 1, p=p, risk=risk)
     return Measured(
         value, (low, high), verdict, dict(effects.details), claim.id, claim.setting, budget, tuple(seeds),

@@ -118,3 +118,11 @@ def test_status_says_what_the_measurement_may_be_said_of():
     assert status(found, replace(ROW, replicates=8)) == "holds (5 of 8 replicates)"
     assert status(None, ROW) == "not run"
     assert status(None, replace(ROW, untestable="needs a cluster")) == "not testable here"
+
+
+def test_a_measured_zero_has_no_sign():
+    from lab.claims import Effects, by_id
+    from lab.claims.measure import concluded
+
+    found = concluded(by_id("target_surrogates.majorizes"), Effects((-0.0, 0.0)), range(3))
+    assert str(found.value) == str(found.interval[0]) == "0.0"
