@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from tests.widgets.test_losses_pages import data, drawn
-
 from widgets.pages import private_gsd, score_sde
 from widgets.server.uploads import Uploaded
 
