@@ -6,6 +6,7 @@
     Classifier(encoder, head), train_udim(model, x, label)                             flat on the source and on crafted domains
     train_done(model, x, label)                                                        adversarial, the weakest items weigh most
     quantize_layers(model, x, bits=4), train_gaqat(model, x, label, bits=4)            few bits, flat, step sizes that are not torn
+    save_integers(model, path), load_integers(path, network)                           the same as packed integers in a file
     train_masked(model, images, label, grid=4)                                         pre-trained under learned noise
 
     from lab.datasets import own_domains
@@ -32,6 +33,8 @@ from lab.generalization.gaqat import bytes_of as bytes_of
 from lab.generalization.gaqat import disorder as disorder
 from lab.generalization.gaqat import quantize_layers as quantize_layers
 from lab.generalization.gaqat import train_gaqat as train_gaqat
+from lab.generalization.integers import load_integers as load_integers
+from lab.generalization.integers import save_integers as save_integers
 from lab.generalization.policy_gradient_noise_mask import BetaMaskPolicy as BetaMaskPolicy
 from lab.generalization.policy_gradient_noise_mask import train_masked as train_masked
 from lab.generalization.udim import Classifier as Classifier

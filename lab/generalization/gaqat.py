@@ -19,6 +19,7 @@ Generalization", arXiv 2412.05551, 2024, Section 4. Accounts differ on which of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -146,8 +147,8 @@ class Trace:
 
 def train_stacked(
     model: nn.Module, parameters: Parameters, x: torch.Tensor, label: torch.Tensor, *, seeds, rho: float = 0.05,
-    freeze: str = "task", window: int = 20, tau: float = 0.3, share: float = 0.4, epochs: int = 10, learning_rate=1e-3,
-    batch_size: int = 64, progress=None,
+    freeze: str = "task", window: int = 20, tau: float | Sequence[float] = 0.3, share: float = 0.4, epochs: int = 10,
+    learning_rate=1e-3, batch_size: int = 64, progress=None,
 ) -> tuple[Parameters, Trace]:  # fmt: skip
     """All models at once; without a radius plain training.
 
@@ -155,11 +156,14 @@ def train_stacked(
         rho: radius of the perturbation, of weights and steps alike.
         freeze: "task" (the method), "smooth" (the other reading: the flatness part is left out), "random" (a share of the steps at
             random: the control), "none" (SAM and quantization side by side).
-        window: K, tau: threshold of the disorder.
+        window: K, tau: threshold of the disorder, one or one a model.
         share: of the frozen steps where ``freeze="random"``.
     """
     checks.choice("freeze", freeze, FREEZES)
-    window, tau = checks.integer("window", window, low=2), checks.number("tau", tau, low=0.0, high=1.0)
+    window, taus = checks.integer("window", window, low=2), tau if isinstance(tau, Sequence) else [tau] * len(seeds)
+    threshold = torch.tensor([checks.number("tau", one, low=0.0, high=1.0) for one in taus], dtype=torch.float64)[
+        :, None
+    ]
     rho = checks.number("rho", rho, low=0.0)
     names = [name for name in parameters if name.endswith(("weight_step.step", "input_step.step"))]
     trace, generator = Trace(), torch.Generator().manual_seed(0)
@@ -184,7 +188,7 @@ def train_stacked(
         seen.append(task)
         if len(seen) == window:
             found = disorder(torch.stack(seen))
-            held = found < tau
+            held = found < threshold
             if freeze == "random":
                 held = torch.rand(held.shape, generator=generator) < share
             trace.disorder.append(found)

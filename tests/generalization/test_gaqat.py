@@ -1,5 +1,8 @@
 """GAQAT: disorder, quantized layers, both gradients, freezing, and one's own network."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +21,9 @@ from lab.generalization.gaqat import (
     train_stacked,
     two_gradients,
 )
+from lab.generalization.integers import load_integers, save_integers
 from lab.generalization.stacked import stack
+from lab.generalization.studies import gaqat as study
 
 
 @given(st.lists(st.sampled_from([-2.0, -0.5, 1.0, 3.0]), min_size=2, max_size=20))
@@ -125,3 +130,63 @@ def test_bad_arguments_are_refused():
         train_gaqat(model, x, torch.zeros(6), freeze="both")
     with pytest.raises(ValueError, match="label"):
         train_gaqat(model, x, torch.zeros(5))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5, 8])
+def test_integers_in_a_file_answer_in_a_new_process_as_the_network_did(bits, generator, tmp_path):
+    x = torch.randn(30, 6, generator=generator)
+    network = training.mlp(6, 3, widths=(9,), seed=2)
+    model = train_gaqat(network, x, (x[:, 0] > 0).long(), bits=bits, epochs=3)
+    size = save_integers(model, tmp_path / "small.safetensors")
+    assert size == bytes_of(model)[0]
+    assert (tmp_path / "small.safetensors").stat().st_size < size + 2000
+    torch.save((x, model(x).detach()), tmp_path / "answer.pt")
+    code = f"""
+import torch
+from lab import training
+from lab.generalization import load_integers
+x, wanted = torch.load({str(tmp_path / "answer.pt")!r}, weights_only=True)
+model = load_integers({str(tmp_path / "small.safetensors")!r}, training.mlp(6, 3, widths=(9,), seed=7))
+print(float((model(x) - wanted).abs().max()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 1e-5
+
+
+def test_files_that_hold_other_networks_or_harm_are_refused(generator, tmp_path):
+    x = torch.rand(10, 4, generator=generator)
+    network = nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 2, bias=False))
+    model, path = quantize_layers(network, x, 3), tmp_path / "m.safetensors"
+    save_integers(model, path)
+    torch.testing.assert_close(load_integers(path, network)(x), model(x), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="with weights of shape"):
+        load_integers(path, nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 2, bias=False)))
+    with pytest.raises(ValueError, match="no quantized layers|quantized layers"):
+        save_integers(network, path.with_name("n"))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match="damaged or no safetensors"):
+        load_integers(path, network)
+    path.write_bytes(b"\x80\x04harm")
+    with pytest.raises(ValueError, match="damaged or no safetensors"):
+        load_integers(path, network)
+
+
+def test_a_threshold_a_model_is_as_each_alone(generator):
+    x, y = torch.rand(60, 5, generator=generator), torch.arange(60) % 2
+    start = quantize_layers(training.mlp(5, 2, widths=(8,)), x, 3)
+    options = {"window": 2, "epochs": 4, "batch_size": 20}
+    both, trace = train_stacked(start, stack([start, start]), x, y, seeds=(0, 0), tau=[0.1, 0.9], **options)
+    for k, tau in enumerate((0.1, 0.9)):
+        alone, own = train_stacked(start, stack([start]), x, y, seeds=(0,), tau=tau, **options)
+        assert torch.equal(torch.stack(trace.frozen)[:, k], torch.stack(own.frozen)[:, 0])
+        for name in alone:
+            torch.testing.assert_close(both[name][k], alone[name][0], atol=1e-5, rtol=1e-4)
+
+
+def test_sweep_has_every_window_and_threshold(tmp_path):
+    found = study.sweep(study.Setting.of("smoke", items=120, epochs=2), seeds=(0, 1), windows=(2, 3), taus=(0.2, 0.5))
+    assert found.unseen.shape == found.frozen.shape == (2, 2, 2) and len(found.to_frame()) == 4
+    assert bool((found.frozen[:, 0] <= found.frozen[:, 1]).all())
+    found.save(tmp_path / "sweep")
+    assert torch.equal(study.Sweep.load(tmp_path / "sweep").unseen, found.unseen)

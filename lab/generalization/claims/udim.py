@@ -106,6 +106,16 @@ def beats(trial):
     return Effects(own - result.shifted(best), {"best variant": best, **_shown(result)})
 
 
+@measures("udim.rotated", "udim.coloured", "udim.corrupted", stacked=True)
+def beats_on(trial):
+    """The same on one kind of shift alone. Control: SAM in its place."""
+    longer = trial.of({"items": 240, "epochs": 20}, {}, {})  # two epochs teach nothing but the colour
+    result = _run(trial, shift=trial.claim.id.removeprefix("udim."), **longer)
+    best = max(("sam", "asam", "gsam"), key=lambda arm: float(result.shifted(arm).mean()))
+    own = result.shifted("sam" if trial.control else "udim")
+    return Effects(own - result.shifted(best), {"best variant": best, **_shown(result)})
+
+
 @measures("udim.source-is-kept", stacked=True)
 def source_is_kept(trial):
     """Accuracy on fresh source images less SAM's. Control: cross-entropy of the crafted images."""

@@ -140,6 +140,62 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
     )  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Sweep(Kept):
+    """The method at several windows K and thresholds tau: ``unseen`` (windows, taus, seeds) mean accuracy on unseen angles, and
+    ``frozen`` the share of frozen steps; ``direct`` and ``full`` (seeds,) accuracy of the direct combination and of float SAM."""
+
+    windows: tuple[int, ...]
+    taus: tuple[float, ...]
+    unseen: torch.Tensor
+    frozen: torch.Tensor
+    direct: torch.Tensor
+    full: torch.Tensor
+
+    def to_frame(self):
+        """One row per window and threshold: mean gain over the direct combination, its spread over seeds, share frozen."""
+        import pandas as pd
+
+        gain = self.unseen - self.direct
+        rows = [
+            (window, tau, float(gain[i, j].mean()), float(gain[i, j].std()), float(self.frozen[i, j].mean()))
+            for i, window in enumerate(self.windows)
+            for j, tau in enumerate(self.taus)
+        ]
+        return pd.DataFrame(rows, columns=["K", "tau", "gain", "spread", "frozen"])
+
+
+def sweep(setting: Setting, *, seeds, windows=(20, 40, 80), taus=(0.2, 0.3, 0.4), data=None) -> Sweep:
+    """All windows and thresholds from the same float networks; the paper names neither, so that none is the right one."""
+    x, y, _, _, targets = _data(setting.size, setting.items) if data is None else _own(data)
+    classes = int(max(int(y.max()), *(int(one.max()) for _, one in targets.values()))) + 1
+    rates = chosen("gaqat", "arms", dict.fromkeys(ARMS[:5], RATES))
+    network, p = _float(x, y, seeds, setting.epochs, setting.rho, rates["float sam"], classes)
+    started = [quantize_layers(filled(network, one_of(p, k)), x[:256], setting.bits) for k in range(len(seeds))]
+
+    def unseen(model, parameters):
+        each = [accuracy(outputs(model, parameters, inputs), truth) for inputs, truth in targets.values()]
+        return torch.stack(each).mean(0)
+
+    def trained(freeze, window, taus):
+        many = {"seeds": list(seeds) * len(taus), "tau": [tau for tau in taus for _ in seeds]}
+        options = {"rho": setting.rho, "freeze": freeze, "window": window, "epochs": setting.epochs}
+        rate = rates["quantized sam" if freeze == "none" else "gaqat"]
+        done, trace = train_stacked(started[0], stack(started * len(taus)), x, y, learning_rate=rate, **many, **options)
+        shape = (len(taus), len(seeds))
+        shares = (
+            torch.stack(trace.frozen).double().mean((0, 2)) if trace.frozen else torch.zeros(len(taus) * len(seeds))
+        )
+        return unseen(started[0], done).view(shape), shares.view(shape)
+
+    found = [trained(setting.freeze, window, taus) for window in windows]
+    direct = trained("none", windows[0], taus[:1])[0][0]
+    return Sweep(
+        tuple(windows), tuple(taus), torch.stack([one for one, _ in found]), torch.stack([share for _, share in found]), direct,
+        unseen(network, p),
+    )  # fmt: skip
+
+
 def _wander(trace):
     """Mean variance over the second half of the windows of the steps' logarithms, (models,)."""
     steps = torch.stack(trace.steps).abs().clamp_min(1e-8).log().double()

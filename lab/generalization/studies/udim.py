@@ -12,13 +12,19 @@ from torch.func import functional_call
 
 from lab import datasets, study
 from lab.claims import tunes
-from lab.datasets.domains import blurred, contrast, noisy, rotated
+from lab.datasets.domains import blurred, coloured, contrast, inverted, noisy, rotated
 from lab.generalization.stacked import one_of, outputs, stack
 from lab.generalization.studies.common import RATES, Kept, accuracy, has_domains, user_domains, user_points
 from lab.generalization.udim import ARMS, craft, inconsistency, small_classifier, train_stacked
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 TARGETS = (rotated(25), rotated(-25), noisy(0.35), blurred(1.0), contrast(0.3))
+SHIFTS = {
+    "mixed": TARGETS,
+    "rotated": tuple(rotated(angle) for angle in (15, 30, 45, 60, 75)),
+    "coloured": (coloured(0.2), coloured(0.9)),  # the source is that of flip .1
+    "corrupted": (noisy(0.35), blurred(1.0), contrast(0.3), inverted()),
+}
 SOURCES = {"one": (rotated(0),), "three": (rotated(0), rotated(20), rotated(40))}
 HELD = 400  # items of the test part that tune, craft and align; the others are shifted and tested
 
@@ -27,6 +33,7 @@ class Setting(study.Setting):
     """MNIST upright or at three angles, tested turned, noisy, blurred and pale."""
 
     sources: Literal["one", "three"] = Field("one", title="Source domains")
+    shift: Literal["mixed", "rotated", "coloured", "corrupted"] = Field("mixed", title="Shifts of the test images")
     size: int = Field(14, ge=7, le=28, title="Side in pixels")
     items: int = Field(1200, ge=60, le=4000, title="Images in all")
     epochs: int = Field(15, ge=1, le=500, title="Epochs")
@@ -75,12 +82,16 @@ def sources(setting: Setting, seeds) -> tuple[torch.Tensor, torch.Tensor]:
     points = datasets.load("mnist", size=setting.size, part="train")
     xs, ys = [], []
     for seed in seeds:
-        shifts = SOURCES[setting.sources]
+        shifts = (coloured(0.1),) if setting.shift == "coloured" else SOURCES[setting.sources]
         rows = torch.randperm(4000, generator=torch.Generator().manual_seed(seed))[: setting.items]
         rows = rows[: len(rows) // len(shifts) * len(shifts)]
-        parts = [points.x[part] for part in rows.chunk(len(shifts))]
-        xs.append(torch.cat([shift.apply(x, None, None)[0] for shift, x in zip(shifts, parts)]).flatten(1))
-        ys.append(points.label[rows])
+        parts = [
+            datasets.Points(points.x[part], points.label[part], "mnist", points.classes)
+            for part in rows.chunk(len(shifts))
+        ]
+        made = [shift(part, seed=seed) for shift, part in zip(shifts, parts)]
+        xs.append(torch.cat([part.x for part in made]).flatten(1))
+        ys.append(torch.cat([part.label for part in made]))
     return torch.stack(xs), torch.stack(ys)
 
 
@@ -88,9 +99,13 @@ def _held(setting, data):
     """``(tuning, crafting items, {target: items})``."""
     if data is None:
         test = datasets.load("mnist", size=setting.size, part="test")
-        rest = type(test)(test.x[HELD:], test.label[HELD:], "mnist", test.classes)
-        targets = {"source": rest} | {shift.name: shift(rest, seed=1) for shift in TARGETS}
-        return test.x[:HELD].flatten(1), test.label[:HELD], targets
+        held, rest = (
+            datasets.Points(test.x[k], test.label[k], "mnist", test.classes) for k in (slice(HELD), slice(HELD, None))
+        )
+        own = coloured(0.1) if setting.shift == "coloured" else rotated(0)
+        targets = {"source": own(rest, seed=1)} | {shift.name: shift(rest, seed=1) for shift in SHIFTS[setting.shift]}
+        held = own(held, seed=2)
+        return held.x.flatten(1), held.label, targets
     half, others = _own(data)[1:]
     return half.x.flatten(1), half.label, {"source": half} | {part.name: part for part in others}
 

@@ -11,6 +11,7 @@ from widgets.figures.generalization.drm import head_votes as head_votes
 from widgets.figures.generalization.gaqat import accuracy_by_arm as accuracy_by_arm
 from widgets.figures.generalization.gaqat import conflicts as conflicts
 from widgets.figures.generalization.gaqat import disorder_map as disorder_map
+from widgets.figures.generalization.gaqat import swept as swept
 from widgets.figures.generalization.policy_gradient_noise_mask import beta_parameters as beta_parameters
 from widgets.figures.generalization.policy_gradient_noise_mask import gains_by_mode as gains_by_mode
 from widgets.figures.generalization.policy_gradient_noise_mask import masks_on_images as masks_on_images

@@ -58,3 +58,17 @@ def accuracy_by_arm(result, *, theme: str = "light") -> go.Figure:
     loss = 100 * float((result.unseen["float sam"] - result.unseen["quantized sam"]).mean())
     title = f"Few bits cost SAM {loss:.1f} points on unseen domains; freezing returns {gain:+.1f}"
     return figure(*traces, theme=theme, title=title, x="training", y="accuracy")
+
+
+def swept(sweep, *, theme: str = "light") -> go.Figure:
+    """Gain of freezing over the direct combination by window K and threshold tau, in points."""
+    gain = 100 * (sweep.unseen - sweep.direct).mean(2)
+    size = max(1.0, float(gain.abs().max()))
+    spread = 100 * float((sweep.unseen - sweep.direct).std(2).mean())
+    heat = go.Heatmap(
+        x=[f"tau = {tau:g}" for tau in sweep.taus], y=[f"K = {window}" for window in sweep.windows], z=gain.tolist(), zmin=-size,
+        zmax=size, colorscale="RdBu", text=[[f"{one:+.1f}" for one in row] for row in gain.tolist()], texttemplate="%{text}",
+        colorbar={"title": "points"},
+    )  # fmt: skip
+    title = f"Freezing changes accuracy by {float(gain.min()):+.1f} to {float(gain.max()):+.1f} points, a seed by {spread:.1f}"
+    return figure(heat, theme=theme, title=title, x="disorder below which a step is frozen", y="steps of a window")
