@@ -60,7 +60,6 @@ from lab.datasets.moves import moved as moved
 from lab.datasets.numerals import mnist as mnist
 from lab.datasets.numerals import mnist1d as mnist1d
 from lab.datasets.patches import textures as textures
-from lab.datasets.predictions import dice as dice
 from lab.datasets.predictions import equal_dice_predictions as equal_dice_predictions
 from lab.datasets.sets import Domains as Domains
 from lab.datasets.sets import ImageSet as ImageSet
@@ -68,3 +67,4 @@ from lab.datasets.sets import Points as Points
 from lab.datasets.sets import Table as Table
 from lab.datasets.tubes import tube_network as tube_network
 from lab.datasets.vessels import vessel_tree as vessel_tree
+from lab.training.metrics import dice as dice

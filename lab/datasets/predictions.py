@@ -26,14 +26,6 @@ VARIANTS = ("mixed", "boundary", "islands", "holes", "breaks", "bridges")
 _EDITS = {"mixed": ("islands", "holes", "breaks", "bridges"), "boundary": ()}
 
 
-def dice(prediction, label) -> float:
-    """``2 |P and L| / (|P| + |L|)`` of two masks; 1 if both are empty."""
-    prediction, label = checks.tensor("prediction", prediction) > 0, checks.tensor("label", label) > 0
-    checks.same_shape("prediction", prediction, "label", label)
-    total = int(prediction.sum()) + int(label.sum())
-    return 2 * int((prediction & label).sum()) / total if total else 1.0
-
-
 def equal_dice_predictions(
     label, *, dice: float = 0.9, softness: float = 2.0, variants=VARIANTS, seed: int | torch.Generator = 0
 ) -> dict[str, torch.Tensor]:

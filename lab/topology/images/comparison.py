@@ -22,6 +22,7 @@ from lab.topology.images.barcodes import barcode
 from lab.topology.images.matching import match
 from lab.topology.images.metric import matching_error, probabilities
 from lab.topology.images.wasserstein_loss import wasserstein_cost, wasserstein_pairs
+from lab.training.metrics import dice as dice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +70,6 @@ def table(predictions: Mapping[str, object], label, *, threshold: float = 0.5) -
         name: asdict(companions(prediction, label, threshold=threshold)) for name, prediction in predictions.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def dice(prediction, label) -> float:
-    """``2 |P and L| / (|P| + |L|)`` of two masks; 1 if both are empty."""
-    prediction, label = checks.tensor("prediction", prediction) > 0, checks.tensor("label", label) > 0
-    checks.same_shape("prediction", prediction, "label", label)
-    total = int(prediction.sum()) + int(label.sum())
-    return 2 * int((prediction & label).sum()) / total if total else 1.0
 
 
 def cldice(prediction, label) -> float:
