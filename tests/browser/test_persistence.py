@@ -84,8 +84,9 @@ SHAPES = """() => { const found = []; const walk = (scope) => { for (const node 
   if (node.shadowRoot) walk(node.shadowRoot); } }; walk(document); return found; }"""
 
 
-def _link_traces(tab):
-    return [name for figure in tab.figures(3) for name in figure["names"]]
+LIT = """() => { const found = []; const walk = (scope) => { for (const node of scope.querySelectorAll("*")) {
+  if (node.classList.contains("lab-lit")) found.push(node.childElementCount);
+  if (node.shadowRoot) walk(node.shadowRoot); } }; walk(document); return found; }"""
 
 
 def _point(tab):
@@ -94,19 +95,23 @@ def _point(tab):
     tab.page.mouse.move(x, y, steps=5)
 
 
-def test_pointing_at_a_bar_lights_up_its_simplices(server, tab):
+def test_pointing_at_a_bar_lights_up_its_simplices_without_the_server_and_a_click_pins_them(server, tab):
     _open(server, tab)
-    before = _link_traces(tab)
-    assert "generates the selected feature" not in before
-    tab.until(
-        lambda: "generates the selected feature" in _link_traces(tab), "simplices light up", act=lambda: _point(tab)
-    )
+    lit = lambda: tab.page.evaluate(LIT)  # noqa: E731
+    tab.until(lambda: sum(count > 0 for count in lit()) == 2, "bar and simplices light up", act=lambda: _point(tab))
+    titles = [figure["title"] for figure in tab.figures(3)]
     tab.page.wait_for_timeout(1500)
-    assert "generates the selected feature" in _link_traces(tab), "the light stays while the pointer rests"
-    assert "selected" in _link_traces(tab)
-    tab.until(
-        lambda: _link_traces(tab) == before, "the light goes with the pointer", act=lambda: tab.page.mouse.move(5, 5)
-    )
+    assert sum(count > 0 for count in lit()) == 2, "the light stays while the pointer rests"
+    tab.until(lambda: not any(lit()), "the light goes with the pointer", act=lambda: tab.page.mouse.move(5, 5))
+    tab.until(lambda: sum(count > 0 for count in lit()) == 2, "they light up again", act=lambda: _point(tab))
+    tab.page.mouse.click(*tab.page.evaluate(BAR))
+    tab.page.wait_for_timeout(500)
+    tab.page.mouse.move(5, 5)
+    tab.page.wait_for_timeout(500)
+    assert sum(count > 0 for count in lit()) == 2, "a click pins"
+    tab.page.keyboard.press("Escape")
+    assert not any(lit()), "Esc releases"
+    assert [figure["title"] for figure in tab.figures(3)] == titles
     tab.assert_clean()
 
 

@@ -104,15 +104,23 @@ def test_page_follows_its_threshold_and_refuses_wrong_states():
         page.build({"image": "microaneurisms"})
 
 
-def test_page_lights_up_the_bar_under_the_pointer():
+def test_bars_and_features_are_linked_by_one_key_at_their_own_places():
     found = topology.match(*pair())
-    bar = found.unmatched_prediction[0][0]
-    assert page._bar(found, ("prediction", 0, bar.birth_voxel, bar.death_voxel)) == bar
-    pointed = page.Pointed()
-    page._point(pointed, {"points": [{"customdata": ["prediction", 0, 1, 2]}]})
-    assert pointed.value == ("prediction", 0, 1, 2)
-    page._point(pointed, None)
-    assert pointed.value is None
+    places, bars = (
+        figures.feature_links(found, min_length=0.0),
+        figures.barcodes(found, min_length=0.0).layout.meta["links"],
+    )
+    assert set(places) == set(bars)
+    width = found.shape[-1]
+    for d in found.dimensions:
+        for one, other in zip(found.matched[d].prediction, found.matched[d].label):
+            sides = {tuple(part["axes"]): part["points"] for part in bars[figures.key_of(one)]}
+            assert [x for x, _ in sides["x", "y"]] == [one.birth, one.death]
+            assert [x for x, _ in sides["x2", "y2"]] == [other.birth, other.death]
+        for bar in found.unmatched_prediction[d]:
+            ends, *outlines = places[figures.key_of(bar)]
+            assert ends["points"][0] == [bar.birth_voxel % width, bar.birth_voxel // width]
+            assert outlines and not any(part["marked"] for part in outlines)
 
 
 def test_page_says_which_file_is_missing():

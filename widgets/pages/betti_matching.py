@@ -6,13 +6,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 import panel as pn
-import param
-import torch
 
 from lab import datasets, topology
 from lab.topology.images.barcodes import NAMES
 from lab.topology.images.classes import classes, one_class
 from widgets import pages
+from widgets.figures.linking import linked
 from widgets.figures.topology import betti as figures
 from widgets.pages import _pairs
 from widgets.pages._pairs import Own, numbers
@@ -22,18 +21,13 @@ TITLE, ROUTE, METHOD = "Betti matching", "betti-matching", "betti_matching"
 QUESTION = "Which components and loops of the prediction also exist in the label, at the same place?"
 IMAGES = ("coins", "retina", "microaneurysms", "cell", "horse", "page", "smooth_field", "vessel_tree")
 EXPLANATION = """
+**Point at a bar or a marker** to see the same feature in the other figure; click to pin it, press Esc to release it.
 **Feature locations:** filled markers are births, open markers deaths; green features are matched, orange ones are unmatched in
 the prediction (false positives), blue ones unmatched in the label (false negatives). **Several classes:** a prediction may have
 one leading channel per class (NPY of shape classes x height x width, or a colour image), a label class ids or one mask per
 channel. Channel 0 is the background if there are fewer label ids than channels, or if the masks cover every pixel exactly once;
 otherwise classes are numbered from the first channel. Class 0 selects the whole foreground.
 """
-
-
-class Pointed(param.Parameterized):
-    """The bar under the visitor's pointer, as (side, dimension, birth voxel, death voxel), or ``None``."""
-
-    value = param.Parameter(default=None)
 
 
 def build(state: dict) -> pn.viewable.Viewable:
@@ -47,14 +41,11 @@ def build(state: dict) -> pn.viewable.Viewable:
     }
     pages.sync(widgets, state)
     files = _pairs.files("image", "channels")
-    pointed = Pointed()
-    ahead(draw, widgets | files | {"pointed": pointed})
+    ahead(draw, widgets | files)
     overlay, bars = pages.plot(label="feature locations", height=560), pages.plot(label="barcodes", height=460)
     pull, table = pages.plot(label="gradient of the loss", height=560), pages.numbers(label="metrics by dimension")
     every, tiles = pages.numbers(label="errors by class"), pages.numbers(label="metrics")
-    notice = pages.react(widgets | files | {"pointed": pointed}, draw, overlay, bars, pull, table, every, tiles)
-    for pane in (bars, overlay):
-        pane.param.watch(lambda event: _point(pointed, event.new), "hover_data")
+    notice = pages.react(widgets | files, draw, overlay, bars, pull, table, every, tiles)
     return pages.layout(
         TITLE,
         QUESTION,
@@ -67,27 +58,25 @@ def build(state: dict) -> pn.viewable.Viewable:
     )
 
 
-def draw(threshold, image, variant, label_id, min_length, border, own_prediction, own_label, pointed, theme):
+def draw(threshold, image, variant, label_id, min_length, border, own_prediction, own_label, theme):
     case = _case(image, variant, label_id, border, Own(own_prediction), Own(own_label))
-    found, picture = case["found"], case["picture"]
-    overlay = figures.overlay(
-        found, image=picture, threshold=threshold, min_length=min_length, highlight=_bar(found, pointed), theme=theme
+    picture = figures.overlay(
+        case["found"], image=case["picture"], threshold=threshold, min_length=min_length, theme=theme
     )
-    return overlay, *_steady(Own(case), threshold, min_length, theme)
-
-
-@lru_cache(maxsize=32)
-def _steady(case, threshold, min_length, theme):
-    """What does not follow the pointer: the same objects come back, so that only the overlay is drawn again."""
-    case = case.value
     rows = numbers(case["prediction"], case["label"], case["found"], threshold)
     return (
+        linked(picture, _links(Own(case["found"]), min_length)),
         figures.barcodes(case["found"], min_length=min_length, theme=theme),
         figures.gradient(case["prediction"], case["gradient"], theme=theme),
         rows,
         by_class(*case["pair"], threshold, case["found"].border),
         _pairs.metrics(rows, case["prediction"], case["label"], threshold),
     )
+
+
+@lru_cache(maxsize=32)
+def _links(found, min_length):
+    return figures.feature_links(found.value, min_length=min_length)
 
 
 def by_class(prediction, label, threshold, border, most: int = 12) -> list[dict]:
@@ -125,19 +114,3 @@ def _case(image, variant, label_id, border, own_prediction, own_label):
         "found": topology.match(prediction, label, border=frame),
         "gradient": x.grad,
     }
-
-
-def _point(pointed, data):
-    points = (data or {}).get("points") or []
-    custom = points[0].get("customdata") if points else None
-    pointed.value = tuple(custom) if custom else None
-
-
-def _bar(found, pointed):
-    if pointed is None:
-        return None
-    side, d, birth, death = pointed
-    for bars in (getattr(found.matched[d], side), getattr(found, f"unmatched_{side}")[d]):
-        for index in torch.nonzero((bars.birth_voxel == birth) & (bars.death_voxel == death)).flatten().tolist():
-            return bars[index]
-    return None

@@ -6,11 +6,11 @@ import json
 from functools import lru_cache
 
 import panel as pn
-import param
 import torch
 
 from lab import checks, datasets, topology
 from widgets import pages
+from widgets.figures.linking import linked
 from widgets.figures.topology import persistence as figures
 from widgets.server import uploads
 
@@ -18,8 +18,9 @@ TITLE, ROUTE, METHOD = "Persistence as an objective", "persistence", "persistenc
 QUESTION = "Where do points move when a loss rewards or penalizes the persistence of their loops or components?"
 EXPLANATION = (
     "Press play: every step moves the points along the chosen direction, and the barcode follows. Drag a point, or "
-    "edit the coordinates, to restart the optimization from there. Hover over a bar or an atom to highlight the simplices "
-    "whose filtration values are its coordinates: only they receive a gradient. With codensity as a second parameter "
+    "edit the coordinates, to restart the optimization from there. Point at a bar or an atom to highlight the simplices "
+    "whose filtration values are its coordinates: only they receive a gradient; click to pin them, press Esc to "
+    "release. With codensity as a second parameter "
     "a loop counts only while its points stay dense."
 )
 CLOUDS = ("noisy_circle", "two_circles", "moons", "spirals", "annulus with clutter")
@@ -33,12 +34,6 @@ TRANSFORMS = {
     "big steps": topology.BigStep(0.2),
 }
 MOST = 150
-
-
-class Pointed(param.Parameterized):
-    """The bar or atom under the visitor's pointer, or ``None``."""
-
-    value = param.Parameter(default=None)
 
 
 def build(state: dict) -> pn.viewable.Viewable:
@@ -66,7 +61,6 @@ def build(state: dict) -> pn.viewable.Viewable:
     )  # fmt: skip
     player.link(step, value="value", bidirectional=True)
     table_file = uploads.Upload("Points", kinds=("table",))
-    pointed = Pointed()
     cloud = pages.plot(label="points", height=520)
     cloud.config = {**cloud.config, "edits": {"shapePosition": True}}
     barcode, curve, numbers = (
@@ -74,16 +68,15 @@ def build(state: dict) -> pn.viewable.Viewable:
         pages.plot(label="loss", height=300),
         pages.numbers(),
     )
-    controls = widgets | {"file": table_file, "pointed": pointed}
+    controls = widgets | {"file": table_file}
     notice = pages.react(controls, draw, cloud, barcode, curve, numbers)
-    barcode.param.watch(lambda event: _point(pointed, event.new), "hover_data")
     cloud.param.watch(lambda event: _drag(widgets, table_file, event.new), "relayout_data")
     shown = [player, *widgets.values(), table_file]
     main = [pages.row(cloud, barcode), curve, numbers]
     return pages.layout(TITLE, QUESTION, shown, main, notice=notice, method=METHOD, explanation=EXPLANATION)
 
 
-def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, points, file, pointed, theme):
+def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, points, file, theme):
     start = starting_points(cloud, count, seed, points, file)
     path, values = optimized(json.dumps(start), degree, descriptor, loss, transform, rate, seed, step)
     now = min(step, len(path) - 1)
@@ -91,19 +84,17 @@ def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, po
     x = path[now]
     found = objective.describe(x)
     filtration = objective.filtration(x)
-    atom = pointed if isinstance(pointed, int) and pointed < len(found) else None
-    links = [] if atom is None else [filtration.vertices(cell) for cell in found.index[atom].tolist()]
     _, direction = TRANSFORMS[transform](objective, x, torch.Generator().manual_seed(seed))
     colour = None if filtration.parameters == 1 else filtration.f
     picture = figures.cloud(
-        x, start=path[0], directions=-direction, values=colour, values_name="codensity", links=links, movable=True,
+        x, start=path[0], directions=-direction, values=colour, values_name="codensity", movable=True,
         title=f"Step {now}: loss {values[now]:.4g}", theme=theme,
     )  # fmt: skip
     picture.update_layout(uirevision=f"{cloud} {count} {seed}")
     if filtration.parameters == 1:
-        bars = figures.diagram(found, names=["loops" if degree else "components"], highlight=atom, theme=theme)
+        bars = figures.diagram(found, names=["loops" if degree else "components"], theme=theme)
     else:
-        bars = figures.atoms(found, highlight=atom, axes=("edge length", "codensity"), theme=theme)
+        bars = figures.atoms(found, axes=("edge length", "codensity"), theme=theme)
     rows = {
         "step": now,
         "loss": values[now],
@@ -111,6 +102,8 @@ def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, po
         "longest loop": _longest(x),
         "points with nonzero gradient": int((direction.abs().sum(1) > 1e-12).sum()),
     }
+    in_cloud, in_diagram = figures.links_of(found, filtration, x)
+    linked(picture, in_cloud), linked(bars, in_diagram)
     return picture, bars, figures.losses({"loss": values}, now=now, theme=theme), rows
 
 
@@ -184,14 +177,6 @@ def optimized(start, degree, descriptor, loss, transform, rate, seed, steps):
 def _longest(x):
     lengths = topology.bars(topology.Rips(x), 1).lengths
     return float(lengths[0]) if len(lengths) else 0.0
-
-
-def _point(pointed: Pointed, event) -> None:
-    """Remember the bar or atom under the pointer; curves that carry none clear it."""
-    spot = (event or {}).get("points") or [{}]
-    value = spot[0].get("customdata")
-    value = value[0] if isinstance(value, list) and value else value
-    pointed.value = int(value) if isinstance(value, (int, float)) else None
 
 
 def _drag(widgets, file, event) -> None:

@@ -47,7 +47,7 @@ def test_own_points_and_both_descriptors():
     assert len(next(t for t in found.figures[0].data if t.name == "points").x) == 5
 
 
-def test_atom_under_the_pointer_lights_up_its_simplices():
+def test_bar_is_linked_to_its_simplices():
     arguments = {
         "cloud": "noisy_circle",
         "count": 20,
@@ -56,13 +56,15 @@ def test_atom_under_the_pointer_lights_up_its_simplices():
         "loss": "enlarge",
     }
     rest = {"transform": "subgradient", "rate": 0.02, "seed": 0, "points": "", "file": None, "theme": "light"}
-    picture, *_ = page.draw(step=0, pointed=0, **arguments, **rest)
+    picture, bars, *_ = page.draw(step=0, **arguments, **rest)
     x = torch.tensor(page.starting_points("noisy_circle", 20, 0, "", None), dtype=torch.float64)
-    birth, death = topology.bars(topology.Rips(x), 1).index[0].tolist()
-    lit = [trace for trace in picture.data if trace.name == "generates the selected feature"]
-    ends = [tuple(np.stack([trace.x, trace.y], 1).round(9).reshape(-1)) for trace in lit]
-    wanted = [tuple(x[list(divmod(cell, 20))].numpy().round(9).reshape(-1)) for cell in (birth, death)]
-    assert ends == wanted
+    found = topology.bars(topology.Rips(x), 1)
+    in_cloud, in_diagram = picture.layout.meta["links"], bars.layout.meta["links"]
+    assert set(in_cloud) == set(in_diagram) == {str(k) for k in range(len(found))}
+    for k, (birth, death) in enumerate(found.index.tolist()):
+        wanted = [x[list(divmod(cell, 20))].numpy() for cell in (birth, death)]
+        assert all(np.allclose(part["points"], edge) for part, edge in zip(in_cloud[str(k)], wanted))
+        assert np.allclose(in_diagram[str(k)][0]["points"], found.points[k : k + 1].numpy())
 
 
 def test_dragging_a_point_makes_it_an_own_point():

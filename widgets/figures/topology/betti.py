@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 from lab.topology.images.barcodes import NAMES, Bar
 from lab.topology.images.matching import Matching
 from lab.wording import counted
+from widgets.figures.linking import linked, part
 from widgets.figures.theme import colours, figure, lines, template
 
 KINDS = ("matched", "unmatched in prediction", "unmatched in label")
@@ -72,19 +73,26 @@ def barcodes(
     c = colours(theme)
     fig = make_subplots(cols=2, shared_yaxes=False, horizontal_spacing=0.08)
     named, total, lone = set(), 0, 0
+    links: dict[str, list[dict]] = {}
     for column, side in enumerate(("prediction", "label"), start=1):
         rows = []
         for d in matching.dimensions:
             own = KINDS[1] if side == "prediction" else KINDS[2]
-            rows += [(bar, KINDS[0], d) for bar in getattr(matching.matched[d], side)]
-            rows += [(bar, own, d) for bar in getattr(matching, f"unmatched_{side}")[d]]
+            pairs = zip(getattr(matching.matched[d], side), matching.matched[d].prediction)
+            rows += [(bar, KINDS[0], d, key_of(first)) for bar, first in pairs]
+            rows += [(bar, own, d, key_of(bar)) for bar in getattr(matching, f"unmatched_{side}")[d]]
         rows = [row for row in rows if row[0].length >= min_length]
         total += len(rows)
-        lone += sum(kind != KINDS[0] for _, kind, _ in rows)
+        lone += sum(row[1] != KINDS[0] for row in rows)
         rows = sorted(rows, key=lambda row: (-row[2], row[0].length))[-most:]
+        axes = ("x", "y") if column == 1 else (f"x{column}", f"y{column}")
+        for k, (bar, _, _, key) in enumerate(rows):
+            links.setdefault(key, []).append(part([(bar.birth, k), (bar.death, k)], joined=True, axes=axes))
         for kind, colour in zip(KINDS, (c.matched, c.prediction, c.label)):
             for d in matching.dimensions:
-                chosen = [(k, bar) for k, (bar, word, dimension) in enumerate(rows) if word == kind and dimension == d]
+                chosen = [
+                    (k, bar) for k, (bar, word, dimension, _) in enumerate(rows) if word == kind and dimension == d
+                ]
                 if not chosen:
                     continue
                 name = f"{kind}, {NAMES[d]}"
@@ -123,7 +131,44 @@ def barcodes(
         fig.update_xaxes(title_text=f"value, {side}", row=1, col=column)
     fig.update_yaxes(showticklabels=False, title_text="")
     fig.update_yaxes(title_text="features", row=1, col=1)
-    return fig
+    return linked(fig, links)
+
+
+def feature_links(matching: Matching, *, min_length: float = 0.2, most: int = 60) -> dict[str, list[dict]]:
+    """Where every listed feature lies in the image, for :func:`widgets.figures.linking.linked`.
+
+    Birth and death, joined, and of the ``most`` longest features of each kind the outline: of a component the region that it
+    fills when it dies, of a loop the cycle around its hole.
+    """
+    links = {}
+    width = matching.shape[-1]
+    for bars in _listed(matching, min_length):
+        longest = {id(bar) for bar in sorted(bars, key=lambda bar: -bar.length)[:most]}
+        for bar in bars:
+            ends = [(voxel % width, voxel // width) for voxel in (bar.birth_voxel, bar.death_voxel)]
+            links[key_of(bar)] = [part(ends, joined=True)]
+            if id(bar) in longest:
+                links[key_of(bar)] += _outlined(matching.cycle(bar).voxels, width)
+    return links
+
+
+def key_of(bar: Bar) -> str:
+    """What names a bar in links: side, dimension, birth and death. A matched pair is named by its bar of the prediction."""
+    return f"{bar.side}-{bar.dimension}-{bar.birth_voxel}-{bar.death_voxel}"
+
+
+def _outlined(voxels, width) -> list[dict]:
+    """The outline of a set of pixels in few points."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    rows, columns = np.divmod(np.asarray(voxels), width)
+    if len(rows) == 0:
+        return []
+    top, left = rows.min() - 1, columns.min() - 1
+    mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2))
+    mask[rows - top, columns - left] = 1
+    lines = [approximate_polygon(line, 0.8) + (top, left) for line in find_contours(mask, 0.5)]
+    return [part(np.round(line[:, ::-1], 1), joined=True, marked=False) for line in lines]
 
 
 def gradient(prediction, gradient, *, image=None, largest: int = 200, theme: str = "light") -> go.Figure:

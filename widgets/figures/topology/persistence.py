@@ -13,6 +13,7 @@ from lab.topology.persistence.diagrams import Diagram
 from lab.topology.persistence.signed_measures import SignedMeasure
 from lab.topology.studies.clouds import CENTRES, CloudRun, GridError, Race
 from lab.topology.studies.graphs import DescriptorScore
+from widgets.figures import linking
 from widgets.figures.theme import colours, figure
 
 AXES = {1: ("threshold", "threshold"), 2: ("edge length", "second parameter")}
@@ -192,6 +193,18 @@ def atoms(measure: SignedMeasure, *, highlight: int | None = None, axes=AXES[2],
             range=[low[1] - pad[1], high[1] + pad[1]]
         )
     return fig
+
+
+def links_of(found, filtration, points, most: int = 400) -> tuple[dict, dict]:
+    """For :func:`widgets.figures.linking.linked`: of the first ``most`` bars or atoms the simplices in the cloud, and their
+    places in the diagram."""
+    x, places = _array(points), _array(found.points)
+    in_cloud, in_diagram = {}, {}
+    for atom, cells in enumerate(found.index[:most].tolist()):
+        simplices = [x[list(filtration.vertices(cell))] for cell in cells]
+        in_cloud[str(atom)] = [linking.part([*s, s[0]] if len(s) > 2 else s, joined=len(s) > 1) for s in simplices]
+        in_diagram[str(atom)] = [linking.part(places[atom : atom + 1])]
+    return in_cloud, in_diagram
 
 
 def surface(
