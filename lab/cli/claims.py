@@ -255,6 +255,9 @@ def claim(
     for row in rows:
         if len(rows) > 1 and (row.untestable or ledger.measuring_function(row.id) is None):
             continue
+        if len(rows) > 1 and data is not None and not row.data:
+            typer.echo(f"{row.id} is about its own construction and takes no data", err=True)
+            continue
         if until_decided:
             measured = recording.until_decided(row.id, budget=scale, data=own)
         else:
