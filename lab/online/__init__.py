@@ -5,6 +5,8 @@
     play(learner, environment, rounds=None) -> Played            points, gradients, losses; all of a batch at once
     SEA(mean, noise, *, loss, radius, seeds), spectrum(name, rounds, ...), stream(features, target), Experts.of(losses)
     OptimisticMirrorDescent(kind), DynamicMirrorDescent(), OptimisticFTRL(), GradientDescent(), AdaGradNorm(), Hedge()
+    learn(process, method) -> Learned                            policies from bandit feedback, all runs of a process at once
+    linear_process(episodes, ...), bandit(losses)                losses that change between episodes; an own table of losses
     regret.static(environment, losses, at), regret.dynamic(environment, points), path_bound(...), expected_bound(...)
 
     >>> import torch
@@ -34,3 +36,10 @@ from lab.online.optimistic_omd_sea import OptimisticMirrorDescent as OptimisticM
 from lab.online.optimistic_omd_sea import dynamic_path_bound as dynamic_path_bound
 from lab.online.optimistic_omd_sea import expected_bound as expected_bound
 from lab.online.optimistic_omd_sea import path_bound as path_bound
+from lab.online.processes import AdversarialMDP as AdversarialMDP
+from lab.online.processes import CircleProcess as CircleProcess
+from lab.online.processes import bandit as bandit
+from lab.online.processes import linear_process as linear_process
+from lab.online.refined_regret_linear_mdp import Learned as Learned
+from lab.online.refined_regret_linear_mdp import learn as learn
+from lab.online.refined_regret_linear_mdp import log_barrier as log_barrier

@@ -7,7 +7,8 @@ grad f_t(x_t). :class:`SEA` draws quadratic losses on a ball,
 
 whose mean F_t, noise :math:`\sigma_t^2 = \max_x E\|\nabla f_t(x) - \nabla F_t(x)\|^2`, drift
 :math:`\Sigma_t^2 = \max_x \|\nabla F_t(x) - \nabla F_{t-1}(x)\|^2` (from the second round on) and best comparator are all known
-in closed form. :class:`Experts` are linear losses on the simplex.
+in closed form. :class:`Experts` are linear losses on the simplex. Decision processes with changing
+losses stand in :mod:`lab.online.processes`.
 
 Source of the model: S. Sachs, H. Hadiji, T. van Erven, C. Guzman, 'Between stochastic and adversarial online convex optimization:
 improved regret bounds via smoothness', NeurIPS 2022, section 2.
@@ -321,8 +322,8 @@ class Experts(Environment):
 
     @classmethod
     def of(cls, losses) -> Experts:
-        """A table of losses, (rounds, actions) or (batch, rounds, actions), finite numbers of any size and sign."""
-        table = checks.tensor("losses", losses, ndim=(2, 3), floating=True).double()
+        """A table of finite losses, (rounds, actions) or (batch, rounds, actions); a loaded table of numbers is one too."""
+        table = checks.tensor("losses", getattr(losses, "frame", losses), ndim=(2, 3), floating=True).double()
         table = table[None] if table.ndim == 2 else table
         if table.shape[2] < 2:
             raise ValueError(f"losses must have at least two actions (columns), got {table.shape[2]}")

@@ -6,7 +6,7 @@ from tests.widgets.test_losses_pages import data, drawn
 from widgets import pages
 
 # page, main control, two of its values
-CONTROLS = [("optimistic_omd_sea", "noise", 0.0, 1.5)]
+CONTROLS = [("optimistic_omd_sea", "noise", 0.0, 1.5), ("refined_regret_linear_mdp", "step", 0.5, 5.0)]
 
 
 @pytest.mark.parametrize(("name", "control", "first", "second"), CONTROLS, ids=[row[0] for row in CONTROLS])
@@ -23,3 +23,9 @@ def test_regret_stays_below_its_bound_on_the_page():
     assert numbers["regret, optimistic"] <= numbers["bound, optimistic"]
     (_, _, moving), _ = drawn("optimistic_omd_sea", measure="best point of each round")
     assert "bound, optimistic" not in moving and moving["regret, two layers"] < moving["regret, optimistic"]
+
+
+def test_larger_steps_push_plain_estimates_over_the_limit_first():
+    name = "least step size x estimate, {}"
+    (*_, numbers), _ = drawn("refined_regret_linear_mdp", step=1.0)
+    assert numbers[name.format("magnitude-reduced")] > -1 > numbers[name.format("log-barrier")]
