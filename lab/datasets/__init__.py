@@ -24,6 +24,8 @@
 ``notes`` of each say what reading did and what columns become; the object shows them, and so do ``lab datasets PATH`` and
 the pages.
 
+``read_mesh(path)``: a user's triangles from OBJ, STL or PLY, ``TriangleMesh(vertices, faces, notes)``.
+
 ``Points(x, label, name, classes)``: ``x`` of shape (items, features...), ``label`` (items,) int64, float or None. Image
     classification sets have ``x`` of shape (items, channels, height, width) in [0, 1].
 
@@ -56,6 +58,8 @@ from lab.datasets.files import pair as pair
 from lab.datasets.files import read_array as read_array
 from lab.datasets.loading import as_table as as_table
 from lab.datasets.loading import load as load
+from lab.datasets.meshes import TriangleMesh as TriangleMesh
+from lab.datasets.meshes import read_mesh as read_mesh
 from lab.datasets.moves import moved as moved
 from lab.datasets.numerals import mnist as mnist
 from lab.datasets.numerals import mnist1d as mnist1d

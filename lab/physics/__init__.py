@@ -13,6 +13,19 @@ Own second moments of an active fluid, ``moments.npz`` with ``D`` (frames, n, n,
 
     fluid = physics.ActiveFluid(alpha=-3.5, zeta=1.0, n=24)
     closure = physics.fit_closure("moments.npz", fluid, dt=0.2)
+
+Own surface, ``part.stl`` (or OBJ, PLY, ``.npz`` with ``points`` (n, 3), or a table of three columns)::
+
+    fitted = physics.fit_surface("part.stl")
+    fitted.save("surface.pt")
+    physics.FittedSurface.load("surface.pt").export("fine.ply", resolution=96)
+
+Own linear systems, ``poisson.npz`` (``scipy.sparse.save_npz``) or Matrix Market, the unknowns on a grid::
+
+    A = physics.system("poisson.npz", grid=(24, 24))
+    f = physics.fit_direction(A)
+    f.save("direction.pt")
+    physics.solve(A, b, physics.FittedDirection.load("direction.pt"), tolerance=1e-10).x
 """
 
 from lab.physics.active_fluid_closures import ActiveFluid as ActiveFluid
@@ -30,6 +43,17 @@ from lab.physics.continuum import Scene as Scene
 from lab.physics.continuum import VonMises as VonMises
 from lab.physics.continuum import rollout as rollout
 from lab.physics.continuum import start as start
+from lab.physics.dcdm import DirectionNet as DirectionNet
+from lab.physics.dcdm import FittedDirection as FittedDirection
+from lab.physics.dcdm import fit_direction as fit_direction
+from lab.physics.dcdm import solve as solve
+from lab.physics.dcdm import system as system
+from lab.physics.deepmesh import FittedSurface as FittedSurface
+from lab.physics.deepmesh import IsoSurface as IsoSurface
+from lab.physics.deepmesh import NeuralField as NeuralField
+from lab.physics.deepmesh import fit_surface as fit_surface
+from lab.physics.elliptic import Grid as Grid
+from lab.physics.elliptic import read_system as read_system
 from lab.physics.nclaw import FittedLaw as FittedLaw
 from lab.physics.nclaw import MetaElasticity as MetaElasticity
 from lab.physics.nclaw import MetaPlasticity as MetaPlasticity

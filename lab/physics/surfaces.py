@@ -167,7 +167,7 @@ def points_on(vertices: torch.Tensor, faces: torch.Tensor, count: int, seed: int
     return a + u * (b - a) + v * (c - a)
 
 
-def chamfer(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean distance of each point to the nearest of the other cloud, averaged over both directions."""
+def chamfer(x: torch.Tensor, y: torch.Tensor, power: float = 1.0) -> torch.Tensor:
+    """Mean distance, to a ``power``, of each point to the nearest of the other cloud, averaged over both directions."""
     distance = torch.cdist(x, y)
-    return (distance.amin(0).mean() + distance.amin(1).mean()) / 2
+    return (distance.amin(0).pow(power).mean() + distance.amin(1).pow(power).mean()) / 2

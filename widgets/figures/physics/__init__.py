@@ -1,9 +1,15 @@
 """Figures of the room of physics, one module a method."""
 
+from widgets.figures.physics import dcdm as dcdm
 from widgets.figures.physics.active_fluid_closures import closure_curves as closure_curves
 from widgets.figures.physics.active_fluid_closures import closure_errors as closure_errors
 from widgets.figures.physics.active_fluid_closures import order_maps as order_maps
 from widgets.figures.physics.active_fluid_closures import order_over_time as order_over_time
+from widgets.figures.physics.deepmesh import demanded as demanded
+from widgets.figures.physics.deepmesh import derivative_errors as derivative_errors
+from widgets.figures.physics.deepmesh import descent as descent
+from widgets.figures.physics.deepmesh import reconstructions as reconstructions
+from widgets.figures.physics.deepmesh import views as views
 from widgets.figures.physics.nclaw import bodies as bodies
 from widgets.figures.physics.nclaw import held_out as held_out
 from widgets.figures.physics.nclaw import stress_curves as stress_curves

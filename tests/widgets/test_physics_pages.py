@@ -1,0 +1,33 @@
+"""The pages of physics: each builds at its defaults and answers its main control."""
+
+import pytest
+
+from tests.widgets.test_losses_pages import drawn
+
+# page, main control, two of its values
+CONTROLS = [("deepmesh", "pull", 0.1, -0.1), ("dcdm", "radius", 0.1, 0.3)]
+
+
+@pytest.mark.parametrize(("name", "control", "first", "second"), CONTROLS, ids=[row[0] for row in CONTROLS])
+def test_main_control_moves_the_figures(name, control, first, second):
+    (one, panes), (two, _) = drawn(name, **{control: first}), drawn(name, **{control: second})
+    assert len(one) == len(panes)
+    assert any(a.to_json() != b.to_json() for a, b in zip(one[:-1], two[:-1])) or one[-1] != two[-1]
+
+
+def test_a_pulled_vertex_moves_by_the_pull_and_the_recorded_sphere_becomes_a_torus():
+    import torch
+
+    from lab.physics import deepmesh as d
+    from lab.physics import surfaces as s
+    from widgets.pages import deepmesh as page
+
+    _, nets = page.recorded()
+    assert [s.euler(s.isosurface(net, 20).faces) for net in (nets[0], nets[-1])] == [2, 0]
+    mesh = d.IsoSurface(nets[3], 24)()
+    moved, outward = page.answer(nets[3], mesh, 10, 0.02)
+    point = mesh.vertices.detach()[10]
+    along = point + torch.linspace(-0.05, 0.05, 201)[:, None] * outward
+    values = moved(along)
+    crossing = along[(values.abs()).argmin()]
+    assert float((crossing - point) @ outward) == pytest.approx(0.02, abs=0.008)
