@@ -34,7 +34,7 @@ class Setting(study.Setting):
     most: int = Field(400, ge=5, le=100_000, title="Most iterations: a solve that needs more counts as these")
 
     PROFILES: ClassVar = {
-        "smoke": {"most": 40, "n": 16, "vectors": 40, "steps": 15, "channels": 4, "levels": 3, "frames": 2},
+        "smoke": {"most": 100, "n": 16, "vectors": 40, "steps": 40, "channels": 6, "levels": 3, "frames": 2},
         "full": {"n": 64, "vectors": 3000, "steps": 10_000, "channels": 16, "levels": 5, "frames": 200},
     }
 
@@ -113,7 +113,7 @@ def sizes(setting: Setting) -> tuple[int, int, int]:
 
 
 def counted(A, b, f, setting: Setting) -> torch.Tensor:
-    """Iterations (seeds,) of systems b (seeds, n, n), each with its own network; setting.most where the tolerance was not reached."""
+    """Iterations (seeds,) of systems b (seeds, n, n), each with its own network; ``most`` where one did not get there."""
     found = dcdm.solve(A, b[None], f, tolerance=setting.tolerance, iterations=setting.most)
     return torch.where(found.reached, found.iterations, setting.most)[0]
 
@@ -298,7 +298,7 @@ def timed(setting: Setting, f, models: int, n: int, seed: int) -> dict[str, floa
 @tunes("dcdm")
 def tune_rates(progress=None) -> None:
     """Tune the step size of both networks, three each, by iterations at twice the training size; record all trials."""
-    setting = Setting()
+    setting = Setting.of("default")
 
     def scores(arm, grid, seeds):
         n = 2 * setting.n

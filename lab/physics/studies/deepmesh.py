@@ -385,7 +385,7 @@ def ends(setting: Setting, *, seeds, data=None, control=False, progress=None, ra
         draw = torch.Generator().manual_seed(300 + seed)
         six = torch.randperm(len(shapes), generator=draw)[:6]
         true = [truth(one) for one in shapes[six]]
-        clouds = [s.points_on(*_pair(mesh), 2000, draw) for mesh in true]
+        clouds = [s.points_on(mesh.vertices, mesh.faces, 2000, draw) for mesh in true]
         if control:
             clouds = clouds[1:] + clouds[:1]
 
@@ -417,7 +417,7 @@ def ends(setting: Setting, *, seeds, data=None, control=False, progress=None, ra
 @tunes("deepmesh")
 def tune_rates(progress=None) -> None:
     """Tune the step sizes of all arms, three each, on shapes and scenes that no measurement uses; record all trials."""
-    setting, trials = Setting(), []
+    setting, trials = Setting.of("default"), []
     for name, study_of in (("torus", run), ("views", views), ("scenes", scenes), ("ends", ends)):
         arms = list(RATES[name])
         keys = {"codes": "refined"} if name == "views" else {}

@@ -12,12 +12,6 @@ from widgets.figures.theme import colours, figure, lines, template
 
 _CAMERA = {"eye": {"x": 1.45, "y": 1.45, "z": 1.1}}
 _SCENE = {"camera": _CAMERA, "aspectmode": "data", **{axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}}
-    "camera": {"eye": {"x": 1.45, "y": 1.45, "z": 1.1}},
-    "aspectmode": "data",
-    "xaxis": {"visible": False},
-    "yaxis": {"visible": False},
-    "zaxis": {"visible": False},
-}
 
 
 def _solid(mesh, **options) -> go.Mesh3d:
