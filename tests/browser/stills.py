@@ -26,6 +26,7 @@ from widgets.pages._frame import PLOTLY
 from widgets.pages._static import _rows
 
 MOST = 2  # pictures of a page
+IMAGE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 DRAW = """async ([figure, width, height]) => {
   const found = await Plotly.toImage({data: figure.data, layout: {...figure.layout, autosize: false}, config: {}},
     {format: "svg", width, height});
@@ -66,7 +67,7 @@ def drawn(name: str, tab) -> _stills.Still | None:
         titles=[pane.object.layout.title.text or "" for pane in plots],
         tables=[_rows(pane.frame) for pane in view.select(Numbers)],
         prints=[_stills.fingerprint(pane.object) for pane in plots],
-        thumbnail=next(filter(None, (thumbnail(pane.object) for pane in plots)), ""),
+        thumbnail=IMAGE.sub(smaller, next(filter(None, (thumbnail(pane.object) for pane in plots)), "")),
     )
 
 
@@ -83,7 +84,7 @@ def picture(pane: Plot, width: float, mark: str, tab) -> str:
     svg = tab.evaluate(DRAW, [json.loads(pane.object.to_json()), *size])
     svg = re.sub(r' (?:d|transform|x|y|width|height)="[^"]*"', rounded, svg)
     svg = re.sub(r'(width|height)="\d+" (style="[^"]*" )?(?=[^>]*viewBox)', r"\2", svg, count=2)
-    svg = re.sub(r"data:image/png;base64,([A-Za-z0-9+/=]+)", smaller, svg)
+    svg = IMAGE.sub(smaller, svg)
     for number, uid in enumerate(dict.fromkeys(re.findall(r'id="[a-z]+-?([0-9a-f]{6})', svg))):
         svg = svg.replace(uid, f"{mark}{number}")
     return _stills.themed(svg)

@@ -87,11 +87,11 @@ def test_home_is_filtered_while_typing_and_the_link_keeps_the_filter(server, new
     page = first.open(server.url)
     cards = page.locator(".lab-card")
     everything = cards.count()
-    page.get_by_label("Filter").press_sequentially("comp-sum")
+    page.get_by_label("Search (press /)").press_sequentially("comp-sum")
     page.get_by_text("1 study").wait_for()
     first.until(lambda: cards.count() == 1, "one card is left")
     assert everything > 1
-    page.get_by_label("Filter").press("Enter")
+    page.get_by_label("Search (press /)").press("Enter")
     page.wait_for_function("location.search.includes('search=comp-sum')")
     second.open(page.url)
     second.page.get_by_text("1 study").wait_for()

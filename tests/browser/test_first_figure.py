@@ -51,3 +51,16 @@ def test_controls_unfold_on_a_phone(server, tab):
     assert tab.page.locator(".noUi-handle:visible").count() == 3
     tab.page.get_by_role("button", name="Fewer controls").click()
     assert tab.page.locator(".noUi-handle:visible").count() == 1
+
+
+def test_slash_leads_to_the_search_which_finds_betti_matching_for_vessel(server, tab):
+    tab.open(f"{server.url}comp-sum")
+    wait_until_drawn(tab)
+    tab.page.keyboard.press("/")
+    tab.page.wait_for_url("**/#search")
+    tab.page.wait_for_function("() => !document.querySelector('.lab-first')")
+    tab.page.keyboard.type("vessel")
+    card = tab.page.locator("article.lab-card", has_text="Betti matching").first
+    card.wait_for()
+    tab.until(lambda: not tab.page.locator("article.lab-card", has_text="Comp-sum losses").count(), "others are left out")
+    tab.assert_clean()

@@ -133,3 +133,31 @@ def test_metrics_are_found_by_name_and_units_are_split_off():
     assert _metrics.split_unit("method (ours)") == ("method (ours)", "")
     for words in _metrics.METRICS:
         re.compile(words)
+
+
+def found(text):
+    from lab import claims
+    from widgets.pages import _home, _studies
+
+    by_name = {page.name: page for page in pages.survey()[0].values()}
+    return [method.id for method in _home.matching(claims.methods(), text, _studies.Index(), by_name=by_name)]
+
+
+def test_search_finds_methods_by_task_data_set_and_parameter():
+    assert "betti_matching" in found("vessel")
+    assert "betti_matching" in found("retina")
+    assert "explanations" in found("breast_cancer")
+    assert "inductive_bias" in found("sampled hypotheses")
+    assert "contrastive_temperature" in found("temperature")
+    assert found("no such word anywhere") == []
+
+
+def test_home_begins_with_three_pages_and_shows_their_first_figures():
+    from widgets.pages import _home
+
+    text = "".join(pane.object for pane in _home.build().select(pn.pane.HTML) if pane.visible)
+    assert text.count("lab-start") == 3
+    assert "Which components and loops of the prediction" in text
+    searched = _home.build({"search": "vessel"})
+    assert "lab-start" not in "".join(pane.object for pane in searched.select(pn.pane.HTML) if pane.visible)
+    assert _stills.load("comp_sum").thumbnail[:120] in text

@@ -202,6 +202,17 @@
     }
   });
 
+  // The key / leads to the search of the start page, from every page.
+  const searchField = () => [...everyNode(document)].find((node) => node.tagName === "INPUT" && node.labels && node.labels.length
+    && node.labels[0].textContent.startsWith("Search (press /)"));
+  document.addEventListener("keydown", (event) => {
+    const node = event.composedPath()[0];
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(node.tagName)) return;
+    event.preventDefault();
+    const field = searchField();
+    if (field) field.focus(); else location.assign("./#search");
+  });
+
   // On a phone the controls beside the main one unfold.
   document.addEventListener("click", (event) => {
     const button = among(event, "labFold");
@@ -257,6 +268,7 @@
       if (!ready()) { setTimeout(look, 50); return; }
       const top = window.scrollY;
       first.remove();
+      if (location.hash === "#search" && searchField()) searchField().focus();
       window.scrollTo(0, top);
       window.dispatchEvent(new Event("resize"));
       name();

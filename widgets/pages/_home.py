@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from itertools import groupby
+from pathlib import Path
 
 import panel as pn
 
-from lab import claims
+from lab import claims, datasets
 from lab.wording import counted
 from widgets import pages
-from widgets.pages import _motifs, _studies
+from widgets.pages import _motifs, _stills, _studies
 from widgets.pages._glossary import mark
 from widgets.pages._layout import head, html, status_badge
 from widgets.pages._state import sync
@@ -29,6 +33,20 @@ ROOMS = {
     "physics": ("Physics", "Objectives constrained by physical laws."),
     "online": ("Online learning", "Decisions made as the data arrive."),
 }
+TASKS = {
+    "topology": "segmentation image volume vessel connectivity shape point cloud graph",
+    "explain": "explanation interpretability feature attribution importance tabular model prediction",
+    "inductive_bias": "generalization prior kernel network bits",
+    "kernels": "speed performance benchmark GPU CPU",
+    "losses": "classification training objective calibration contrastive ranking",
+    "generalization": "domain generalization distribution shift robustness quantization",
+    "search": "architecture search hyperparameter optimization",
+    "compression": "dataset condensation distillation quantization small model",
+    "generative": "sampling synthesis diffusion density",
+    "physics": "simulation differential equation material law",
+    "online": "online learning games regret bandit",
+}
+START = ("betti_matching", "explanations", "inductive_bias")  # where a first visit begins
 _ANY = "any"
 _WIDTHS = {1: "1 1 290px", 2: "2 1 600px"}  # rooms with few studies share a line
 _INTRODUCTION = (
@@ -45,13 +63,18 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
     index = _studies.index()
     found, broken = survey or pages.survey()
     by_name = {page.name: page for page in found.values()}
-    search = pn.widgets.TextInput(label="Filter", placeholder="words from the title, summary, paper or claims")
+    search = pn.widgets.TextInput(
+        label="Search (press /)",
+        placeholder="a method, task, data set or parameter: vessel, calibration, digits, temperature",
+    )
     status = pn.widgets.Select(label="Claim status", options=[_ANY, *claims.STATUSES], value=_ANY)
     sync({"search": search, "claims": status}, state or {})
-    total, studies = html("", "lab-total"), html("", "lab-studies")
+    total, studies, begin = html("", "lab-total"), html("", "lab-studies"), html("", "lab-begin")
 
     def refresh(text):
-        methods = matching(claims.methods(), text, index, status.value)
+        methods = matching(claims.methods(), text, index, status.value, by_name)
+        begin.object = "" if text.strip() or status.value != _ANY else _start(by_name)
+        begin.visible = bool(begin.object)
         further = _further(by_name, text) + _broken(broken, text) if status.value == _ANY else ""
         total.object = _total(index, methods)
         studies.object = (
@@ -72,6 +95,7 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
     return pn.Column(
         head("Studies", _INTRODUCTION),
         filters,
+        begin,
         total,
         studies,
         css_classes=["lab-page"],
@@ -80,21 +104,78 @@ def build(state: dict | None = None, survey=None) -> pn.Column:
     )
 
 
-def matching(methods, text: str, index, status: str = _ANY) -> list[claims.Method]:
-    """The methods with a claim of that status in which every word of ``text`` occurs: titles, sentences, sources, claims."""
+def matching(methods, text: str, index, status: str = _ANY, by_name: Mapping | None = None) -> list[claims.Method]:
+    """The methods with a claim of that status in which every word of ``text`` occurs.
+
+    Searched are titles, sentences, sources and claims, the tasks of the room, and what the page says: its question, its
+    controls with their choices, and the data sets among these.
+    """
+    by_name = by_name or {}
     words = text.lower().split()
     return [
         method
         for method in methods
-        if (status == _ANY or status in index.tally(method)) and all(word in _words_of(method) for word in words)
+        if (status == _ANY or status in index.tally(method))
+        and all(word in _words_of(method, by_name.get(method.page)) for word in words)
     ]
 
 
-def _words_of(method) -> str:
+def _words_of(method, page=None) -> str:
     title, sentence = ROOMS.get(method.room, (method.room, ""))
     of_claims = [f"{claim.id} {claim.text}" for claim in method.claims]
-    parts = [method.title, method.id, method.sentence, method.source, title, sentence, *of_claims]
+    parts = [
+        method.title,
+        method.id,
+        method.sentence,
+        method.source,
+        title,
+        sentence,
+        TASKS.get(method.room, ""),
+        *of_claims,
+    ]
+    if page is not None:
+        parts.append(_words_of_page(page.build.__code__.co_filename))
     return " ".join(parts).lower()
+
+
+@lru_cache(maxsize=256)
+def _words_of_page(path: str) -> str:
+    """The texts in a page's module: question, labels, choices; of data sets among them also the titles of their cards."""
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError):
+        return ""
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    cards = {card.name: card.title for card in datasets.cards()}
+    return " ".join([*found, *(cards[text] for text in found if text in cards)])
+
+
+def _start(by_name) -> str:
+    """A row of three pages for a first visit, each with its question."""
+    methods = {method.page: method for method in claims.methods()}
+    cards = []
+    for name in START:
+        page, method = by_name.get(name), methods.get(name)
+        if page is None or method is None:
+            continue
+        question = getattr(sys.modules.get(page.build.__module__), "QUESTION", "") or method.sentence
+        cards.append(
+            f'<a class="lab-card lab-start" href="{page.route}"><div class="thumb">{_drawing(method, ())}</div>'
+            f'<div class="body"><h3>{escape(page.title)}</h3><p>{escape(question)}</p></div></a>'
+        )
+    return (
+        f'<section aria-label="Start here"><h2>Start here</h2><div class="lab-cards">{"".join(cards)}</div></section>'
+        if cards
+        else ""
+    )
+
+
+def _drawing(method, runs) -> str:
+    """The first figure of the method's page at its defaults, of its last run, or a quiet drawing."""
+    still = _stills.load(method.page) if method.page else None
+    if still is not None and still.thumbnail:
+        return _stills.themed(still.thumbnail)
+    return next(filter(None, (_studies.picture_of(run) for run in runs[:3] if run.ok)), "") or _motifs.of(method)
 
 
 def _sections(methods, by_name, index) -> str:
@@ -156,7 +237,7 @@ def _total(index, methods) -> str:
 
 def _card(method, page, index) -> str:
     runs = index.of_notebook(method.notebook)
-    drawing = next(filter(None, (_studies.picture_of(run) for run in runs[:3] if run.ok)), "") or _motifs.of(method)
+    drawing = _drawing(method, runs)
     title = escape(method.title)
     title = f'<a href="{page.route}">{title}</a>' if page else title
     badges = "".join(status_badge(status, f"{count} {status}") for status, count in index.tally(method).items())

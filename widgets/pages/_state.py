@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import panel as pn
 
@@ -121,7 +122,7 @@ def values(widgets: Mapping[str, pn.widgets.Widget]) -> dict:
     return {key: _plain(widget, widget.value) for key, widget in widgets.items()}
 
 
-def ahead(draw: Callable, widgets: Mapping[str, pn.widgets.Widget]) -> None:
+def ahead(draw: Callable, widgets: Mapping[str, Any]) -> None:
     """Begin to draw while the visitor's browser still loads, for a ``draw(..., theme)`` that remembers its results.
 
     What goes wrong is told when :func:`react` draws. In a notebook nothing happens.
@@ -132,7 +133,7 @@ def ahead(draw: Callable, widgets: Mapping[str, pn.widgets.Widget]) -> None:
         loop.call_later(_ANSWERED_SECONDS, lambda: _COMPUTE.submit(draw, **values))
 
 
-def react(widgets: Mapping[str, pn.widgets.Widget], draw: Callable, *panes: pn.viewable.Viewable) -> Notice:
+def react(widgets: Mapping[str, Any], draw: Callable, *panes: pn.viewable.Viewable) -> Notice:
     """Keep ``panes`` equal to ``draw(**values)``: now, and whenever a widget's value changes.
 
     ``draw`` takes the widgets' names as keywords, and ``theme`` if it has such an argument; it returns one object a pane (a
