@@ -62,5 +62,7 @@ def test_slash_leads_to_the_search_which_finds_betti_matching_for_vessel(server,
     tab.page.keyboard.type("vessel")
     card = tab.page.locator("article.lab-card", has_text="Betti matching").first
     card.wait_for()
-    tab.until(lambda: not tab.page.locator("article.lab-card", has_text="Comp-sum losses").count(), "others are left out")
+    tab.until(
+        lambda: not tab.page.locator("article.lab-card", has_text="Comp-sum losses").count(), "others are left out"
+    )
     tab.assert_clean()

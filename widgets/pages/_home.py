@@ -50,8 +50,8 @@ START = ("betti_matching", "explanations", "inductive_bias")  # where a first vi
 _ANY = "any"
 _WIDTHS = {1: "1 1 290px", 2: "2 1 600px"}  # rooms with few studies share a line
 _INTRODUCTION = (
-    "Differentiable objectives and what they do to a model. Every study ends in claims, and every claim is measured on "
-    "this machine."
+    "Differentiable objectives and what they do to a model. Every study ends in claims; each is recorded next to its "
+    "control and can be measured on this machine."
 )
 
 
