@@ -29,6 +29,8 @@ the pages.
 ``Points(x, label, name, classes)``: ``x`` of shape (items, features...), ``label`` (items,) int64, float or None. Image
     classification sets have ``x`` of shape (items, channels, height, width) in [0, 1].
 
+``Sound(x, rate, name, notes)``: one channel of samples in [-1, 1], of a WAV file; a folder of WAV files gives a tuple of them.
+
 Generators take their sizes as arguments: ``lab.datasets.smooth_field``, ``vessel_tree``, ``noisy_circle``, ``spirals``,
 ``blobs``, ``moons``, ``clusters``, ``textures``, ``mnist``, ``mnist1d``, ``equal_dice_predictions`` (see their modules);
 ``load`` calls them with the sizes on their cards. No global random state is read or written: ``seed: int | torch.Generator``.
@@ -69,6 +71,9 @@ from lab.datasets.sets import Domains as Domains
 from lab.datasets.sets import ImageSet as ImageSet
 from lab.datasets.sets import Points as Points
 from lab.datasets.sets import Table as Table
+from lab.datasets.sounds import Sound as Sound
+from lab.datasets.sounds import read_wav as read_wav
+from lab.datasets.sounds import wav_bytes as wav_bytes
 from lab.datasets.tubes import tube_network as tube_network
 from lab.datasets.vessels import vessel_tree as vessel_tree
 from lab.training.metrics import dice as dice

@@ -53,7 +53,7 @@ def load(
     """A data set by name, a user's file or folder by path; a loaded set passes through.
 
     Args:
-        name_or_path: one of ``names()``; a file (PNG, JPEG, TIFF, NPY, NPZ, NIfTI, CSV, Parquet); or a folder that holds
+        name_or_path: one of ``names()``; a file (PNG, JPEG, TIFF, NPY, NPZ, NIfTI, CSV, Parquet, WAV); or a folder that holds
             ``image/``, ``label/`` and ``prediction/`` folders, or files ``<name>_image.*``, ``<name>_label.*``,
             ``<name>_prediction.*``. Or a folder of
             class folders, of domain folders of class folders, of ``train`` and ``test``, or of CIFAR's or MNIST's own files
@@ -151,6 +151,8 @@ def _from_path(path, max_bytes, scale, activation, told, size):
         goal, kind = told.pop("target", None), told.pop("target_type", None)
         return files.read_table(path, max_bytes, Dialect(**told), goal, kind)
     _retold(None, told)
+    if sounds := _sounds(path, max_bytes):
+        return sounds
     if path.is_dir() and not cases_of(path) and classes.layout(path):
         if scale is not None or activation is not None:
             raise ValueError(
@@ -160,6 +162,21 @@ def _from_path(path, max_bytes, scale, activation, told, size):
     if size is not None:
         raise ValueError(f"size is for folders of class folders, got {path.name}")
     return (read_folder if path.is_dir() else files.read)(path, max_bytes, scale=scale, activation=activation)
+
+
+def _sounds(path, max_bytes):
+    """The sound of a WAV file, those of a folder that holds nothing else (by name), or ``None``."""
+    from lab.datasets.sounds import read_wav
+
+    if path.is_file():
+        return read_wav(path, max_bytes=max_bytes) if path.suffix.lower() == ".wav" else None
+    files = sorted(one for one in path.iterdir() if not one.name.startswith("."))
+    if not files or not all(one.is_file() and one.suffix.lower() == ".wav" for one in files):
+        return None
+    total = sum(one.stat().st_size for one in files)
+    if total > max_bytes:
+        raise ValueError(f"{path.name} holds {total} bytes of sound, more than the limit of {max_bytes}")
+    return tuple(read_wav(one, max_bytes=max_bytes) for one in files)
 
 
 def _retold(found, told):

@@ -8,6 +8,7 @@
     VP(), SubVP(), VE()                                       forward processes: drift, diffusion, mean, std, prior
     GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
     synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
+    Autoencoder, train                                        sound from oscillators, noise and a room (``ddsp``)
     Domain, Column, marginals, halfspaces, prefixes, ranges   what a private table is asked
 
     >>> import torch
@@ -18,6 +19,11 @@
     torch.Size([3, 1])
 """
 
+from lab.generative.ddsp import Autoencoder as Autoencoder
+from lab.generative.ddsp import FilteredNoise as FilteredNoise
+from lab.generative.ddsp import FIRReverb as FIRReverb
+from lab.generative.ddsp import HarmonicSynth as HarmonicSynth
+from lab.generative.ddsp import MultiScaleSpectralLoss as MultiScaleSpectralLoss
 from lab.generative.mixtures import GaussianMixture as GaussianMixture
 from lab.generative.private_gsd import Synthetic as Synthetic
 from lab.generative.private_gsd import synthesize as synthesize

@@ -160,7 +160,7 @@ def policy(nonce: str) -> str:
     """
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; "
+        "img-src 'self' data: blob:; media-src data:; font-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -51,6 +51,7 @@ SUFFIXES = {
     "volume": (".nii", ".nii.gz", ".tif", ".tiff", ".npy", ".npz"),
     "table": (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet"),
     "weights": (".safetensors", ".pt", ".pth"),
+    "sound": (".wav",),
 }
 ROLES = ("image", "label", "prediction", "labels", "predictions")
 _POLL_MILLISECONDS = 250
@@ -78,7 +79,8 @@ class Uploaded:
     """A file that was read.
 
     ``data`` is a numpy array (image: two axes, channels: classes and two axes, volume: three; values by the role), a
-    ``DataFrame`` (table) or a mapping from names to arrays (weights). ``spacing`` is one length an axis, of images and
+    ``DataFrame`` (table), a mapping from names to arrays (weights) or samples (sound, ``spacing`` the seconds between
+    them). ``spacing`` is one length an axis, of images and
     volumes; ``affine`` the (4, 4) matrix of a NIfTI file, else empty; ``notes`` say what reading did.
     """
 

@@ -126,6 +126,8 @@ def read(request: dict, path: Path, out: Path) -> dict:
         return _weights(_state_dict(path, limit), out)
     if name.endswith((*files.TEXTS, ".parquet")):
         return _table(path, limit, out)
+    if name.endswith(".wav"):
+        return _sound(path, limit, out)
     placed = files.read_placed(path, role=request["role"], max_bytes=limit)
     array, spacing, affine = placed.values.numpy(), placed.spacing, placed.affine
     wanted = [kind for kind in request["kinds"] if AXES.get(kind) == array.ndim]
@@ -138,6 +140,13 @@ def read(request: dict, path: Path, out: Path) -> dict:
     lengths = [float(length) for length in spacing] if len(spacing) == array.ndim else [1.0] * array.ndim
     affine = None if affine is None else np.asarray(affine).tolist()
     return {"kind": wanted[0], "spacing": lengths, "affine": affine, "notes": placed.notes}
+
+
+def _sound(path: Path, limit: int, out: Path) -> dict:
+    """Samples of a WAV file and the time between them."""
+    sound = lab.datasets.load(path, max_bytes=limit)
+    np.save(out / "array.npy", sound.x.numpy(), allow_pickle=False)
+    return {"kind": "sound", "spacing": [1 / sound.rate], "affine": None, "notes": sound.notes}
 
 
 def _table(path: Path, limit: int, out: Path) -> dict:

@@ -70,6 +70,7 @@ def policy(nonce: str = "") -> str:
     scripts = f"'nonce-{nonce}'" if nonce else "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'self' file: 'unsafe-inline'; img-src data: blob:; font-src data:; "
+        "media-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 

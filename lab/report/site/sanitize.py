@@ -23,8 +23,8 @@ _PHRASE = set(
     "abbr b bdi bdo br cite code del dfn em i ins kbd mark q rp rt ruby s samp small span strong sub sup u var".split()
 )
 _ELEMENTS = _PHRASE | set(
-    "a blockquote caption center col colgroup dd details div dl dt figcaption figure font h1 h2 h3 h4 h5 h6 hr img li meter ol p "
-    "pre progress section strike summary table tbody td tfoot th thead time tr tt ul wbr".split()
+    "a audio blockquote caption center col colgroup dd details div dl dt figcaption figure font h1 h2 h3 h4 h5 h6 hr img li meter "
+    "ol p pre progress section source strike summary table tbody td tfoot th thead time tr tt ul wbr".split()
 )
 _DROPPED = set(
     "script style title template noscript iframe noembed noframes object embed math svg xmp plaintext".split()
@@ -32,6 +32,8 @@ _DROPPED = set(
 _ATTRIBUTES = {
     "*": {"aria-hidden", "aria-label", "class", "dir", "id", "lang", "role", "style", "title"},
     "a": {"href"},
+    "audio": {"controls", "src"},
+    "source": {"src", "type"},
     "col": {"span", "width"},
     "details": {"open"},
     "font": {"color", "size"},
@@ -57,6 +59,7 @@ _MATHEMATICAL = set(
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/]+={0,2}")
+_SOUND = re.compile(r"data:audio/(?:x-)?wav;base64,[A-Za-z0-9+/]+={0,2}")
 _SHEET = re.compile(r"<style\b[^>]*>(.*?)</style\s*>", re.S | re.I)
 _GRAPHIC = re.compile(r"<svg\b(?:(?!<svg\b).)*?</svg\s*>", re.S | re.I)
 _PROPERTIES = re.compile(
@@ -120,11 +123,19 @@ def _formula_cleaner():
 def _attribute(element, name, value):
     if name == "href":
         return _link(value)
+    if name == "src" and element in ("audio", "source"):
+        return _sound(value)
     if name == "src":
         return (picture(*parts) or None) if (parts := _data(value)) else None
     if name == "style":
         return _declarations(tinycss2.parse_blocks_contents(value)) or None
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", value)
+
+
+def _sound(value):
+    """A WAV file that the address holds itself, or ``None``."""
+    value = "".join(value.split())
+    return value if _SOUND.fullmatch(value) else None
 
 
 def _link(value):

@@ -1,5 +1,6 @@
 """Figures of the room of generative models, one module a method."""
 
+from widgets.figures.generative import ddsp as ddsp
 from widgets.figures.generative import private_gsd as private_gsd
 from widgets.figures.generative.score_sde import asked_for as asked_for
 from widgets.figures.generative.score_sde import by_cost as by_cost
