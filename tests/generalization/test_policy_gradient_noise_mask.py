@@ -97,3 +97,14 @@ def test_bad_arguments_are_refused(generator):
         train_masked(models[0], x, y, mode="best")
     with pytest.raises(ValueError, match="grid"):
         BetaMaskPolicy(0)
+
+
+def test_biomedical_patches_are_balanced_and_what_their_labels_say():
+    from lab.generalization.studies import policy_gradient_noise_mask as study
+
+    x, y, away, truth = study._pool("biomedical")
+    assert x.shape[1:] == away.shape[1:] == (1, 8, 8)
+    counts, kept = y.bincount(), truth.bincount()
+    assert len(counts) == 4 and counts[0] == counts[1] and counts[2] == counts[3] and int(counts.min()) >= 60
+    assert len(kept) == 2 and kept[0] == kept[1] and int(kept.min()) == 200
+    assert float(x.min()) >= 0 and float(x.max()) <= 1

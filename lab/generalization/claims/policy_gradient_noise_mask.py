@@ -119,6 +119,14 @@ def several_kinds(trial):
     return Effects(sign * (gains[0] - gains[1]), {"three": float(gains[0].mean()), "one": float(gains[1].mean())})
 
 
+@measures("policy_gradient_noise_mask.biomedical", "policy_gradient_noise_mask.biomedical-transfer", stacked=True)
+def biomedical(trial):
+    """Accuracy on patches, or of the probe on the retina, less that without masks. Control: permuted losses."""
+    result = _run(trial, kinds="biomedical")
+    found = result.transfer if trial.claim.id.endswith("transfer") else result.accuracy
+    return Effects(found["permuted" if trial.control else "split"] - found["none"], _shown(found))
+
+
 @measures("policy_gradient_noise_mask.noise-and-decay", stacked=True)
 def noise_and_decay(trial):
     """Gain of uniform masks with weight decay less their gain without. Control: exchanged."""

@@ -24,9 +24,10 @@ DECAY, WIDTHS, RATES, UNSEEN = 1e-3, (128, 64), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), 
 
 
 class Setting(study.Setting):
-    """Digits, textures and faces at 8 x 8 pixels, or digits alone; three digits are kept for the transfer."""
+    """Digits, textures and faces at 8 x 8 pixels, or digits alone, three digits kept for the transfer; or patches of stained tissue
+    and of cells, with those of a retina for the transfer."""
 
-    kinds: Literal["three", "one"] = Field("three", title="Kinds of images")
+    kinds: Literal["three", "one", "biomedical"] = Field("three", title="Kinds of images")
     grid: int = Field(4, ge=1, le=8, title="Cells a side")
     items: int = Field(600, ge=60, le=3000, title="Training images")
     epochs: int = Field(25, ge=1, le=500, title="Epochs under masks")
@@ -74,6 +75,9 @@ class Result(Kept):
 @lru_cache(maxsize=2)
 def _pool(kinds):
     """``(x, label of the seen classes, unseen x, unseen label)`` at 8 x 8 pixels."""
+    if kinds == "biomedical":
+        tissue, cells, retina = (_patches(name) for name in ("immunohistochemistry", "cell", "retina"))
+        return torch.cat([tissue[0], cells[0]]), torch.cat([tissue[1], cells[1] + 2]), *retina
     digits = datasets.load("digits")
     away = torch.isin(digits.label, torch.tensor(UNSEEN))
     xs, ys = [digits.x[~away]], [digits.label[~away]]
@@ -82,6 +86,21 @@ def _pool(kinds):
         xs += [textures.x, F.interpolate(faces.x, size=(8, 8), mode="area")]
         ys += [textures.label + 7, faces.label + 10]
     return torch.cat(xs), torch.cat(ys), digits.x[away], digits.label[away] - 7
+
+
+def _patches(name, most=200):
+    """Patches of 16 x 16 pixels that do not overlap, averaged to 8 x 8: (items, 1, 8, 8), and 1 where structure was marked.
+
+    A patch counts where a fifth of it is marked or nothing; equally many of both, drawn once.
+    """
+    image = datasets.load(name)
+    cut = lambda values: F.unfold(values.float()[None, None], 16, stride=16)[0].T  # noqa: E731
+    x, share = cut(image.image), cut(image.mask).mean(1)
+    marked, plain = torch.nonzero(share >= 0.2).flatten(), torch.nonzero(share == 0).flatten()
+    generator = torch.Generator().manual_seed(0)
+    count = min(len(marked), len(plain), most)
+    rows = torch.cat([part[torch.randperm(len(part), generator=generator)[:count]] for part in (plain, marked)])
+    return F.avg_pool2d(x[rows].view(-1, 1, 16, 16), 2), torch.arange(2).repeat_interleave(count)
 
 
 def network(inputs: int, classes: int, seed: int = 0) -> nn.Module:
