@@ -7,6 +7,8 @@
     log_likelihood(model, points) -> (items,)                 exact, by the probability flow
     VP(), SubVP(), VE()                                       forward processes: drift, diffusion, mean, std, prior
     GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
+    steer(model, reward, 100, candidates=10)                  samples that an own Python function likes, of points or texts
+    decode(chain, value, items=100, candidates=10, alpha=0)   samples of a frozen model steered by a reward; Diffusion, Masked
     synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
     Autoencoder, train                                        sound from oscillators, noise and a room (``ddsp``)
     Domain, Column, marginals, halfspaces, prefixes, ranges   what a private table is asked
@@ -44,3 +46,9 @@ from lab.generative.sdes import SDES as SDES
 from lab.generative.sdes import VE as VE
 from lab.generative.sdes import VP as VP
 from lab.generative.sdes import SubVP as SubVP
+from lab.generative.svdd import Diffusion as Diffusion
+from lab.generative.svdd import Masked as Masked
+from lab.generative.svdd import best_of as best_of
+from lab.generative.svdd import decode as decode
+from lab.generative.svdd import posterior_mean_value as posterior_mean_value
+from lab.generative.svdd import steer as steer

@@ -153,8 +153,9 @@ def log_likelihood(
     """
     x = checks.tensor("points", points, shape=(None, len(model.location))).double()
     standard = ((x - model.location) / model.scale)[None]
-    options = {"rtol": tolerance, "atol": tolerance, "probes": probes, "seed": seed}
-    found, _ = samplers.log_likelihood(model.score, model.score.sde, standard, **options)
+    found, _ = samplers.log_likelihood(
+        model.score, model.score.sde, standard, rtol=tolerance, atol=tolerance, probes=probes, seed=seed
+    )
     return found[0] - len(model.location) * math.log(model.scale)
 
 

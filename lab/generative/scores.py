@@ -170,7 +170,7 @@ def descend(
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.zero_grad()
         loss(step).sum().backward()
-        norm = torch.sqrt(sum(one.grad.flatten(1).square().sum(1) for one in weights))
+        norm = torch.stack([one.grad.flatten(1).square().sum(1) for one in weights]).sum(0).sqrt()
         factor = (1 / norm).clamp(max=1.0)
         for one in weights:
             one.grad.mul_(factor.reshape(-1, *(1,) * (one.ndim - 1)))

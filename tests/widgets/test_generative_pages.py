@@ -12,6 +12,7 @@ CONTROLS = [
     ("private_gsd", "epsilon", 0.05, 20.0),
     ("score_sde", "frame", 5, 38),
     ("ddsp", "semitones", 0, 7),
+    ("svdd", "candidates", 1, 20),
 ]
 
 

@@ -332,8 +332,8 @@ def _bits(setting, *, seeds, data=None, control=False, progress=None) -> torch.T
     score, generator = learned(setting, where, seeds, progress), torch.Generator().manual_seed(0)
     x = where.test[: min(setting.items, 200)].double()
     x = x + torch.rand(x.shape, generator=generator, dtype=torch.float64) / (where.levels * where.scale)  # dequantized
-    options = {"probes": 1, "rtol": 1e-3, "atol": 1e-3}
-    found, _ = samplers.log_likelihood(score, score.sde, x.expand(len(seeds), -1, -1), **options)
+    many = x.expand(len(seeds), -1, -1)
+    found, _ = samplers.log_likelihood(score, score.sde, many, probes=1, rtol=1e-3, atol=1e-3)
     return score_sde.bits_per_dimension(found.mean(1), x.shape[1], where.levels, 1 / where.scale)
 
 

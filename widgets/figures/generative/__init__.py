@@ -11,3 +11,9 @@ from widgets.figures.generative.score_sde import filled_in as filled_in
 from widgets.figures.generative.score_sde import gallery as gallery
 from widgets.figures.generative.score_sde import joint as joint
 from widgets.figures.generative.score_sde import particles as particles
+from widgets.figures.generative.svdd import beside_the_law as beside_the_law
+from widgets.figures.generative.svdd import histograms as histograms
+from widgets.figures.generative.svdd import reward_against_density as reward_against_density
+from widgets.figures.generative.svdd import rewards as rewards
+from widgets.figures.generative.svdd import steered_cloud as steered_cloud
+from widgets.figures.generative.svdd import tradeoff as tradeoff
