@@ -1,5 +1,6 @@
 """Figures of the room of online learning, one module a method."""
 
+from widgets.figures.online.compare import compared as compared
 from widgets.figures.online.optimistic_omd_sea import across as across
 from widgets.figures.online.optimistic_omd_sea import growth as growth
 from widgets.figures.online.optimistic_omd_sea import strong_bounds as strong_bounds
