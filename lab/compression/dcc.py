@@ -72,6 +72,7 @@ def condense_all(
     training: int = 5,
     batch: int = 64,
     warm_up: bool = False,
+    image_rate: float | Sequence[float] = IMAGE_RATE,
     frames: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Condensed:
@@ -86,6 +87,7 @@ def condense_all(
         inner: matching steps on each network; after each, the network takes ``training`` steps on the synthetic set.
         batch: real items a class and step, drawn with return.
         warm_up: class-wise in inner steps below 10 of the first quarter of the outer loops (DCC only).
+        image_rate: of the descent on the images, momentum 0.5; one for all or one a seed.
         frames: how many states between start and end to keep.
     """
     checks.choice("method", method, METHODS)
@@ -100,7 +102,8 @@ def condense_all(
     images = grouped.clone().requires_grad_()
     labels = torch.arange(classes).expand(count, classes)
     own, theirs = (labels[..., None].expand(-1, -1, items) for items in (per_class, batch))
-    optimizer = torch.optim.SGD([images], lr=IMAGE_RATE, momentum=IMAGE_MOMENTUM)
+    rates = torch.as_tensor(image_rate, dtype=images.dtype)
+    optimizer = torch.optim.SGD([images], lr=1.0 if rates.ndim else float(rates), momentum=IMAGE_MOMENTUM)
     sizes_of = torch.tensor([len(place) for place in places])
     table = torch.nn.utils.rnn.pad_sequence(places, batch_first=True)
     kept, losses = [images.detach().clone()], []
@@ -115,6 +118,8 @@ def condense_all(
             loss = matching_loss(nets.gradients(theta, images, own), real, "dc" if warm else method)
             optimizer.zero_grad()
             loss.sum().backward()
+            if rates.ndim:
+                images.grad.mul_(rates.view(-1, *[1] * (images.ndim - 1)))
             optimizer.step()
             losses.append(loss.detach())
             if step < inner - 1:

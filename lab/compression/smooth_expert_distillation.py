@@ -138,7 +138,7 @@ def match_trajectories(
     steps: int = 10,
     ahead: int = 2,
     latest: int = 8,
-    image_rate: float = 5.0,
+    image_rate: float | Sequence[float] = 5.0,
     student_rate: float = 0.1,
     recompute: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -151,7 +151,7 @@ def match_trajectories(
         steps: N, steps of the student with momentum 0.9.
         ahead: M, epochs that they should cover.
         latest: t_max, starts are drawn from 0 .. t_max - 1.
-        image_rate: of the images, momentum 0.5, gradients cut to norm 1 a set.
+        image_rate: of the images, momentum 0.5, gradients cut to norm 1 a set; one for all or one an arm.
         student_rate: start of the student's learned rate.
         recompute: keep few steps of the student in memory and compute the others twice.
     """
@@ -173,9 +173,8 @@ def match_trajectories(
     on = {
         trick: torch.tensor([float(trick in arm.tricks) for arm in arms]).repeat_interleave(count) for trick in TRICKS
     }
-    optimizer = torch.optim.SGD(
-        [{"params": [images], "lr": image_rate}, {"params": [log_rate], "lr": 0.02}], momentum=0.5
-    )
+    optimizer = torch.optim.SGD([{"params": [images], "lr": 1.0}, {"params": [log_rate], "lr": 0.02}], momentum=0.5)
+    rates = torch.as_tensor(image_rate, dtype=images.dtype).expand(len(arms)).repeat_interleave(count)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     bank = torch.stack([arm.experts.path for arm in arms])
     place, losses = torch.arange(len(arms)).repeat_interleave(count), []
@@ -207,7 +206,7 @@ def match_trajectories(
         total.sum().backward()
         with torch.no_grad():
             length = images.grad.flatten(1).norm(dim=1).clamp_min(1.0)
-            images.grad.div_(length.view(-1, *[1] * (images.ndim - 1)))
+            images.grad.mul_((rates / length).view(-1, *[1] * (images.ndim - 1)))
             log_rate.grad.clamp_(-1, 1)
         optimizer.step()
         losses.append(main.detach())

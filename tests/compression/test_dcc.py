@@ -239,3 +239,23 @@ def test_classes_in_turn_keep_every_class_of_an_odd_number():
     data = datasets.Points(x, torch.arange(100) % 5, "own", tuple("abcde"))
     result = study.run(study.Setting.of("smoke", group="in turn"), seeds=(0,), data=data)
     assert result.y.tolist() == [0, 1, 2, 3, 4] and result.stages["dcc"].shape == (2, 1)
+
+
+def test_the_rate_of_the_images_may_be_one_a_seed(generator):
+    x, y = torch.randn(30, 6, generator=generator), torch.arange(30) % 3
+    options = {"outer": 2, "inner": 2, "batch": 4}
+    both = condense_all(x, y, 1, seeds=(0, 1), image_rate=(0.1, 0.4), **options)
+    for k, rate in enumerate((0.1, 0.4)):
+        alone = condense_all(x, y, 1, seeds=(k,), image_rate=rate, **options)
+        torch.testing.assert_close(both.x[k], alone.x[0], atol=1e-5, rtol=1e-4)
+    moved = (both.x - both.frames[0]).flatten(1).norm(dim=1)
+    assert float(moved[1]) > float(moved[0])
+
+
+def test_a_diverged_set_scores_nothing_and_every_arm_has_its_recorded_rate():
+    y = torch.arange(2)
+    sets = torch.randn(2, 2, 5)
+    sets[1, 0, 0] = float("nan")
+    values = study.scored(sets, y, (torch.randn(8, 5), torch.arange(8) % 2), {"networks": 1, "steps": 5})
+    assert values.isnan().tolist() == [False, True]
+    assert set(study.rates()) == set(study.ARMS) and all(rate in study.RATES for rate in study.rates().values())

@@ -93,16 +93,13 @@ def near(trial):
 @measures("quantized_distillation.convolutional-student", stacked=True)
 def convolutional(trial):
     """The same for a convolutional student, against itself in full precision. Control: the teacher's logits shuffled."""
-    return _gain(trial, "distilled, 4 bits", "teacher", kind="convolutional", **trial.of({}, _SHORT, {}))
+    return _gain(trial, "distilled, 4 bits", "teacher", kind="convolutional", **trial.of({}, study.SHORT, {}))
 
 
 @measures("quantized_distillation.recurrent-student", stacked=True)
 def recurrent(trial):
     """The same for a gated recurrent student over image rows. Control: the teacher's logits shuffled."""
-    return _gain(trial, "distilled, 4 bits", "teacher", kind="recurrent", **trial.of({}, _SHORT, {}))
-
-
-_SHORT = {"epochs": 12}  # a convolution or a recurrence costs several times the plain student's step
+    return _gain(trial, "distilled, 4 bits", "teacher", kind="recurrent", **trial.of({}, study.SHORT, {}))
 
 
 @measures("quantized_distillation.teacher-helps-at-two-bits", stacked=True)

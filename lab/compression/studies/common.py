@@ -14,7 +14,8 @@ from lab.compression.dcc import standard
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Standardized items to learn from and to be tested on: ``x`` (items, ...), classes ``y``; ``shape`` is that of an image."""
+    """Standardized items to learn from and to be tested on: ``x`` (items, ...), classes ``y``; ``shape`` is that of an image,
+    (height, width) or in colour (channels, height, width), or (features,) of a table."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -23,6 +24,19 @@ class Task:
     scale: float
     shape: tuple[int, ...]
     classes: tuple[str, ...]
+
+    @property
+    def images(self) -> tuple[int, int, int]:
+        """(channels, height, width).
+
+        Raises:
+            ValueError: a table.
+        """
+        if len(self.shape) == 1:
+            raise ValueError(
+                f"a convolution or a recurrence over rows needs images, got {self.shape[0]} features a row"
+            )
+        return (1, *self.shape) if len(self.shape) == 2 else self.shape  # type: ignore[return-value]
 
     def of(self, classes) -> Task:
         """The items of some classes, numbered 0, 1, ... in the order given."""
@@ -36,36 +50,59 @@ class Task:
 
 
 def task(size: int = 14, data=None, *, flat: bool = True) -> Task:
-    """MNIST at ``size`` pixels, 4,000 to learn from and 1,000 to test, or the user's classification set, a fifth kept for testing.
+    """MNIST at ``size`` pixels, 4,000 to learn from and 1,000 to test, or the user's classification set.
+
+    A fifth of the user's items is kept for testing, unless they come as train and test; other domains are joined.
 
     Raises:
-        ValueError: own data without classes.
+        ValueError: own data without classes, of one class, or a class without an item to learn from.
     """
     if data is None:
         train, test = (datasets.load("mnist", size=size, part=part) for part in ("train", "test"))
         parts, classes = ((train.x, train.label), (test.x, test.label)), train.classes
+    elif isinstance(data, datasets.Domains) and data.split:
+        parts, classes = tuple((data[name].x.float(), data[name].label) for name in ("train", "test")), data.classes
     else:
         x, y, classes = _own(data)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         held, rest = order[: len(x) // 5], order[len(x) // 5 :]
         parts = ((x[rest], y[rest]), (x[held], y[held]))
+    if data is not None:
+        _check_classes(*(label for _, label in parts), classes)
     mean, scale = standard(parts[0][0])
     (x, y), (test_x, test_y) = parts
-    shape = tuple(x.shape[2:]) if x.ndim == 4 else tuple(x.shape[1:])
+    shape = tuple(x.shape[2:]) if x.ndim == 4 and x.shape[1] == 1 else tuple(x.shape[1:])
     ready = [(one.flatten(1) if flat else one).sub(mean).div(scale).float() for one in (x, test_x)]
     return Task(ready[0], y.long(), (ready[1], test_y.long()), mean, scale, shape, tuple(map(str, classes)))
 
 
+def _check_classes(label, tested, classes):
+    if label.is_floating_point():
+        raise ValueError("the labels hold numbers, but classes are needed")
+    counts = label.bincount(minlength=len(classes))
+    if len(classes) < 2 or int(counts.min()) == 0:
+        empty = [str(classes[k]) for k in torch.nonzero(counts == 0).flatten().tolist()]
+        raise ValueError(
+            f"at least two classes with items to learn from are needed, got {len(classes)} classes"
+            + (f", of which {', '.join(empty)} has none" if empty else "")
+        )
+    if not len(tested):
+        raise ValueError("too few items: a fifth of them is kept for testing, and none is left")
+
+
 def _own(data):
+    if isinstance(data, datasets.Domains):
+        data = data.joined()
     if isinstance(data, datasets.Points) and data.label is not None:
         return data.x.float(), data.label, data.classes or tuple(range(int(data.label.max()) + 1))
     if isinstance(data, datasets.Table) and data.target is not None:
         x, y, *_ = data.numeric()
         if y.is_floating_point():
             raise ValueError(f"the target {data.target!r} holds numbers, but classes are needed")
-        return ((x - x.mean(0)) / x.std(0).clamp_min(1e-6)).float(), y, tuple(range(int(y.max()) + 1))
+        return ((x - x.mean(0)) / x.std(0).clamp_min(1e-6)).float(), y, data.classes or tuple(range(int(y.max()) + 1))
     raise ValueError(
-        "data must be a table with a target column of classes or a classification set, such as a folder of images"
+        "data must be a table with a target column of classes or a classification set, such as a folder of class folders, got "
+        f"{type(data).__name__}"
     )
 
 

@@ -13,6 +13,8 @@ from lab import study
 from lab.compression import dcc
 from lab.compression import smooth_expert_distillation as ast
 from lab.compression.smooth_expert_distillation import PENALTY, TRICKS, Arm
+from lab.compression.studies import dcc as by_gradients
+from lab.compression.studies import smooth_expert_distillation as by_trajectories
 from lab.compression.studies.common import Kept, table, task
 from lab.compression.synthetic import evaluate, random_items
 from lab.training import fit
@@ -77,19 +79,23 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
         if progress is not None:
             progress(len(sets) - 1, 5)
 
-    def along(kind, tricks=()):
+    image_rates = by_gradients.rates() | by_trajectories.rates()
+
+    def along(kind, arm, tricks=()):
         experts = ast.train_experts(
             x, y, seeds=range(setting.experts), network=network, epochs=setting.epochs, batch=128, **kinds[kind]
         )
         options = {"seeds": seeds, "iterations": setting.updates, "latest": max(1, setting.epochs // 2)}
+        options["image_rate"] = image_rates[arm]
         found = ast.match_trajectories(x, y, [Arm(experts, tricks)], setting.per_class, **options)
         return found.x[0], found.learning_rate[0]
 
-    made("dc", lambda: (dcc.condense_all(x, y, setting.per_class, method="dc", **matching).x, None))
-    made("dcc", lambda: (dcc.condense_all(x, y, setting.per_class, method="dcc", **matching).x, None))
-    made("trajectories", lambda: along("trajectories"))
-    made("smooth trajectories", lambda: along("smooth trajectories"))
-    made("smooth, all tricks", lambda: along("smooth trajectories", TRICKS))
+    for kind in ("dc", "dcc"):
+        options = {"method": kind, "image_rate": image_rates[kind], **matching}
+        made(kind, lambda options=options: (dcc.condense_all(x, y, setting.per_class, **options).x, None))
+    made("trajectories", lambda: along("trajectories", "plain"))
+    made("smooth trajectories", lambda: along("smooth trajectories", "smooth"))
+    made("smooth, all tricks", lambda: along("smooth trajectories", "smooth, all tricks", TRICKS))
     labels = torch.arange(classes).repeat_interleave(setting.per_class)
     judges = {"network": network, "networks": setting.networks, "steps": setting.steps}
     flat = [rate for name in sets for rate in rates[name]]

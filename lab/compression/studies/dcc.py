@@ -14,15 +14,19 @@ from pydantic import Field
 from torch import nn
 
 from lab import study
+from lab.claims import tunes
 from lab.compression import dcc
 from lab.compression.matching import Networks, kernel_velocity
 from lab.compression.studies.common import Kept, Task, table, task
 from lab.compression.synthetic import evaluate, network_for, random_items
 from lab.source import project_root
 from lab.training import cnn, fit
+from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 BLOCK, HIDDEN = 64, 4  # features of the shared signal, and the dimensions in which it varies
 _FRAMES = project_root() / "data" / "benchmarks" / "dcc_frames.npz"
+ARMS = {"dc": {"method": "dc"}, "dcc": {"method": "dcc"}, "dcc, warm-up": {"method": "dcc", "warm_up": True}}
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the descent on the images
 PROBE, TIMES = 20, 8  # items of the tangent kernel, and how often it is taken
 
 
@@ -100,13 +104,12 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
         "seeds": seeds,
         "network": network,
     }
-    arms = {"dc": {"method": "dc"}, "dcc": {"method": "dcc"}}
-    if setting.group == "all" and not setting.shared and setting.per_class == 1:
-        arms["dcc, warm-up"] = {"method": "dcc", "warm_up": True}
-    found = {}
+    warm = setting.group == "all" and not setting.shared and setting.per_class == 1
+    arms, own, found = {arm: ARMS[arm] for arm in (ARMS if warm else ("dc", "dcc"))}, rates(), {}
     for place, (arm, changes) in enumerate(arms.items()):
         tell = (lambda done, of, place=place: progress(place * of + done, len(arms) * of)) if progress else None
-        found[arm] = dcc.condense_all(where.x, y, setting.per_class, frames=12, progress=tell, **options, **changes)
+        kept = {"frames": 12, "progress": tell, "image_rate": own[arm]}
+        found[arm] = dcc.condense_all(where.x, y, setting.per_class, **kept, **options, **changes)
     labels = found["dc"].y
     sets = {"random": where.x[random_items(y, setting.per_class, seeds)], **{arm: one.x for arm, one in found.items()}}
     velocity = {
@@ -121,6 +124,35 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     return Result(
         accuracy, sets, labels, frames, velocity, {}, where.shape, where.classes, where.mean, where.scale
     )  # fmt: skip
+
+
+def rates() -> dict[str, float]:
+    """The tuned rate of the descent on the images, by arm."""
+    return chosen("dcc", "images", dict.fromkeys(ARMS, RATES))
+
+
+@tunes("dcc")
+def tune_rates(progress=None) -> None:
+    """Rates of every arm by accuracy on training images that no set is made from."""
+    setting, where = Setting.of(), task(Setting.of().size)
+    x, y, held = where.x[:3000], where.y[:3000], (where.x[3000:], where.y[3000:])
+    network = _network(setting, where)
+
+    def scores(arm, grid, seeds):
+        many = {"seeds": [seed for _ in grid for seed in seeds], "image_rate": [rate for rate in grid for _ in seeds]}
+        options = {"outer": setting.outer, "inner": setting.inner, "batch": setting.batch, "network": network}
+        found = dcc.condense_all(x, y, setting.per_class, **many, **options, **ARMS[arm])
+        judges = {"network": network, "networks": setting.networks, "steps": setting.steps}
+        return scored(found.x, found.y, held, judges).view(len(grid), len(seeds)).numpy()
+
+    record("dcc", tune("images", dict.fromkeys(ARMS, RATES), scores, seeds=TUNING_SEEDS[:2], progress=progress))
+
+
+def scored(sets, y, held, judges) -> torch.Tensor:
+    """Accuracy of each set on held items, NaN of a set that its descent threw out of all bounds."""
+    finite = sets.flatten(1).isfinite().all(1)
+    values = evaluate(sets.where(finite.view(-1, *[1] * (sets.ndim - 1)), 0.0), y, held, **judges).mean(1)
+    return values.where(finite, torch.nan)
 
 
 def judged(sets, y, where: Task, setting, network) -> dict[str, torch.Tensor]:
@@ -184,6 +216,7 @@ def _in_turn(setting, where: Task, y, seeds, network) -> Result:
         "batch": setting.batch,
         "seeds": seeds,
         "network": network,
+        "image_rate": rates()["dcc"],
     }
     labels: list[torch.Tensor] = []
     for pair in pairs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -13,12 +13,20 @@ from pydantic import Field
 from torch import nn
 
 from lab import study
+from lab.claims import tunes
 from lab.compression import quantized_distillation as method
 from lab.compression.studies.common import Kept, Task, table, task
 from lab.source import project_root
 from lab.training import PerModel, distillation_loss, fit, initialize, mlp
+from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
 DEPTHS = (1, 2, 3, 4, 5, 6)
+TUNED_BITS = (0, 2, 4)  # other numbers of bits take the rate of the nearest below, 1 that of 2
+ARMS = tuple(f"{arm}, {bits} bits" if bits else arm for bits in TUNED_BITS for arm in ("student", "distilled"))
+RATES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+POINT_RATES = (1e-5, 3e-5, 1e-4, 3e-4)
+UNTUNED = 0.05  # of convolutional and recurrent students, with and without the teacher alike
+SHORT = {"epochs": 12}  # a convolution or a recurrence costs several times the plain student's step
 _BITS = project_root() / "data" / "benchmarks" / "quantized_distillation_bits.npz"
 
 
@@ -100,6 +108,9 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     bits, inputs, learned = setting.point_bits, _shaped(x, setting, where), []
     for k, model in enumerate(distilled):
         options = {"bits": bits, "bucket": None, "learn": "points", "steps": setting.point_steps, "seed": seeds[k]}
+        options["learning_rate"] = chosen("quantized_distillation", "points", {"learned points": POINT_RATES})[
+            "learned points"
+        ]
         learned.append(method.distill(_Recalled(logits), model, inputs, labels[k], **options))
         if progress is not None:
             progress(k + 1, count)
@@ -126,9 +137,9 @@ class _Recalled:
         return self.logits
 
 
-def lesson(setting, seeds, data=None):
+def lesson(setting, seeds, data=None, where: Task | None = None):
     """The task, the items of the lesson, labels (seeds, items) with redrawn ones, the teacher's logits and its test accuracy."""
-    where = task(setting.size, data)
+    where = where or task(setting.size, data)
     x, y = where.x[: setting.items], where.y[: setting.items]
     classes, rows = len(where.classes), []
     for seed in seeds:
@@ -146,29 +157,81 @@ def teacher_for(setting, where: Task):
     return lambda seed: mlp(where.x.shape[1], len(where.classes), widths=widths, seed=seed)
 
 
-def students(setting, where: Task, x, labels, logits, seeds, bits: int):
-    """Students without and with the teacher, (2 * seeds) models trained at once; ``bits=0`` is full precision."""
+def students(setting, where: Task, x, labels, logits, seeds, bits: int, rates=None):
+    """Students without and with the teacher, (2 * seeds) models trained at once; ``bits=0`` is full precision.
+
+    ``rates``: of both arms, the tuned ones by default.
+    """
+    if rates is None and setting.kind == "mlp":
+        own = chosen("quantized_distillation", "students", dict.fromkeys(ARMS, RATES))
+        near = bits and max(TUNED_BITS[1], *(one for one in TUNED_BITS if one <= bits))
+        rates = [own[f"{arm}, {near} bits" if bits else arm] for arm in ("student", "distilled") for _ in seeds]
+    rates = UNTUNED if rates is None else rates
     models = [student_for(setting, where, bits, seed) for _ in range(2) for seed in seeds]
     target = torch.cat([labels[..., None].to(logits), logits.expand(len(seeds), *logits.shape)], 2)
     losses = [_loss(weight) for weight in (0.0, method.WEIGHT)]
     return fit(
         models, _shaped(x, setting, where), PerModel(target.repeat(2, 1, 1)), seeds=[*seeds, *seeds],
-        loss=[losses[k // len(seeds)] for k in range(2 * len(seeds))], optimizer="momentum", learning_rate=0.05,
+        loss=[losses[k // len(seeds)] for k in range(2 * len(seeds))], optimizer="momentum", learning_rate=rates,
         schedule="cosine", epochs=setting.epochs, batch_size=64,
     )  # fmt: skip
 
 
+@tunes("quantized_distillation")
+def tune_rates(progress=None) -> None:
+    """Rates of the plain students and of the points by accuracy on training items that nobody learns from."""
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
+    where = task(setting.size)
+    where = replace(where, x=where.x[:3000], y=where.y[:3000], test=(where.x[3000:], where.y[3000:]))
+    _, x, labels, logits, _ = lesson(setting, seeds, where=where)
+    known: dict = {}
+
+    def rows(arm, grid, seeds):
+        bits = int(arm.split(", ")[1].split()[0]) if ", " in arm else 0
+        if bits not in known:
+            many, rates = (
+                [seed for _ in grid for seed in seeds],
+                [rate for _ in range(2) for rate in grid for _ in seeds],
+            )
+            found = students(setting, where, x, labels.repeat(len(grid), 1), logits, many, bits, rates)
+            known[bits] = _accuracy(found, where, setting).view(2, len(grid), len(seeds)).numpy()
+        return known[bits][int(arm.startswith("distilled"))]
+
+    def points(arm, grid, seeds):
+        plain = students(setting, where, x, labels, logits, seeds, 0)
+        options = {"bits": setting.point_bits, "bucket": None, "learn": "points", "steps": setting.point_steps}
+        return np.array([
+            [
+                float(_of_module(
+                    method.distill(_Recalled(logits), model, x, labels[k], seed=seed, learning_rate=rate, **options).model(model),
+                    where, setting,
+                ))
+                for k, seed in enumerate(seeds)
+                for model in [plain.model(len(seeds) + k)]
+            ]
+            for rate in grid
+        ])  # fmt: skip
+
+    options = {"seeds": seeds, "progress": progress}
+    trials = [tune("students", dict.fromkeys(ARMS, RATES), rows, **options)]
+    record("quantized_distillation", *trials)  # the points start from students at these rates
+    record("quantized_distillation", *trials, tune("points", {"learned points": POINT_RATES}, points, **options))
+
+
 def student_for(setting, where: Task, bits: int, seed: int) -> nn.Module:
     """A small network of the setting's kind; its layers quantize themselves."""
-    classes, width, (height, across) = len(where.classes), setting.width, where.shape
+    classes, width = len(where.classes), setting.width
     if setting.kind == "mlp":
-        layers = [method.QuantizedLinear(height * across, width, bits=bits), nn.ReLU()]
+        layers = [method.QuantizedLinear(where.x.shape[1], width, bits=bits), nn.ReLU()]
         return initialize(nn.Sequential(*layers, method.QuantizedLinear(width, classes, bits=bits)), seed)
+    channels, height, across = where.images
     if setting.kind == "recurrent":
-        return initialize(method.RecurrentStudent(across, width, classes, bits=bits), seed)
+        return initialize(method.RecurrentStudent(channels * across, width, classes, bits=bits), seed)
+    if min(height, across) < 4:
+        raise ValueError(f"the convolutional student needs images of at least 4 x 4 pixels, got {height} x {across}")
     few = max(width // 4, 2)
     layers = [
-        method.QuantizedConvolution(1, few, bits=bits), nn.ReLU(), nn.MaxPool2d(2),
+        method.QuantizedConvolution(channels, few, bits=bits), nn.ReLU(), nn.MaxPool2d(2),
         method.QuantizedConvolution(few, 2 * few, bits=bits), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         method.QuantizedLinear(2 * few * (height // 4) * (across // 4), classes, bits=bits),
     ]  # fmt: skip
@@ -231,11 +294,11 @@ def _loss(weight):
 
 
 def _shaped(x, setting, where: Task):
-    """Flat items as the student's kind takes them: vectors, images with a channel, or rows."""
+    """Flat items as the student's kind takes them: vectors, images (channels, height, width), or rows with all their channels."""
     if setting.kind == "mlp":
         return x
-    images = x.unflatten(1, where.shape)
-    return images[:, None] if setting.kind == "convolutional" else images
+    images = x.unflatten(1, where.images)
+    return images if setting.kind == "convolutional" else images.transpose(1, 2).flatten(2)
 
 
 def _accuracy(fitted, where: Task, setting):

@@ -10,10 +10,13 @@ from widgets.figures.theme import colours, figure, lines, template
 
 
 def condensed(result, arms=None, *, per_class: int = 1, theme: str = "light") -> go.Figure:
-    """The first images of each class in the first seed's sets, one row an arm, on one grey scale a row."""
+    """The first images of each class in the first seed's sets, one row an arm, on one grey scale a row.
+
+    Colour is shown as the mean of its channels, the row of a table as a line of features.
+    """
     arms = [arm for arm in (arms or result.sets) if arm in result.sets]
-    size = result.shape[0] * result.shape[1]
-    rows = {arm: result.sets[arm][0, :, :size].unflatten(-1, result.shape) for arm in arms}
+    size = torch.Size(result.shape).numel()
+    rows = {arm: _pictures(result.sets[arm][0].flatten(1)[:, :size].unflatten(-1, result.shape)) for arm in arms}
     shown = torch.cat([torch.nonzero(result.y == k).squeeze(1)[:per_class] for k in result.y.unique()])
     best = max(arms, key=lambda arm: float(result.accuracy[arm].mean()))
     title = f"Trained on {len(result.y)} images of {best}, networks reach {float(result.accuracy[best].mean()):.1%}"
@@ -22,6 +25,11 @@ def condensed(result, arms=None, *, per_class: int = 1, theme: str = "light") ->
         least = min(others, key=lambda arm: float(result.accuracy[arm].mean()))
         title += f", on {least} {float(result.accuracy[least].mean()):.1%}"
     return _grid({arm: values[shown] for arm, values in rows.items()}, title, theme)
+
+
+def _pictures(items):
+    """(items, height, width)."""
+    return items[:, None] if items.ndim == 2 else items.mean(1) if items.ndim == 4 else items
 
 
 def growing(growth, arm: str, frame: int, *, theme: str = "light") -> go.Figure:
