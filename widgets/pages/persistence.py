@@ -71,9 +71,33 @@ def build(state: dict) -> pn.viewable.Viewable:
     controls = widgets | {"file": table_file}
     notice = pages.react(controls, draw, cloud, barcode, curve, numbers)
     cloud.param.watch(lambda event: _drag(widgets, table_file, event.new), "relayout_data")
-    shown = [player, *widgets.values(), table_file]
+    shown = [player, *widgets.values(), *_back(widgets["points"]), table_file]
     main = [pages.row(cloud, barcode), curve, numbers]
     return pages.layout(TITLE, QUESTION, shown, main, notice=notice, method=METHOD, explanation=EXPLANATION)
+
+
+def _back(points: pn.widgets.TextAreaInput) -> list[pn.widgets.Button]:
+    """Buttons that take back the last change of the points, and all of them."""
+    undo = pn.widgets.Button(label="Undo the last change of points", disabled=True)
+    reset = pn.widgets.Button(label="Reset the points", disabled=not points.value)
+    past: list[str] = []
+    returns = {"to": None}
+
+    def changed(event):
+        if event.new != returns["to"]:
+            past.append(event.old)
+        returns["to"] = None
+        undo.disabled, reset.disabled = not past, not event.new
+
+    def back(_):
+        if past:
+            returns["to"] = past.pop()
+            points.value = returns["to"]
+
+    points.param.watch(changed, "value")
+    undo.on_click(back)
+    reset.on_click(lambda _: points.param.update(value=""))
+    return [undo, reset]
 
 
 def draw(step, cloud, count, degree, descriptor, loss, transform, rate, seed, points, file, theme):

@@ -80,6 +80,29 @@ def test_dragging_a_point_makes_it_an_own_point():
     assert widgets["Step"].value == 0
 
 
+def test_changes_of_points_are_undone_one_by_one_or_reset():
+    import panel as pn
+
+    view = page.build({"count": 6})
+    field = next(w for w in view.select(pn.widgets.TextAreaInput))
+    undo, reset = (
+        next(b for b in view.select(pn.widgets.Button) if b.name.startswith(name)) for name in ("Undo", "Reset")
+    )
+    assert undo.disabled and reset.disabled
+    first, second = TRIANGLE, "[[0, 0], [1, 0], [0, 2]]"
+    field.value = first
+    field.value = second
+    undo.clicks += 1
+    assert field.value == first
+    undo.clicks += 1
+    assert field.value == "" and undo.disabled
+    field.value = second
+    reset.clicks += 1
+    assert field.value == "" and reset.disabled and not undo.disabled
+    undo.clicks += 1
+    assert field.value == second
+
+
 @pytest.mark.parametrize(
     "state, words",
     [
