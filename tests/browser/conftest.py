@@ -194,9 +194,11 @@ class Tab:
             self._leave = None
 
     def open(self, url: str):
-        """Load a page and wait until its document stands."""
+        """Load a page and wait until the live one stands."""
         self.page.goto(url)
-        self.page.wait_for_function("window.Bokeh && Bokeh.documents.length > 0")
+        self.page.wait_for_function(
+            "window.Bokeh && Bokeh.documents.length > 0 && !document.querySelector('.lab-first')"
+        )
         return self.page
 
     def figures(self, count: int | None = None) -> list[dict]:

@@ -189,7 +189,7 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     page.wait_for_url("**/comp-sum?**")
     figures = tab.figures(2)
     assert "τ = 0.75" in " ".join(figures[0]["names"])
-    page.get_by_role("row", name="τ = 0.75").get_by_text(shown).wait_for()
+    page.locator(".lab-tile", has_text="τ = 0.75").get_by_text(shown).wait_for()
     page.get_by_text("From run").wait_for()
     page.screenshot(path=screenshots / "run-as-dashboard.png", full_page=True)
 
@@ -206,7 +206,7 @@ def test_run_page_and_report_show_the_same_numbers(lab_server, tab, new_tab, scr
     try:
         alone.open(served.first)
         assert alone.figures(2)[0]["title"] == figures[0]["title"]
-        alone.page.get_by_role("row", name="τ = 0.75").get_by_text(shown).wait_for()
+        alone.page.locator(".lab-tile", has_text="τ = 0.75").get_by_text(shown).wait_for()
         alone.page.get_by_text("From run").wait_for()
         alone.assert_clean()
     finally:

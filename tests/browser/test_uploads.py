@@ -46,7 +46,7 @@ def test_own_picture_is_shown_with_its_own_numbers(probe, tab, screenshots):
     give(page, "my picture.npy", npy(picture))
     page.get_by_text("my picture.npy: image of 20 × 30").wait_for()
     page.get_by_text(f"{(picture > 0.5).mean():.1%} lie above 0.5").first.wait_for()
-    page.get_by_role("row", name="mean").get_by_text(f"{picture.astype(np.float32).mean():.4g}").wait_for()
+    page.locator(".lab-tile", has_text="mean").get_by_text(f"{picture.astype(np.float32).mean():.4g}").wait_for()
     page.screenshot(path=screenshots / "upload.png")
     page.get_by_role("button", name="Remove picture").click()
     page.get_by_text("49.0% lie above 0.5").or_(page.get_by_text("50.0% lie above 0.5")).first.wait_for()

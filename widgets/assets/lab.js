@@ -250,6 +250,7 @@
     const live = document.querySelector(".lab-live");
     const places = first.querySelectorAll(".lab-place").length;
     const began = performance.now();
+    let some = 0;
     const ready = () => {
       if (!window.Bokeh || !window.Bokeh.documents || !window.Bokeh.documents.length || !live.firstElementChild) return false;
       let drawn = 0, hosts = 0, alerts = 0;
@@ -259,9 +260,10 @@
         hosts += 1;
         if (node._fullData && node._fullData.length && node.querySelector(".main-svg")) drawn += 1;
       }
-      const idle = window.Bokeh.documents.every((item) => item.is_idle);
+      const idle = window.Bokeh.documents.every((item) => item.is_idle), now = performance.now();
       if (alerts) return true;
-      if (places) return hosts >= places && drawn === hosts || idle && performance.now() - began > 60000;
+      if (drawn && !some) some = now;
+      if (places) return hosts >= places && drawn === hosts || idle && (some ? now - some > 3000 : now - began > 60000);
       return idle && live.getElementsByTagName("*").length > 1;
     };
     const look = () => {

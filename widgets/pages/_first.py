@@ -6,6 +6,7 @@ the places where the live ones will come. ``assets/lab.js`` shows the live page 
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 import panel as pn
@@ -19,6 +20,7 @@ _STARTING = (
     '<div class="lab-starting" role="status"><span class="lab-starting-bar" aria-hidden="true"></span>'
     "<span>The interactive page is loading …</span></div>"
 )
+_LIVE = re.compile(r"<input\b[^>]*>")  # files are taken by the live page alone
 
 
 def first(view: pn.viewable.Viewable, still: Still | None = None) -> str:

@@ -28,6 +28,18 @@ _LOWER, _HIGHER = "lower", "higher"
 
 # The order counts: the first entry found in a name is taken.
 METRICS: dict[str, Metric] = {
+    r"\bbound\b.*excess error": Metric(
+        "The most by which the error may exceed the best one, given the excess risk.", "", _LOWER
+    ),
+    r"\bregret\b": Metric("Loss beyond that of the best fixed decision in hindsight.", "", _LOWER),
+    r"^bound\b": Metric("What the theory guarantees at most."),
+    r"points with nonzero gradient": Metric("Points that the loss moves in this step."),
+    r"required bits$|bits per test point": Metric(
+        "Prior knowledge needed to reach this test loss: −log₂ of the fraction of functions that do.", "bits"
+    ),
+    r"log.likelihood|\bpsnr\b|\bssim\b|\bauc\b|\bf1\b|^precision$|^recall$": Metric(
+        "Quality on held-out data.", "", _HIGHER
+    ),
     r"matching error": Metric("Bars of prediction and label that Betti matching leaves unmatched.", "features", _LOWER),
     r"betti number error": Metric(
         "Difference between the numbers of features of prediction and label.", "features", _LOWER
@@ -65,9 +77,6 @@ METRICS: dict[str, Metric] = {
     r"energy distance|sinkhorn|wasserstein|\bmmd\b": Metric(
         "Distance between two distributions; 0 if they are equal.", "", _LOWER
     ),
-    r"required bits$|bits per test point": Metric(
-        "Prior knowledge needed to reach this test loss: −log₂ of the fraction of functions that do.", "bits"
-    ),
     r"fitted tail$": Metric("Required bits extrapolated from sampled hypotheses.", "bits"),
     r"threshold ε": Metric("Test loss that counts as good enough."),
     r"smallest reachable loss": Metric("Test loss that no function of the space undercuts.", "", _LOWER),
@@ -84,18 +93,15 @@ METRICS: dict[str, Metric] = {
     r"growth rate": Metric("Rate at which small perturbations grow; negative means stable."),
     r"mean order": Metric("Degree of alignment: 0 is isotropic, 1 is fully aligned."),
     r"stress": Metric("Force per area inside the material."),
-    r"\brms\b|\bmse\b|distance|residual": Metric("Distance between the compared quantities.", "", _LOWER),
-    r"gradient": Metric("Derivative of the loss; descent steps go against it."),
+    r"\brms\b|\bmse\b|residual|distance to": Metric("Distance between the compared quantities.", "", _LOWER),
+    r"\bdistance\b": Metric("Distance between the compared quantities."),
+    r"\bgradient\b(?! descent)": Metric("Derivative of the loss; descent steps go against it."),
+    r"\blatency\b|\bruntime\b|^seconds\b|\bmilliseconds\b": Metric("Duration.", "", _LOWER),
     r"faithful|fidelity": Metric("How well the explanation predicts the model around the input.", "", _HIGHER),
     r"error": Metric("Distance from the true value.", "", _LOWER),
     r"model calls|gradient calls|evaluations": Metric("How often the model is evaluated.", "calls", _LOWER),
-    r"latency|milliseconds|seconds|\btime\b": Metric("Duration.", "", _LOWER),
-    r"regret": Metric("Loss beyond that of the best fixed decision in hindsight.", "", _LOWER),
     r"reward|return\b": Metric("What the policy collects.", "", _HIGHER),
     r"perplexity|negative log|\bnll\b|\bbpd\b": Metric("How surprised the model is by held-out data.", "", _LOWER),
-    r"log.likelihood|\bpsnr\b|\bssim\b|\bauc\b|\bf1\b|precision|recall": Metric(
-        "Quality on held-out data.", "", _HIGHER
-    ),
     r"\bloss\b": Metric("The value of the objective.", "", _LOWER),
     r"longest loop|longest bar": Metric("Persistence of the most persistent feature."),
     r"^bars$|^atoms$": Metric("Features in the barcode."),

@@ -7,6 +7,7 @@ from widgets import pages
 from widgets.figures import generalization as figures
 
 TITLE, ROUTE, METHOD = "Domain-specific risk minimization", "drm", "drm"
+SCORE = pages.Metric("Accuracy on the domain left out.", "", "higher")
 QUESTION = "An unseen, unlabelled domain arrives: which head should answer?"
 _TARGETS = ("first", "second", "third")
 
@@ -17,7 +18,11 @@ def build(state: dict) -> pn.viewable.Viewable:
         **pages.controls(Setting, "shift", "power"),
     }
     pages.sync(widgets, state)
-    votes, accuracy, table = pages.plot(label="heads"), pages.plot(label="accuracy by target"), pages.numbers()
+    votes, accuracy, table = (
+        pages.plot(label="heads"),
+        pages.plot(label="accuracy by target"),
+        pages.numbers(metrics=dict.fromkeys(("ERM", "entropy-weighted heads", "best head (oracle)"), SCORE)),
+    )
     notice = pages.react(widgets, draw, votes, accuracy, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(votes, accuracy), table], notice=notice, method=METHOD)
 

@@ -5,6 +5,7 @@ from widgets import pages
 from widgets.figures import generalization as figures
 
 TITLE, ROUTE, METHOD = "Policy gradient-driven noise mask", "policy-gradient-noise-mask", "policy_gradient_noise_mask"
+SCORE = pages.Metric("Accuracy on held-out images.", "", "higher")
 QUESTION = "Can a small network learn which noise a classifier should be trained under?"
 
 
@@ -13,7 +14,10 @@ def build(state: dict):
     widgets = pages.controls(Setting, "grid", "kinds")
     pages.sync(widgets, state)
     shown, cells = pages.plot(label="masks beside images"), pages.plot(label="Beta parameters by cell")
-    gains, table = pages.plot(label="gains"), pages.numbers()
+    gains, table = (
+        pages.plot(label="gains"),
+        pages.numbers(metrics=dict.fromkeys(figures.policy_gradient_noise_mask.NAMES.values(), SCORE)),
+    )
     notice = pages.react(widgets, draw, shown, cells, gains, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(shown, cells), gains, table], notice=notice, method=METHOD)
 

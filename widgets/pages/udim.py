@@ -5,6 +5,7 @@ from widgets import pages
 from widgets.figures import generalization as figures
 
 TITLE, ROUTE, METHOD = "Unknown domain inconsistency minimization", "udim", "udim"
+SCORE = pages.Metric("Accuracy on unseen shifts.", "", "higher")
 QUESTION = "How far must training images be moved to represent unseen domains?"
 
 
@@ -13,7 +14,10 @@ def build(state: dict):
     widgets = pages.controls(Setting, "eta", "weight", "sources")
     pages.sync(widgets, state)
     images, rise = pages.plot(label="crafted images"), pages.plot(label="increase in loss")
-    arms, table = pages.plot(label="accuracy under shift"), pages.numbers()
+    arms, table = (
+        pages.plot(label="accuracy under shift"),
+        pages.numbers(metrics=dict.fromkeys(figures.udim.NAMES.values(), SCORE)),
+    )
     notice = pages.react(widgets, draw, images, rise, arms, table)
     return pages.layout(TITLE, QUESTION, widgets, [pages.row(images, rise), arms, table], notice=notice, method=METHOD)
 
