@@ -11,6 +11,7 @@
     decode(chain, value, items=100, candidates=10, alpha=0)   samples of a frozen model steered by a reward; Diffusion, Masked
     synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
     Autoencoder, train                                        sound from oscillators, noise and a room (``ddsp``)
+    fit_hurst(series), Noise, simulate                        SDEs driven by fractional noise (``vi_fractional_sde``)
     Domain, Column, marginals, halfspaces, prefixes, ranges   what a private table is asked
 
     >>> import torch
@@ -52,3 +53,6 @@ from lab.generative.svdd import best_of as best_of
 from lab.generative.svdd import decode as decode
 from lab.generative.svdd import posterior_mean_value as posterior_mean_value
 from lab.generative.svdd import steer as steer
+from lab.generative.vi_fractional_sde import Noise as Noise
+from lab.generative.vi_fractional_sde import fit_hurst as fit_hurst
+from lab.generative.vi_fractional_sde import simulate as simulate

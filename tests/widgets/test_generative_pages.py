@@ -13,6 +13,7 @@ CONTROLS = [
     ("score_sde", "frame", 5, 38),
     ("ddsp", "semitones", 0, 7),
     ("svdd", "candidates", 1, 20),
+    ("vi_fractional_sde", "hurst", 0.2, 0.8),
 ]
 
 

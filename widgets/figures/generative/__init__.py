@@ -2,6 +2,7 @@
 
 from widgets.figures.generative import ddsp as ddsp
 from widgets.figures.generative import private_gsd as private_gsd
+from widgets.figures.generative import vi_fractional_sde as vi_fractional_sde
 from widgets.figures.generative.compare import over_budget as over_budget
 from widgets.figures.generative.score_sde import asked_for as asked_for
 from widgets.figures.generative.score_sde import by_cost as by_cost
