@@ -115,7 +115,13 @@ def sizes(setting: Setting) -> tuple[int, int, int]:
 def counted(A, b, f, setting: Setting) -> torch.Tensor:
     """Iterations (seeds,) of systems b (seeds, n, n), each with its own network; ``most`` where one did not get there."""
     found = dcdm.solve(A, b[None], f, tolerance=setting.tolerance, iterations=setting.most)
-    return torch.where(found.reached, found.iterations, setting.most)[0]
+    return torch.where(arrived(A, b, found.x[0], setting.tolerance), found.iterations[0], setting.most)
+
+
+def arrived(A, b: torch.Tensor, x: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Whether |b - A x| <= tolerance |b|, up to rounding, of systems (..., n, n)."""
+    b = A.project(b.double())
+    return A.project(b - A(x)).norm(dim=(-2, -1)) <= 1.001 * tolerance * b.norm(dim=(-2, -1))
 
 
 def plainly(A, b, tolerance: float) -> torch.Tensor:
@@ -261,7 +267,8 @@ def plumes(setting: Setting, *, seeds, data=None, control=False, progress=None) 
         def pressure(A, b, f=f, k=k):
             systems = b.expand(1, len(seeds), *b.shape)
             one = dcdm.solve(A, systems, f, tolerance=1e-4, iterations=1 if control == "one step" else setting.most)
-            count = torch.where(one.reached, one.iterations, setting.most)[0, k]
+            there = arrived(A, b, one.x[0, k], 1e-4)
+            count = torch.where(there, one.iterations[0, k], setting.most)
             return dcdm.Solution(one.x[0, k], one.residuals[:, 0, k], count, one.reached[0, k])
 
         one = plume(2 * setting.n, setting.frames, pressure, seed)
@@ -290,7 +297,8 @@ def timed(setting: Setting, f, models: int, n: int, seed: int) -> dict[str, floa
         begin = time.process_time()
         ours = dcdm.solve(A, b, f, tolerance=setting.tolerance, iterations=setting.most)
         costs.append((time.process_time() - begin) / models)
-    found["DCDM"] = min(costs) if bool(ours.reached.all()) else float(setting.most)
+    there = bool(arrived(A, b, ours.x, setting.tolerance).all())
+    found["DCDM"] = min(costs) if there else float(setting.most)
     found["DCDM iterations"] = int(ours.iterations.flatten()[0])
     return found
 
