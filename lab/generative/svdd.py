@@ -27,7 +27,6 @@ H. Chung et al., ICLR 2023.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -317,29 +316,3 @@ def steer(
     value = posterior_mean_value(chain, values)
     made = decode(chain, value, items=count, candidates=candidates, alpha=alpha, seeds=(seed,))[0]
     return back(made) if isinstance(chain, Masked) else torch.from_numpy(back(made))
-
-
-def motif_score(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The best match of a position weight matrix (width, letters) in sequences (..., L), in nats over a uniform background."""
-    width, letters = weights.shape
-    windows = x.unfold(-1, width, 1)
-    table = weights.double().log() + math.log(letters)
-    return table[torch.arange(width), windows].sum(-1).amax(-1)
-
-
-def base_pairs(x: torch.Tensor, loop: int = 3) -> torch.Tensor:
-    """The most pairs AU, CG, GU without crossings of RNA (..., L) in letters A, C, G, U, loops of at least ``loop``.
-    Nussinov, 1978."""
-    length = x.shape[-1]
-    a, b = x[..., :, None], x[..., None, :]
-    pair = ((a + b == 3) | (a + b == 5)).int()  # A U and C G, G U, as 0 1 2 3
-    best = torch.zeros(*x.shape, length, dtype=torch.int32)
-    for gap in range(loop + 1, length):
-        i = torch.arange(length - gap)
-        j = i + gap
-        found = torch.maximum(best[..., i + 1, j], best[..., i, j - 1])
-        found = torch.maximum(found, best[..., i + 1, j - 1] + pair[..., i, j])
-        for cut in range(loop + 1, gap - loop - 1):
-            found = torch.maximum(found, best[..., i, i + cut] + best[..., i + cut + 1, j])
-        best[..., i, j] = found
-    return best[..., 0, -1].double()

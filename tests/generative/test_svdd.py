@@ -8,7 +8,7 @@ import torch
 
 from lab import generative
 from lab.claims import coverage, methods
-from lab.generative import VP, GaussianMixture, masked, svdd
+from lab.generative import VP, GaussianMixture, designs, masked, svdd
 from lab.generative.samplers import Noise
 from lab.generative.studies import svdd as study
 
@@ -121,9 +121,9 @@ def pairs_by_brute_force(letters):
 
 def test_base_pairs_and_motifs_by_brute_force():
     x = torch.randint(4, (12, 11), generator=torch.Generator().manual_seed(0))
-    assert svdd.base_pairs(x).tolist() == [pairs_by_brute_force(row) for row in x.tolist()]
+    assert designs.base_pairs(x).tolist() == [pairs_by_brute_force(row) for row in x.tolist()]
     weights = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1]])
-    for row, found in zip(x.tolist(), svdd.motif_score(x, weights).tolist()):
+    for row, found in zip(x.tolist(), designs.motif_score(x, weights).tolist()):
         score = [np.log(4 * weights[0, a]) + np.log(4 * weights[1, b]) for a, b in zip(row, row[1:])]
         assert found == pytest.approx(float(max(score)), abs=1e-6)
     bits = torch.tensor(list(product([0, 1], repeat=7)))
@@ -131,20 +131,20 @@ def test_base_pairs_and_motifs_by_brute_force():
 
 
 def test_valences_and_partition_coefficients_of_known_molecules():
-    place = {name: k for k, name in enumerate(study.GROUPS)}
-    chain = lambda *names: torch.tensor([place[name] for name in names] + [place["."]] * (study.ATOMS - len(names)))  # noqa: E731
+    place = {name: k for k, name in enumerate(designs.GROUPS)}
+    chain = lambda *names: torch.tensor([place[name] for name in names] + [place["."]] * (designs.ATOMS - len(names)))  # noqa: E731
     ethanol, acetonitrile = chain("C", "C", "O"), chain("C", "C", "#N")
-    assert float(study.group_logp(ethanol)) == pytest.approx(0.89 + 0.66 - 1.64, abs=1e-6)
-    assert bool(study.valid(acetonitrile)) and bool(study.valid(chain("C", "=O")))
+    assert float(designs.group_logp(ethanol)) == pytest.approx(0.89 + 0.66 - 1.64, abs=1e-6)
+    assert bool(designs.valid(acetonitrile)) and bool(designs.valid(chain("C", "=O")))
     for wrong in (chain("C", "O", "=C"), chain("F", "F", "C"), chain("=C", "C"), chain("C", "#C", "=C"), chain()):
-        assert not bool(study.valid(wrong)) and float(study.group_logp(wrong)) == -5
-    x, _ = study.sequences_of("molecules")
-    assert bool(study.valid(x).all()) and study.names_of(ethanol[None], "molecules") == ["CCO"]
+        assert not bool(designs.valid(wrong)) and float(designs.group_logp(wrong)) == -5
+    x, _ = designs.sequences_of("molecules")
+    assert bool(designs.valid(x).all()) and designs.names_of(ethanol[None], "molecules") == ["CCO"]
 
 
 def test_png_bytes_are_those_of_the_files():
     flat, noisy = torch.zeros(64), torch.rand(64, generator=torch.Generator().manual_seed(0))
-    found = study.png_bytes(torch.stack([flat, noisy]), 8)
+    found = designs.png_bytes(torch.stack([flat, noisy]), 8)
     assert float(found[0]) < float(found[1]) and found.dtype == torch.float64
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,13 @@ from pydantic import Field
 from lab import study
 from lab.claims import tunes
 from lab.generative import masked, quality, samplers, svdd
+from lab.generative.designs import MOTIF as MOTIF
+from lab.generative.designs import base_pairs as base_pairs
+from lab.generative.designs import group_logp as group_logp
+from lab.generative.designs import motif_score as motif_score
+from lab.generative.designs import names_of as names_of
+from lab.generative.designs import png_bytes as png_bytes
+from lab.generative.designs import sequences_of as sequences_of
 from lab.generative.mixtures import GaussianMixture
 from lab.generative.scores import train_score
 from lab.generative.sdes import VP
@@ -23,22 +29,6 @@ from lab.training.comparison import chosen, record, tune
 
 DOMAINS = ("points", "staircase", "ink", "png", "dna", "rna", "molecules")
 ARMS = {"TDS": (0.03, 0.1, 0.3, 1.0), "DPS": (1.0, 3.0, 10.0, 30.0)}  # temperature of the filter, scale of the gradient
-MOTIF = torch.tensor([[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.85, 0.05], [0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85],
-                      [0.45, 0.05, 0.45, 0.05], [0.05, 0.85, 0.05, 0.05], [0.85, 0.05, 0.05, 0.05]])  # fmt: skip
-GROUPS = (
-    "C",
-    "N",
-    "O",
-    "F",
-    "=C",
-    "=N",
-    "=O",
-    "#C",
-    "#N",
-    ".",
-)  # an atom with its bond to the one before; "." is the end
-BONDS, VALENCE = (1, 1, 1, 1, 2, 2, 2, 3, 3, 0), (4, 3, 2, 1, 4, 3, 2, 4, 3, 0)
-ATOMS = 9
 
 
 class Setting(study.Setting):
@@ -76,84 +66,6 @@ def staircase(x: torch.Tensor) -> torch.Tensor:
     return torch.floor(4 * x[..., 1]) / 4
 
 
-def png_bytes(pixels: torch.Tensor, side: int) -> torch.Tensor:
-    """Bytes of images (..., side * side) in [0, 1] written as PNG of 16 grey levels; a black box, one file after the other."""
-    from PIL import Image
-
-    levels = (pixels.clamp(0, 1) * 15).round().to(torch.uint8).mul(17).reshape(-1, side, side).numpy()
-
-    def size(image):
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "png")
-        return file.tell()
-
-    return torch.tensor([size(one) for one in levels], dtype=torch.float64).reshape(pixels.shape[:-1])
-
-
-def violations(x: torch.Tensor) -> torch.Tensor:
-    """How often chains of groups (..., ATOMS) break a rule: an overbound atom, an atom after the end, a bond before the
-    first atom, no
-    atom at all."""
-    bonds, valence = (torch.tensor(one)[x] for one in (BONDS, VALENCE))
-    ended = x == len(GROUPS) - 1
-    after = torch.cat([bonds[..., 1:], torch.zeros_like(bonds[..., :1])], -1)
-    first = torch.where(torch.arange(x.shape[-1]) == 0, 0, bonds)
-    overbound = (~ended & (first + after > valence)).sum(-1)
-    late = (ended[..., :-1] & ~ended[..., 1:]).sum(-1)
-    return overbound + late + (bonds[..., 0] != 1)
-
-
-def valid(x: torch.Tensor) -> torch.Tensor:
-    """Whether chains of groups break no rule."""
-    return violations(x) == 0
-
-
-def group_logp(x: torch.Tensor) -> torch.Tensor:
-    """Sum of fragment constants of octanol-water partition (Hansch, Leo, 1979) over the atoms of a valid chain; -5 for each
-    broken rule of another.
-
-    Carbon 0.20 and 0.23 a hydrogen; N -2.18, NH -2.15, NH2 -1.54; O -1.82, OH -1.64, =O -2.10; F -0.38. Corrections for bonds and
-    branching are left out.
-    """
-    bonds, valence = (torch.tensor(one)[x] for one in (BONDS, VALENCE))
-    after = torch.cat([bonds[..., 1:], torch.zeros_like(bonds[..., :1])], -1)
-    hydrogens = (valence - torch.where(torch.arange(x.shape[-1]) == 0, 0, bonds) - after).clamp_min(0)
-    kind = torch.tensor([0, 1, 2, 3, 0, 1, 4, 0, 1, 5])[x]
-    amine = torch.tensor([-2.18, -2.15, -1.54, -1.54])[hydrogens.clamp_max(3)]
-    oxygen = torch.tensor([-1.82, -1.64, -1.64])[hydrogens.clamp_max(2)]
-    value = torch.where(kind == 0, 0.20 + 0.23 * hydrogens, 0.0) + torch.where(kind == 1, amine, 0.0)
-    value = value + torch.where(kind == 2, oxygen, 0.0) - 0.38 * (kind == 3) - 2.10 * (kind == 4)
-    broken = violations(x)
-    return torch.where(broken == 0, value.sum(-1), -5.0 * broken).double()
-
-
-def sequences_of(name: str, count: int = 4000, seed: int = 31) -> tuple[torch.Tensor, int]:
-    """Training sequences and their number of letters: DNA with motifs in half of them, RNA rich in GC, valid chains of atoms."""
-    g = torch.Generator().manual_seed(seed)
-    if name == "molecules":
-        draws = torch.randint(len(GROUPS), (60 * count, ATOMS), generator=g)
-        length = torch.randint(3, ATOMS + 1, (len(draws), 1), generator=g)
-        draws = torch.where(torch.arange(ATOMS) < length, draws % (len(GROUPS) - 1), len(GROUPS) - 1)
-        single = torch.rand(draws.shape, generator=g) < 0.6  # mostly single bonds, as in drugs
-        draws = torch.where(single & (draws < 9), torch.tensor([0, 1, 2, 3, 0, 1, 2, 0, 0, 9])[draws], draws)
-        return draws[valid(draws)][:count], len(GROUPS)
-    step = torch.tensor([[0.4, 0.2, 0.2, 0.2], [0.2, 0.3, 0.1, 0.4], [0.3, 0.2, 0.3, 0.2], [0.2, 0.2, 0.3, 0.3]])
-    if name == "rna":
-        step = torch.tensor(
-            [[0.3, 0.25, 0.25, 0.2], [0.2, 0.3, 0.3, 0.2], [0.2, 0.3, 0.3, 0.2], [0.2, 0.3, 0.25, 0.25]]
-        )
-    x = torch.randint(4, (count, 1), generator=g)
-    for _ in range(23):
-        x = torch.cat([x, torch.multinomial(step[x[:, -1]], 1, generator=g)], 1)
-    if name == "dna":
-        motif = torch.multinomial(MOTIF, count, replacement=True, generator=g).T
-        place = torch.randint(24 - len(MOTIF) + 1, (count, 1), generator=g) + torch.arange(len(MOTIF))
-        weak = torch.rand(count, len(MOTIF), generator=g) < 0.35  # most motifs are damaged
-        motif = torch.where(weak, x.gather(1, place), motif)
-        x[: count // 2] = x.scatter(1, place, motif)[: count // 2]
-    return x, 4
-
-
 @lru_cache(maxsize=16)
 def domain(name: str, steps: int = 50, training: int = 1500, width: int = 128) -> Domain:
     """The frozen model of a domain; those of digits and sequences are trained once a process, with seed 0."""
@@ -183,7 +95,7 @@ def domain(name: str, steps: int = 50, training: int = 1500, width: int = 128) -
         return Domain(chain, reward, likelihood, name == "ink", "mean pixel" if name == "ink" else "bytes")
     x, tokens = sequences_of(name)
     denoiser = masked.train_denoiser(x, tokens, steps=training, width=width)
-    reward = {"dna": lambda x: svdd.motif_score(x, MOTIF), "rna": svdd.base_pairs, "molecules": group_logp}[name]
+    reward = {"dna": lambda x: motif_score(x, MOTIF), "rna": base_pairs, "molecules": group_logp}[name]
     unit = {"dna": "nats", "rna": "pairs", "molecules": "log P"}[name]
     likelihood = lambda x: masked.log_likelihood(denoiser, x.reshape(-1, x.shape[-1])[:200], tokens)  # noqa: E731
     with torch.no_grad():
@@ -425,12 +337,6 @@ def sweep(
             x = svdd.decode(where.chain, value, items=setting.items, candidates=m, alpha=alpha * unit, seeds=seeds)
             found[alpha, m] = float(where.reward(x).double().mean()), float(where.likelihood(x).mean())
     return found
-
-
-def names_of(x: torch.Tensor, name: str) -> list[str]:
-    """Finished sequences (items, L) of a domain as text."""
-    alphabet = {"dna": "ACGT", "rna": "ACGU", "molecules": GROUPS}[name]
-    return [one.rstrip(".") for one in masked.words(x, alphabet)]
 
 
 REWARDS: dict[str, svdd.Reward] = {
