@@ -36,6 +36,11 @@ from lab.generative.queries import halfspaces as halfspaces
 from lab.generative.queries import marginals as marginals
 from lab.generative.queries import prefixes as prefixes
 from lab.generative.queries import ranges as ranges
+from lab.generative.score_ntk import Networks as Networks
+from lab.generative.score_ntk import kernel as kernel
+from lab.generative.score_ntk import regression_data as regression_data
+from lab.generative.score_ntk import stopping_time as stopping_time
+from lab.generative.score_ntk import train as train
 from lab.generative.score_sde import ScoreModel as ScoreModel
 from lab.generative.score_sde import fit_score as fit_score
 from lab.generative.score_sde import log_likelihood as log_likelihood

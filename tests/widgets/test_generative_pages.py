@@ -14,6 +14,7 @@ CONTROLS = [
     ("ddsp", "semitones", 0, 7),
     ("svdd", "candidates", 1, 20),
     ("vi_fractional_sde", "hurst", 0.2, 0.8),
+    ("score_ntk", "stop", 3, 30),
 ]
 
 

@@ -4,6 +4,9 @@ from widgets.figures.generative import ddsp as ddsp
 from widgets.figures.generative import private_gsd as private_gsd
 from widgets.figures.generative import vi_fractional_sde as vi_fractional_sde
 from widgets.figures.generative.compare import over_budget as over_budget
+from widgets.figures.generative.score_ntk import error_parts as error_parts
+from widgets.figures.generative.score_ntk import learning_curves as learning_curves
+from widgets.figures.generative.score_ntk import score_field as score_field
 from widgets.figures.generative.score_sde import asked_for as asked_for
 from widgets.figures.generative.score_sde import by_cost as by_cost
 from widgets.figures.generative.score_sde import clouds as clouds
