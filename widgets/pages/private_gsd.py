@@ -62,8 +62,8 @@ def build(state: dict) -> pn.viewable.Viewable:
         ),
     ]  # fmt: skip
     controls = [*widgets.values(), file, again, *downloads]
-    options = {"notice": notice, "method": METHOD, "explanation": EXPLANATION}
-    return pages.layout(TITLE, QUESTION, controls, [scatter, shares, table], **options)
+    main = [scatter, shares, table]
+    return pages.layout(TITLE, QUESTION, controls, main, notice=notice, method=METHOD, explanation=EXPLANATION)
 
 
 def synthesized(epsilon, table, queries, rows, file):

@@ -153,12 +153,11 @@ def judged(setting, arms, losses, train, x, kind, kinds) -> Result:
         [spectral_distance(nearest, one.expand_as(nearest)).min() for one in x]
     )
     distance["silence"] = spectral_distance(torch.zeros_like(x), x)
-    net = arms["autoencoder"]
     f0, loud = pitch(x, setting.rate, setting.hop), loudness(x, setting.rate, setting.hop)
     return Result(
         x, kind, f0, loud, made, distance, manipulated(setting, arms, train, x, kind, kinds), losses,
         {arm: sum(p.numel() for p in one.parameters()) for arm, one in arms.items()}, setting.rate,
-    ) if net else None  # fmt: skip
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -259,8 +258,8 @@ def rooms(setting, *, seeds, data=None, control=False, progress=None) -> Rooms:
         net = autoencoder(setting, room=len(truth), seed=seed)
         model.train(net, wet, steps=setting.steps, batch=setting.batch, seed=seed)
         with torch.no_grad():
-            learned = model.FIRReverb(len(truth), seed) if control == "untrained" else net.reverb
-            learned = room(setting, seed + 5000) if control == "other room" else learned.response()
+            last = model.FIRReverb(len(truth), seed) if control == "untrained" else net.reverb
+            learned = room(setting, seed + 5000) if control == "other room" or last is None else last.response()
             heard = held + model.convolved(held, truth)
             dry = net.dry(net.controls(heard), torch.Generator().manual_seed(seed))
             if control == "other room":

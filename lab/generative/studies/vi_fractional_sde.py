@@ -160,7 +160,10 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     grid = torch.linspace(0.1, 0.9, 17, dtype=torch.float64)
     options: dict[str, Any] = {"std": ERROR, "K": setting.K, "scale": best.scale}
     bounds = [float(model.fit_hurst(first, H=float(h), **options).bound.mean()) for h in grid]
-    return Result(*values[:6], seconds, first, torch.stack([grid, torch.tensor(bounds)], 1))
+    truth, elbo, likelihood, variogram, bound, plain = values
+    return Result(
+        truth, elbo, likelihood, variogram, bound, plain, seconds, first, torch.stack([grid, torch.tensor(bounds)], 1)
+    )
 
 
 def own_series(data) -> torch.Tensor:
