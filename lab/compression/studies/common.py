@@ -68,7 +68,7 @@ def task(size: int = 14, data=None, *, flat: bool = True) -> Task:
         held, rest = order[: len(x) // 5], order[len(x) // 5 :]
         parts = ((x[rest], y[rest]), (x[held], y[held]))
     if data is not None:
-        _check_classes(*(label for _, label in parts), classes)
+        _check_classes(parts[0][1], parts[1][1], classes)
     mean, scale = standard(parts[0][0])
     (x, y), (test_x, test_y) = parts
     shape = tuple(x.shape[2:]) if x.ndim == 4 and x.shape[1] == 1 else tuple(x.shape[1:])
