@@ -54,9 +54,16 @@ WATCH = """(() => {
 
 def spent(processes) -> float:
     """Seconds of the processor that the processes and their children took."""
-    total = 0.0
+    total, counted = 0.0, set()
     for process in processes:
-        for one in (process, *process.children(recursive=True)):
+        try:
+            family = (process, *process.children(recursive=True))
+        except psutil.NoSuchProcess:
+            continue
+        for one in family:
+            if one.pid in counted:
+                continue
+            counted.add(one.pid)
             try:
                 times = one.cpu_times()
             except psutil.NoSuchProcess:
