@@ -311,7 +311,7 @@ def stack(environments: Sequence[Quadratic]) -> Quadratic:
             for one in ready
         ]
     values = {field.name: [getattr(one, field.name) for one in ready] for field in fields(Quadratic)}
-    return Quadratic(**{n: None if any(v is None for v in vs) else torch.cat(vs) for n, vs in values.items()})
+    return Quadratic(**{n: None if any(v is None for v in vs) else torch.cat(vs) for n, vs in values.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

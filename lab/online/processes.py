@@ -42,7 +42,7 @@ class AdversarialMDP:
         """H."""
         return self.features.shape[1]
 
-    def phase(self, k: int) -> torch.Tensor:
+    def phase(self, k: int | torch.Tensor) -> torch.Tensor:
         """Which of the two losses every run meets in episode k."""
         turns = k // self.period
         return turns.clamp_max(1) if self.once else turns % 2
