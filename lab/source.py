@@ -82,12 +82,19 @@ def hash_of(module: str) -> str:
 
 
 def code_hash(module: str, *, without: tuple[str, ...] = ()) -> str:
-    """A short hash of ``module`` and of all project modules that it imports, those below ``without`` left out."""
+    """A short hash of ``module`` and of all project modules that it uses; those below ``without`` do not count, nor does what
+    only they use."""
     path = path_of(module)
     if path is None:
         return "missing"
-    found = sorted(_closure({module}, _used_by))
-    kept = [name for name in found if not any(name == left or name.startswith(f"{left}.") for left in without)]
+
+    def left_out(name):
+        return any(name == left or name.startswith(f"{left}.") for left in without)
+
+    def used_by(name, time, stamp):
+        return set() if left_out(name) else _used_by(name, time, stamp)
+
+    kept = sorted(name for name in _closure({module}, used_by) if not left_out(name))
     return text_hash("\n".join(f"{name} {_tree_hash_of(name)}" for name in kept))[:12]
 
 

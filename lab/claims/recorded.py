@@ -21,7 +21,9 @@ from lab.claims.registry import measuring_function
 if TYPE_CHECKING:
     from lab.claims.measure import Measured
 
-NOT_COUNTED = ("lab.checks", "lab.report", "lab.claims", "lab.source")
+READERS = ("classes", "decoding", "files", "folders", "grids", "meshes", "paths", "roles", "sounds", "text", "typed")
+# what is recorded uses the built-in data, hence no reader of users' files
+NOT_COUNTED = ("lab.checks", "lab.report", "lab.claims", "lab.source", *(f"lab.datasets.{name}" for name in READERS))
 
 
 def line(measured: Measured, control: Measured | None, *, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def stale(room: str | None = None) -> dict[str, str]:
 
 
 def code_hash(claim: Claim) -> str:
-    """A hash of the measuring function's module and of all that it imports; ``checks``, ``report`` and ``claims`` do not count."""
+    """A hash of the measuring function's module and of all that it imports; ``NOT_COUNTED`` do not count."""
     function = measuring_function(claim.id)
     return source.code_hash(function.__module__, without=NOT_COUNTED) if function else ""
 

@@ -13,7 +13,7 @@ import torch
 
 from lab import checks
 from lab.datasets.catalog import describe, names
-from lab.datasets.sets import Domains, ImageSet, Points, Table
+from lab.datasets.sets import Domains, ImageSet, Points, Table, retold
 
 _GENERATORS = {
     "smooth_field": ("fields", "smooth_field", {"shape": (128, 128), "scale": 6.0}),
@@ -86,12 +86,12 @@ def load(
     if isinstance(name_or_path, str) and name_or_path == "mnist":
         from lab.datasets.numerals import mnist
 
-        return _retold(mnist(**form), told)
+        return retold(mnist(**form), told)
     folder = isinstance(name_or_path, (str, os.PathLike)) and Path(name_or_path).expanduser().is_dir()
     if form and not (folder and set(form) == {"size"}):
         raise ValueError(f"{' and '.join(form)} is for the set 'mnist', got {name_or_path!r:.80}")
     if isinstance(name_or_path, (ImageSet, Table, Points, Domains)):
-        return _retold(name_or_path, told)
+        return retold(name_or_path, told)
     max_bytes = checks.integer("max_bytes", max_bytes, low=1)
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise TypeError(f"name_or_path must be a name, a path or a loaded set, got {type(name_or_path).__name__}")
@@ -99,12 +99,14 @@ def load(
     if isinstance(name_or_path, str) and text in names():
         if isinstance(seed, torch.Generator) or describe(text).kind not in ("image", "volume"):
             found = _named(text, seed if isinstance(seed, torch.Generator) else checks.integer("seed", seed, low=0))
-            return _retold(found, told)
-        _retold(None, told)
+            return retold(found, told)
+        retold(None, told)
         return _cached(text, checks.integer("seed", seed, low=0)).clone()
     path = Path(text).expanduser()
     if path.exists():
-        return _from_path(path, max_bytes, scale, activation, told, size)
+        from lab.datasets.paths import from_path
+
+        return from_path(path, max_bytes, scale, activation, told, size)
     if os.sep in text or path.suffix:
         raise FileNotFoundError(f"name_or_path: there is no file or folder {text!r}")
     raise ValueError(
@@ -136,57 +138,6 @@ def as_table(table, target: str | None = None, *, target_type: str | None = None
         found, target=found.target if target is None else target, reading=(*found.reading, *notes),
         target_type=target_type or found.target_type,
     )  # fmt: skip
-
-
-def _from_path(path, max_bytes, scale, activation, told, size):
-    from lab.datasets import classes, files
-    from lab.datasets.folders import cases_of, read_folder
-    from lab.datasets.text import Dialect
-    from lab.datasets.values import check_options
-
-    check_options(scale, activation)
-    if path.is_file() and files.ending(path) in (*files.TEXTS, ".parquet"):
-        if scale is not None or activation is not None:
-            raise ValueError(f"scale and activation are for images, got the table {path.name}")
-        goal, kind = told.pop("target", None), told.pop("target_type", None)
-        return files.read_table(path, max_bytes, Dialect(**told), goal, kind)
-    _retold(None, told)
-    if sounds := _sounds(path, max_bytes):
-        return sounds
-    if path.is_dir() and not cases_of(path) and classes.layout(path):
-        if scale is not None or activation is not None:
-            raise ValueError(
-                f"scale and activation are for single images and predictions, got the classes of {path.name}"
-            )
-        return classes.read_classes(path, size, max_bytes)
-    if size is not None:
-        raise ValueError(f"size is for folders of class folders, got {path.name}")
-    return (read_folder if path.is_dir() else files.read)(path, max_bytes, scale=scale, activation=activation)
-
-
-def _sounds(path, max_bytes):
-    """The sound of a WAV file, those of a folder that holds nothing else (by name), or ``None``."""
-    from lab.datasets.sounds import read_wav
-
-    if path.is_file():
-        return read_wav(path, max_bytes=max_bytes) if path.suffix.lower() == ".wav" else None
-    files = sorted(one for one in path.iterdir() if not one.name.startswith("."))
-    if not files or not all(one.is_file() and one.suffix.lower() == ".wav" for one in files):
-        return None
-    total = sum(one.stat().st_size for one in files)
-    if total > max_bytes:
-        raise ValueError(f"{path.name} holds {total} bytes of sound, more than the limit of {max_bytes}")
-    return tuple(read_wav(one, max_bytes=max_bytes) for one in files)
-
-
-def _retold(found, told):
-    """A loaded set with another target; what is told about tables or their files is refused elsewhere."""
-    others = set(told) if not isinstance(found, Table) else set(told) - {"target", "target_type"}
-    if others:
-        raise ValueError(
-            f"{', '.join(sorted(others))} is for files of tables, got {found.name if found else 'other data'}"
-        )
-    return replace(found, **told) if told else found
 
 
 @lru_cache(maxsize=16)

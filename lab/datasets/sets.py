@@ -384,3 +384,13 @@ def _notes_of(items) -> tuple[str, ...]:
 
 def _all_or_none(values: list) -> tuple | None:
     return tuple(values) if all(value is not None for value in values) else None
+
+
+def retold(found, told):
+    """A loaded set with another target; what is told about tables or their files is refused elsewhere."""
+    others = set(told) if not isinstance(found, Table) else set(told) - {"target", "target_type"}
+    if others:
+        raise ValueError(
+            f"{', '.join(sorted(others))} is for files of tables, got {found.name if found else 'other data'}"
+        )
+    return replace(found, **told) if told else found
