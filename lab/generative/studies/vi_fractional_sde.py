@@ -156,6 +156,7 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
         columns.append((index, fitted.H, exact, slope, float(fitted.bound.mean()), float(ordinary.mean())))
         if progress is not None:
             progress(place + 1, len(seeds))
+    assert first is not None  # there is at least one seed
     values = torch.tensor(columns, dtype=torch.float64).T
     grid = torch.linspace(0.1, 0.9, 17, dtype=torch.float64)
     options: dict[str, Any] = {"std": ERROR, "K": setting.K, "scale": best.scale}

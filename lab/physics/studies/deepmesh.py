@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -101,14 +101,14 @@ def run(setting: Setting, *, seeds, data=None, control=False, progress=None, rat
         loss = d.chamfer_to(cloud, 800, draw)
         prior = lambda net=net, draw=draw: 0.02 * d.eikonal(net, d.uniform(300, draw))  # noqa: E731
         keep = max(1, setting.steps // 15)
-        options = {"steps": setting.steps, "keep": keep}
+        options: dict[str, Any] = {"steps": setting.steps, "keep": keep}
         field_options = {**options, "rate": rates["field"], "prior": prior, "progress": progress}
         fields.append(d.descend(shape, loss, net.parameters(), **field_options))
         fixed.append(d.descend(mesh, loss, [mesh.vertices], rate=rates["fixed mesh"], prior=mesh.rough, **options))
         final["field"].append(distance(s.isosurface(net, setting.resolution), true))
         final["fixed mesh"].append(distance(s.Mesh(mesh.vertices, mesh.faces), true))
-    final = {name: torch.tensor(values) for name, values in final.items()}
-    return Result(setting, tuple(seeds), tuple(fields), tuple(fixed), torch.tensor(start), final, cloud)
+    last = {name: torch.tensor(values) for name, values in final.items()}
+    return Result(setting, tuple(seeds), tuple(fields), tuple(fixed), torch.tensor(start), last, cloud)
 
 
 class Exchanged:
@@ -153,7 +153,7 @@ def shaped(setting: Setting, *, seeds, data=None, control=False, progress=None) 
                 return (d.drag(mesh) if what == "drag" else s.area(*mesh)) / size + held + out
 
             prior = lambda net=net, draw=draw: 0.05 * d.eikonal(net, d.uniform(300, draw))  # noqa: E731
-            moving = Exchanged(shape, seed) if control else shape
+            moving: Any = Exchanged(shape, seed) if control else shape
             d.descend(moving, loss, net.parameters(), steps=setting.steps, rate=1e-3, prior=prior, progress=progress)
             last = s.isosurface(net, 2 * setting.resolution)
             now = s.volume(last.vertices, last.faces)
@@ -186,7 +186,8 @@ def decoder(setting: Setting, seed: int = 0):
     shapes = family(setting.family, draw)
     net = d.NeuralField(CODE, setting.width, 4, seed=seed)
     codes = (0.1 * torch.randn(len(shapes), CODE, generator=draw)).requires_grad_()
-    optimizer = torch.optim.Adam([{"params": net.parameters()}, {"params": [codes]}])
+    groups: list[dict[str, Any]] = [{"params": net.parameters()}, {"params": [codes]}]
+    optimizer = torch.optim.Adam(groups)
     losses = []
     for step in range(setting.decoder_steps):
         for group, rate in zip(optimizer.param_groups, (1e-2, 3e-2)):
@@ -221,8 +222,9 @@ def encoder(setting: Setting):
     shapes, _, codes, _ = decoder(setting)
     draw = torch.Generator().manual_seed(77)
     pictures = torch.stack([picture(d.Posed(*_pair(truth(one, 24)))) for one in shapes]).flatten(1)
-    net = torch.nn.Sequential(torch.nn.Linear(pictures.shape[1], 64), torch.nn.Softplus(), torch.nn.Linear(64, CODE))
-    for layer in net[::2]:
+    first, second = torch.nn.Linear(pictures.shape[1], 64), torch.nn.Linear(64, CODE)
+    net = torch.nn.Sequential(first, torch.nn.Softplus(), second)
+    for layer in (first, second):
         with torch.no_grad():
             layer.weight.copy_(torch.randn(layer.weight.shape, generator=draw) / layer.weight.shape[1] ** 0.5)
             layer.bias.zero_()
