@@ -272,6 +272,7 @@ class QuantizedConvolution(nn.Conv2d):
         self.bits = bits
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.bias is not None  # it is made with one
         weight, bias = (v if self.quantizer is None else self.quantizer(v) for v in (self.weight, self.bias))
         return F.conv2d(x, weight, bias, padding=1)
 

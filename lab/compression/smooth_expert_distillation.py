@@ -313,8 +313,10 @@ def condense_by_trajectories(
     mean, scale = standard(x)
     flat = ((x - mean) / scale).flatten(1)
     options = {"latest": max(1, epochs // 2), **options}
-    kind = {"clip": smooth, "penalty": PENALTY if smooth else 0.0}
-    trained = train_experts(flat, y.long(), seeds=range(seed, seed + experts), epochs=epochs, **kind)
+    penalty = PENALTY if smooth else 0.0
+    trained = train_experts(
+        flat, y.long(), seeds=range(seed, seed + experts), epochs=epochs, clip=smooth, penalty=penalty
+    )
     found = match_trajectories(flat, y.long(), [Arm(trained, tuple(tricks))], per_class, seeds=(seed,), **options)
     made = found.x[0, 0].unflatten(1, x.shape[1:])
     return SyntheticSet(

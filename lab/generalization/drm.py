@@ -24,6 +24,7 @@ done once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -254,11 +255,13 @@ def train_drm(
     def loss(logits, target):
         return drm_loss(logits, target[:, 0], target[:, 1])
 
-    loss.reduction = "none"
-    return training.fit(
+    setattr(loss, "reduction", "none")  # noqa: B010 - what says that a loss gives one value per item
+    fitted = training.fit(
         [model], x, targets, seeds=[seed], loss=loss, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
         progress=progress,
-    ).model(0)  # fmt: skip
+    )  # fmt: skip
+    trained: Any = fitted.model(0)
+    return trained
 
 
 def stacked(sources: Sequence) -> tuple[torch.Tensor, torch.Tensor]:

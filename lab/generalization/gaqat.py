@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class Quantized(nn.Module):
 
     def __init__(self, layer: nn.Module, bits: int, signed_input: bool = False):
         super().__init__()
-        self.layer = layer
+        self.layer: Any = layer
         self.weight_step, self.input_step = LearnedStep(bits), LearnedStep(bits, signed=signed_input)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

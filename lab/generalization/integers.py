@@ -68,7 +68,7 @@ def load_integers(path: str | Path, network: nn.Module) -> nn.Module:
     places = dict(found.named_modules())
     for name, told in plain.items():
         layer, shape = places.get(name), list(told["shape"])
-        if not hasattr(layer, "weight") or list(layer.weight.shape) != shape:
+        if layer is None or not hasattr(layer, "weight") or list(layer.weight.shape) != shape:
             raise ValueError(f"network must have a layer {name or 'of its own'!r} with weights of shape {shape}")
         made = Quantized(layer, int(told["bits"]), bool(told["signed"]))
         count, bits = layer.weight.numel(), made.weight_step.bits

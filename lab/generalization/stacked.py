@@ -7,6 +7,7 @@ taken by one Adam for all. Equal to a loop over models from equal weights and ba
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from lab.training.batches import batch_order
 
 Parameters = dict[str, torch.Tensor]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def stack(models: Sequence[nn.Module]) -> Parameters:
@@ -27,7 +30,7 @@ def one_of(parameters: Parameters, index: int) -> Parameters:
     return {name: value[index] for name, value in parameters.items()}
 
 
-def filled(model: nn.Module, parameters: Parameters) -> nn.Module:
+def filled(model: Network, parameters: Parameters) -> Network:
     """A copy of ``model`` with these parameters."""
     from copy import deepcopy
 

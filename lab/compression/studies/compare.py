@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -98,7 +98,7 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     made("smooth, all tricks", lambda: along("smooth trajectories", "smooth, all tricks", TRICKS))
     labels = torch.arange(classes).repeat_interleave(setting.per_class)
     judges = {"network": network, "networks": setting.networks, "steps": setting.steps}
-    flat = [rate for name in sets for rate in rates[name]]
+    flat: Any = [rate for name in sets for rate in rates[name]]
     values = evaluate(torch.cat(list(sets.values())), labels, where.test, learning_rate=flat, **judges).mean(1)
     accuracy = dict(zip(sets, values.split(len(seeds))))
     whole = fit(network, x, y, seeds=seeds, epochs=setting.epochs, batch_size=64)

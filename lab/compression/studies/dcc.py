@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
     network = _network(setting, where)
     if setting.group == "in turn":
         return _in_turn(setting, where, y, seeds, network)
-    options = {
+    options: dict[str, Any] = {
         "outer": setting.outer,
         "inner": setting.inner,
         "batch": setting.batch,
@@ -105,10 +105,11 @@ def run(setting, *, seeds, data=None, control=False, progress=None) -> Result:
         "network": network,
     }
     warm = setting.group == "all" and not setting.shared and setting.per_class == 1
-    arms, own, found = {arm: ARMS[arm] for arm in (ARMS if warm else ("dc", "dcc"))}, rates(), {}
+    arms: dict[str, Any] = {arm: ARMS[arm] for arm in (ARMS if warm else ("dc", "dcc"))}
+    own, found = rates(), {}
     for place, (arm, changes) in enumerate(arms.items()):
         tell = (lambda done, of, place=place: progress(place * of + done, len(arms) * of)) if progress else None
-        kept = {"frames": 12, "progress": tell, "image_rate": own[arm]}
+        kept: dict[str, Any] = {"frames": 12, "progress": tell, "image_rate": own[arm]}
         found[arm] = dcc.condense_all(where.x, y, setting.per_class, **kept, **options, **changes)
     labels = found["dc"].y
     sets = {"random": where.x[random_items(y, setting.per_class, seeds)], **{arm: one.x for arm, one in found.items()}}
@@ -245,7 +246,7 @@ def _network(setting, where: Task) -> Callable[[int], nn.Module]:
     """The setting's network for the task's items."""
     if setting.network == "mlp":
         return network_for(where.x, len(where.classes))
-    options = {"widths": (128, 128, 128), "normalization": "group"}
+    options: dict[str, Any] = {"widths": (128, 128, 128), "normalization": "group"}
     return lambda seed: cnn(where.x.shape[1], len(where.classes), seed=seed, **options)
 
 
@@ -275,7 +276,7 @@ def record_growth(seed: int = 0) -> None:
     result, where = run(setting, seeds=(seed,)), task(setting.size)
     arrays: dict = {"arms": np.array(list(result.frames)), "classes": np.array(result.classes)}
     for k, (_, frames) in enumerate(result.frames.items()):
-        options = {"networks": setting.networks, "steps": setting.steps}
+        options: dict[str, Any] = {"networks": setting.networks, "steps": setting.steps}
         arrays[f"accuracy {k}"] = evaluate(frames, result.y, where.test, **options).mean(1).numpy()
         pixels = (frames * result.scale + result.mean).clamp(0, 1) * 255
         arrays[f"images {k}"] = pixels.round().to(torch.uint8).reshape(*frames.shape[:2], *result.shape).numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from lab.compression.synthetic import evaluate, random_items
 from lab.source import project_root
 from lab.training.comparison import TUNING_SEEDS, chosen, record, tune
 
-EXPERTS = {
+EXPERTS: dict[str, dict[str, Any]] = {
     "plain": {"clip": False, "penalty": 0.0},
     "clipped": {"clip": True, "penalty": 0.0},
     "penalized": {"clip": False, "penalty": PENALTY},
@@ -228,7 +228,7 @@ def record_curve(seeds=(0, 1, 2), strengths=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8)) -> 
     experts = [_experts(setting, x, y, clip=strength > 0, penalty=strength) for strength in strengths]
     options = {"seeds": seeds, "iterations": setting.iterations, "steps": setting.steps, "latest": setting.epochs // 2}
     matched = method.match_trajectories(x, y, [Arm(one) for one in experts], 1, **options)
-    judges = {"networks": setting.networks, "network": method.student_for(x, 10)}
+    judges: dict[str, Any] = {"networks": setting.networks, "network": method.student_for(x, 10)}
     rates = matched.learning_rate.flatten().tolist()
     values = evaluate(matched.x.flatten(0, 1), matched.y, where.test, learning_rate=rates, **judges).mean(1)
     paths = _paths({"plain": experts[0], **{str(k): one for k, one in enumerate(experts)}})

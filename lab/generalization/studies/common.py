@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -69,7 +69,7 @@ class Task:
 @lru_cache(maxsize=4)
 def digits(size: int, items: int) -> Points:
     """The first ``items`` of MNIST at ``size`` pixels; the classes take turns, so that a part is balanced."""
-    points = datasets.load("mnist", size=size)
+    points: Any = datasets.load("mnist", size=size)
     return replace(points, x=points.x[:items], label=points.label[:items])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -93,7 +93,7 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
     """
     if data is None:
         x, y = unequal(setting, seeds)
-        test = datasets.load("mnist", size=setting.size, part="test")
+        test: Any = datasets.load("mnist", size=setting.size, part="test")
         tested, label = test.x[: setting.tested].flatten(1), test.label[: setting.tested]
     else:
         x, y, tested, label = _own(data, len(seeds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,7 @@ def run(setting: Setting, *, seeds, data=None, control: bool | str = False, prog
     classes, inputs = int(y.max()) + 1, x[0].numel()
     model, policy = network(inputs, classes), BetaMaskPolicy(setting.grid, x.shape[1])
     rates = chosen("policy_gradient_noise_mask", "modes", dict.fromkeys(ARMS, RATES))
-    found: dict[str, dict] = {"accuracy": {}, "transfer": {}, "decayed": {}}
+    found: dict[str, Any] = {"accuracy": {}, "transfer": {}, "decayed": {}}
     for arm, decay in [(arm, 0.0) for arm in ARMS] + [("none", DECAY), ("uniform", DECAY)]:
         p, q, base = _trained(setting, arm, x[train], y[train], seeds, rates[arm], model, policy, decay, progress)
         right = accuracy(vmap(lambda p, x: functional_call(model, p, (x,)))(p, x[fresh]), y[fresh])
