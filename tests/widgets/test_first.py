@@ -6,10 +6,12 @@ import panel as pn
 import plotly.graph_objects as go
 import pytest
 
+from lab import claims
 from widgets import pages
 from widgets.pages import _first, _metrics, _stills, _summary
 from widgets.pages._anatomy import Numbers, Plot
 
+ROOMS = {method.page: method.room for method in claims.methods()}
 STORED = sorted(path.name.removesuffix(".json.gz") for path in _stills.FOLDER.glob("*.json.gz"))
 
 
@@ -18,9 +20,13 @@ def test_still_is_what_the_page_draws_at_its_defaults(name):
     still, view = _stills.load(name), pages.find(name).build({})
     plots = [pane for pane in view.select(Plot) if pane.object is not None]
     assert len(still.prints) == len(plots)
+    # networks trained on another processor end near the same values, closed forms at them
+    tolerance = 2e-3 if ROOMS[name] in ("topology", "explain", "inductive_bias", "kernels") else 0.03
     for pane, kept in zip(plots, still.prints):
         found = _stills.fingerprint(pane.object)
-        assert _stills.agree(found, kept), f"{pane.name}: draw it again with `python -m tests.browser.stills {name}`"
+        assert _stills.agree(found, kept, tolerance), (
+            f"{pane.name}: draw it again with `python -m tests.browser.stills {name}`"
+        )
     tables = [pane.frame for pane in view.select(Numbers)]
     assert [list(frame.columns) for frame in still.frames()] == [list(frame.columns) for frame in tables]
     assert [len(frame) for frame in still.frames()] == [len(frame) for frame in tables]

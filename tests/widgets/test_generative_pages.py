@@ -30,14 +30,14 @@ def test_own_tables_are_synthesized_or_refused_in_words():
     class File:
         data = pd.DataFrame({"age": range(60), "vote": ["a", "b"] * 30})
 
-    found, frame = private_gsd.synthesized(20.0, "fair", "prefixes", 50, File)
+    found, frame = private_gsd.synthesized(20.0, "fair", "prefixes", 50, 0, File)
     assert frame is File.data and found.statement["spent"][0][0] == "bounds of age"
     File.data = pd.DataFrame({"name": [f"n{i}" for i in range(100)]})
     with pytest.raises(ValueError, match="more than 64"):
-        private_gsd.synthesized(1.0, "fair", "prefixes", 50, File)
+        private_gsd.synthesized(1.0, "fair", "prefixes", 50, 0, File)
     File.data = File.data[:10]
     with pytest.raises(ValueError, match="below 50"):
-        private_gsd.synthesized(1.0, "fair", "prefixes", 50, File)
+        private_gsd.synthesized(1.0, "fair", "prefixes", 50, 0, File)
 
 
 def test_own_points_take_the_place_of_the_ring_and_words_are_refused():

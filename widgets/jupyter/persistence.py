@@ -46,7 +46,7 @@ class PersistenceExplorer(Explorer):
             control.style = _STYLE
 
         def draw(values):
-            fixed = {"cloud": "", "count": 0, "seed": 0, "points": self._start, "file": None, "pointed": None}
+            fixed = {"cloud": "", "count": 0, "seed": 0, "points": self._start, "file": None}
             return list(page.draw(**values, **fixed, theme=theme))
 
         super().__init__("Persistence as an objective", {"step": step, **choices}, draw)

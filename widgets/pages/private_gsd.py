@@ -37,21 +37,21 @@ def build(state: dict) -> pn.viewable.Viewable:
         "table": pn.widgets.Select(label="Survey", options=list(study.DOMAINS), value="anes96"),
         "queries": pn.widgets.Select(label="Queries", options=list(study.KINDS), value="prefixes"),
         "rows": pn.widgets.IntSlider(label="Synthetic rows", start=50, end=1000, step=50, value=300),
+        "release": pn.widgets.IntSlider(label="Release (draw of the noise)", start=0, end=20, value=0),
     }
     pages.sync(widgets, state)
     file = uploads.Upload("Your table, one row a person", kinds=("table",))
     made: dict = {}
-    again = pn.widgets.Button(label="Draw new noise")
     scatter, shares, table = pages.plot(label="answers"), pages.plot(label="columns", height=500), pages.numbers()
 
-    def draw(epsilon, table, queries, rows, file, again, theme):
-        found, frame = synthesized(epsilon, table, queries, rows, file)
+    def draw(epsilon, table, queries, rows, release, file, theme):
+        found, frame = synthesized(epsilon, table, queries, rows, release, file)
         made["now"] = found
         truth, synthetic, names, (true, copy) = compared(found, frame)
         picture = figures.answers(truth, synthetic, found.noised, names, theme=theme)
         return picture, figures.columns(true, copy, theme=theme), numbers_of(found, truth, synthetic, found.noised)
 
-    notice = pages.react({**widgets, "file": file, "again": again}, draw, scatter, shares, table)
+    notice = pages.react({**widgets, "file": file}, draw, scatter, shares, table)
     downloads = [
         pn.widgets.FileDownload(
             callback=lambda: _file(made["now"].frame.to_csv(index=False)), filename="synthetic.csv", label="Synthetic table (CSV)"
@@ -61,17 +61,20 @@ def build(state: dict) -> pn.viewable.Viewable:
             label="Ledger of the budget (JSON)",
         ),
     ]  # fmt: skip
-    controls = [*widgets.values(), file, again, *downloads]
+    controls = [*widgets.values(), file, *downloads]
     main = [scatter, shares, table]
     return pages.layout(TITLE, QUESTION, controls, main, notice=notice, method=METHOD, explanation=EXPLANATION)
 
 
-def synthesized(epsilon, table, queries, rows, file):
-    """The release and the private table's frame."""
+def synthesized(epsilon, table, queries, rows, release, file):
+    """The release and the private table's frame. The noise of a survey follows from the number of the release, that of a table
+    of the visitor's own is secret."""
     options = {"queries": lambda domain: _workload(queries, domain), "rows": rows, "generations": 1500}
     if file is None:
         frame = datasets.load(table).frame
-        return model.synthesize(frame, epsilon, 1 / len(frame) ** 2, domain=study.domain_of(table), **options), frame
+        return model.synthesize(
+            frame, epsilon, 1 / len(frame) ** 2, domain=study.domain_of(table), seed=release, **options
+        ), frame
     frame = getattr(file.data, "frame", file.data)
     if frame.shape[1] > MOST_COLUMNS:
         raise ValueError(
