@@ -22,4 +22,6 @@ def player(x, rate: int, label: str = "") -> str:
     if peak > 1:
         x, label = x / peak, f"{label} (turned down by a factor of {peak:.2g})"
     code = base64.b64encode(wav_bytes(x, rate)).decode()
-    return f'<figure><figcaption>{escape(label)}</figcaption><audio controls src="data:audio/wav;base64,{code}"></audio></figure>'
+    label = escape(label)
+    player = f'<audio controls aria-label="{label}" src="data:audio/wav;base64,{code}"></audio>'
+    return f"<figure><figcaption>{label}</figcaption>{player}</figure>"

@@ -74,7 +74,7 @@ def _evidence(row: Row, control_here) -> str:
     elif claim.control and row.recorded is None:
         parts.append(("control", claim.control, ""))
     cells = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{mark(value)}{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
         for name, value, note in parts
     )
     return f'<dl class="lab-evidence">{cells}</dl>'
