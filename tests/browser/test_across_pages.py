@@ -171,16 +171,19 @@ def test_words_of_the_glossary_are_explained_where_they_occur(opened):
 def test_keyboard_reaches_every_control_and_shows_where_it_is(opened):
     name, tab = opened
     page = tab.page
-    page.evaluate("document.activeElement && document.activeElement.blur(); window.scrollTo(0, 0)")
-    page.evaluate("document.body.focus()")
-    wanted = page.evaluate(CONTROLS)
-    reached = []
-    for _ in range(wanted + 120):
-        page.keyboard.press("Tab")
-        at = page.evaluate(FOCUS)
-        if at is None:
+    for _ in range(3):  # once more where controls came or went on the way
+        page.evaluate("document.activeElement && document.activeElement.blur(); window.scrollTo(0, 0)")
+        page.evaluate("document.body.focus()")
+        wanted = page.evaluate(CONTROLS)
+        reached = []
+        for _ in range(wanted + 120):
+            page.keyboard.press("Tab")
+            at = page.evaluate(FOCUS)
+            if at is None:
+                break
+            reached.append(at)
+        if wanted == page.evaluate(CONTROLS):
             break
-        reached.append(at)
     controls = [
         at for at in reached if at["tag"] in ("select", "input", "textarea", "button", "a") or at["role"] == "slider"
     ]
