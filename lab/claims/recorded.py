@@ -21,7 +21,7 @@ from lab.claims.registry import measuring_function
 if TYPE_CHECKING:
     from lab.claims.measure import Measured
 
-READERS = ("classes", "decoding", "files", "folders", "grids", "meshes", "paths", "roles", "sounds", "text", "typed")
+READERS = ("classes", "files", "folders", "grids", "meshes", "paths", "roles", "sounds", "typed")
 # what is recorded uses the built-in data, hence no reader of users' files
 NOT_COUNTED = ("lab.checks", "lab.report", "lab.claims", "lab.source", *(f"lab.datasets.{name}" for name in READERS))
 

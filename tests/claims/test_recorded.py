@@ -81,6 +81,39 @@ def test_docstrings_and_comments_change_no_hash(tmp_path):
     assert first == second != third
 
 
+def test_types_of_arguments_change_no_hash_except_where_a_decorator_may_read_them(tmp_path):
+    (tmp_path / "a.py").write_text("def f(x: int) -> int:\n    return x + 1\n")
+    (tmp_path / "b.py").write_text("def f(x):\n    return x + 1\n")
+    (tmp_path / "c.py").write_text("@op\ndef f(x: int) -> int:\n    return x + 1\n")
+    (tmp_path / "d.py").write_text("@op\ndef f(x: float) -> int:\n    return x + 1\n")
+    first, second, third, fourth = (source._tree_hash(str(tmp_path / f"{name}.py"), 0, 0) for name in "abcd")
+    assert first == second
+    assert third != fourth
+
+
+def test_what_only_a_left_out_module_uses_does_not_count(monkeypatch):
+    uses = {"a": {"b", "left"}, "left": {"only"}, "b": {"shared"}, "only": {"shared"}, "shared": set()}
+    hashes = dict.fromkeys(uses, "1")
+    monkeypatch.setattr(source, "path_of", lambda name: source.Path(__file__))
+    monkeypatch.setattr(source, "_used_by", lambda name, time, stamp: uses[name])
+    monkeypatch.setattr(source, "_tree_hash_of", hashes.get)
+    before = source.code_hash("a", without=("left",))
+    changed = {}
+    for name in uses:
+        hashes[name] = "2"
+        changed[name] = source.code_hash("a", without=("left",)) != before
+        hashes[name] = "1"
+    assert changed == {"a": True, "left": False, "b": True, "only": False, "shared": True}
+
+
+def test_no_built_in_data_set_is_read_by_what_does_not_count():
+    built_in = "catalog clouds fields images moves numerals outlines packaged patches predictions resampling surveys tables tubes"
+    for name in (*built_in.split(), "vessels", "volumes"):
+        path = source.path_of(f"lab.datasets.{name}")
+        used = {each.rpartition(".")[2] for each in source.modules_of(path.read_text(encoding="utf-8"))}
+        assert not used & set(recorded.READERS), (name, used)
+
+
 def test_recording_goes_on_where_it_was_killed(project, monkeypatch):
     measured = []
     one = recording.measure_unit
