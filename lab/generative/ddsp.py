@@ -235,7 +235,7 @@ class Autoencoder(nn.Module):
             "prior": prior,
         }
         with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU alone, and put back: no device of the user is seeded
             self.encoder = Encoder(max(16, width // 2))
             self.decoder = Decoder((1, harmonics, bands) if prior else (hop,), width, layers)
         self.harmonic, self.noise = HarmonicSynth(rate, hop), FilteredNoise(hop)

@@ -54,7 +54,7 @@ class LatentVideo(nn.Module):
         super().__init__()
         self.dimension, self.K = dimension, K
         with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU alone, and put back: no device of the user is seeded
             self.feature = nn.Sequential(nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, width))
             self.recurrent = nn.GRU(width, width, batch_first=True)
             self.first = nn.Linear(2 * width, 2 * dimension)
