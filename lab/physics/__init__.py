@@ -26,6 +26,14 @@ Own linear systems, ``poisson.npz`` (``scipy.sparse.save_npz``) or Matrix Market
     f = physics.fit_direction(A)
     f.save("direction.pt")
     physics.solve(A, b, physics.FittedDirection.load("direction.pt"), tolerance=1e-10).x
+
+Own table with a column of classes, and any own module f(t, y) in an own training loop::
+
+    model = physics.fit_neural_ode("patients.csv", target="outcome", regularize="error")
+    model.save("model.pt")
+    physics.FittedODE.load("model.pt").predict(rows)
+    flow = physics.NeuralODE(f, regularize="stiffness")(y)
+    loss = task(flow.y) + 0.1 * flow.penalty
 """
 
 from lab.physics.active_fluid_closures import ActiveFluid as ActiveFluid
@@ -59,3 +67,9 @@ from lab.physics.nclaw import MetaElasticity as MetaElasticity
 from lab.physics.nclaw import MetaPlasticity as MetaPlasticity
 from lab.physics.nclaw import TeacherSchedule as TeacherSchedule
 from lab.physics.nclaw import fit_law as fit_law
+from lab.physics.reg_neural_de import ErrorRegularizer as ErrorRegularizer
+from lab.physics.reg_neural_de import FittedODE as FittedODE
+from lab.physics.reg_neural_de import NeuralODE as NeuralODE
+from lab.physics.reg_neural_de import NeuralSDE as NeuralSDE
+from lab.physics.reg_neural_de import StiffnessRegularizer as StiffnessRegularizer
+from lab.physics.reg_neural_de import fit_neural_ode as fit_neural_ode

@@ -177,6 +177,7 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, *tensors):
         ctx.function = function
+        ctx.set_materialize_grads(False)  # what nothing depends on is left out in the backward pass
         ctx.save_for_backward(*tensors)
         result = function(*tensors)
         if isinstance(result, torch.Tensor):
