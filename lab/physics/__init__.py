@@ -34,6 +34,12 @@ Own table with a column of classes, and any own module f(t, y) in an own trainin
     physics.FittedODE.load("model.pt").predict(rows)
     flow = physics.NeuralODE(f, regularize="stiffness")(y)
     loss = task(flow.y) + 0.1 * flow.penalty
+Own partial differential equation, ``initial_values.npz`` with ``initial`` (instances, places), on times t and places x::
+
+    equation = lambda u, u_t, u_x, u_xx: u_t - 0.1 * u_xx - u * (1 - u)
+    fitted = physics.fit_constrained(equation, "initial_values.npz", t, x, blocks=(1, 4), overlap=(0, 4))
+    fitted.save("constrained.pt")
+    physics.FittedConstraint.load("constrained.pt", equation)("initial_values.npz").u
 """
 
 from lab.physics.active_fluid_closures import ActiveFluid as ActiveFluid
@@ -67,6 +73,12 @@ from lab.physics.nclaw import MetaElasticity as MetaElasticity
 from lab.physics.nclaw import MetaPlasticity as MetaPlasticity
 from lab.physics.nclaw import TeacherSchedule as TeacherSchedule
 from lab.physics.nclaw import fit_law as fit_law
+from lab.physics.pi_hc_moe import BasisOperator as BasisOperator
+from lab.physics.pi_hc_moe import Equation as Equation
+from lab.physics.pi_hc_moe import FittedConstraint as FittedConstraint
+from lab.physics.pi_hc_moe import MoEConstraint as MoEConstraint
+from lab.physics.pi_hc_moe import expert_split as expert_split
+from lab.physics.pi_hc_moe import fit_constrained as fit_constrained
 from lab.physics.reg_neural_de import ErrorRegularizer as ErrorRegularizer
 from lab.physics.reg_neural_de import FittedODE as FittedODE
 from lab.physics.reg_neural_de import NeuralODE as NeuralODE
