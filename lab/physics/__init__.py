@@ -42,6 +42,9 @@ Own partial differential equation, ``initial_values.npz`` with ``initial`` (inst
     physics.FittedConstraint.load("constrained.pt", equation)("initial_values.npz").u
 """
 
+from lab.physics.aas import FittedSolution as FittedSolution
+from lab.physics.aas import adversary as adversary
+from lab.physics.aas import fit_solution as fit_solution
 from lab.physics.active_fluid_closures import ActiveFluid as ActiveFluid
 from lab.physics.active_fluid_closures import Bingham as Bingham
 from lab.physics.active_fluid_closures import InvariantClosure as InvariantClosure
