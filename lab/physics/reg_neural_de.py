@@ -85,10 +85,13 @@ class StiffnessRegularizer:
         return REDUCTIONS[self.reduction](solution.stiffness[counted(solution)]) / STABILITY
 
 
-REGULARIZERS = {"error": ErrorRegularizer(), "stiffness": StiffnessRegularizer()}
+REGULARIZERS: dict[str, Callable[[Any], torch.Tensor]] = {
+    "error": ErrorRegularizer(),
+    "stiffness": StiffnessRegularizer(),
+}
 
 
-def regularizer(which) -> Callable[[Any], torch.Tensor]:
+def regularizer(which: Any) -> Callable[[Any], torch.Tensor]:
     """A regularizer from ``None``, ``"error"``, ``"stiffness"`` or a callable of the solution."""
     if which is None:
         return lambda solution: solution.error.new_zeros(())

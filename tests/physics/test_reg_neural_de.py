@@ -213,7 +213,7 @@ def test_a_short_training_with_a_penalty_needs_fewer_evaluations_and_detached_it
             head,
             x,
             y,
-            steps=25,
+            steps=40,
             batch=64,
             rate=2e-2,
             strength=strength if regularize else (0, 0),
