@@ -34,12 +34,20 @@ Own table with a column of classes, and any own module f(t, y) in an own trainin
     physics.FittedODE.load("model.pt").predict(rows)
     flow = physics.NeuralODE(f, regularize="stiffness")(y)
     loss = task(flow.y) + 0.1 * flow.penalty
+
 Own partial differential equation, ``initial_values.npz`` with ``initial`` (instances, places), on times t and places x::
 
     equation = lambda u, u_t, u_x, u_xx: u_t - 0.1 * u_xx - u * (1 - u)
     fitted = physics.fit_constrained(equation, "initial_values.npz", t, x, blocks=(1, 4), overlap=(0, 4))
     fitted.save("constrained.pt")
     physics.FittedConstraint.load("constrained.pt", equation)("initial_values.npz").u
+
+Own coefficients ``fields.npy`` (items, n, n), and sensors of u in a table, columns x, y, u::
+
+    operator = physics.fit_operator("fields.npy", physics.Darcy(2, phases=(0.5, 1.0)))
+    physics.save_operator(operator, "operator.pt")
+    posterior = physics.invert(operator, "sensors.csv", noise=0.002)
+    posterior.probabilities(points), posterior.solutions(points)
 """
 
 from lab.physics.aas import FittedSolution as FittedSolution
@@ -69,6 +77,15 @@ from lab.physics.deepmesh import FittedSurface as FittedSurface
 from lab.physics.deepmesh import IsoSurface as IsoSurface
 from lab.physics.deepmesh import NeuralField as NeuralField
 from lab.physics.deepmesh import fit_surface as fit_surface
+from lab.physics.dgno import Burgers as Burgers
+from lab.physics.dgno import Darcy as Darcy
+from lab.physics.dgno import MultiONet as MultiONet
+from lab.physics.dgno import WendlandTest as WendlandTest
+from lab.physics.dgno import fit_operator as fit_operator
+from lab.physics.dgno import invert as invert
+from lab.physics.dgno import load_operator as load_operator
+from lab.physics.dgno import save_operator as save_operator
+from lab.physics.dgno import weak_residual as weak_residual
 from lab.physics.elliptic import Grid as Grid
 from lab.physics.elliptic import read_system as read_system
 from lab.physics.nclaw import FittedLaw as FittedLaw
