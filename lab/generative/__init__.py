@@ -9,6 +9,7 @@
     GaussianMixture(means, stds, weights)                     exact density, score and posterior mean at every noise level
     steer(model, reward, 100, candidates=10)                  samples that an own Python function likes, of points or texts
     decode(chain, value, items=100, candidates=10, alpha=0)   samples of a frozen model steered by a reward; Diffusion, Masked
+    distill(model, divergence="forward KL").sample(500)       a generator of one evaluation a sample, from a model or own points
     synthesize(table, epsilon, delta, bounds=, levels=)       a private synthetic table and the ledger of its budget
     Autoencoder, train                                        sound from oscillators, noise and a room (``ddsp``)
     fit_hurst(series), Noise, simulate                        SDEs driven by fractional noise (``vi_fractional_sde``)
@@ -27,7 +28,11 @@ from lab.generative.ddsp import FilteredNoise as FilteredNoise
 from lab.generative.ddsp import FIRReverb as FIRReverb
 from lab.generative.ddsp import HarmonicSynth as HarmonicSynth
 from lab.generative.ddsp import MultiScaleSpectralLoss as MultiScaleSpectralLoss
+from lab.generative.f_distill import distill as distill
+from lab.generative.f_distill import f_weight as f_weight
+from lab.generative.f_distill import kernel_density as kernel_density
 from lab.generative.mixtures import GaussianMixture as GaussianMixture
+from lab.generative.one_step import OneStepGenerator as OneStepGenerator
 from lab.generative.private_gsd import Synthetic as Synthetic
 from lab.generative.private_gsd import synthesize as synthesize
 from lab.generative.queries import Column as Column
