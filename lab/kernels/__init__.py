@@ -26,6 +26,9 @@ Public functions (arrays are torch tensors; numpy is accepted; every differentia
 ``mpm_step(x, v, C, F, tau, *, cells, spacing, dt, mass, volume, gravity=0.0, wall="slip", layers=2, force=None)``
     One step of the material point method in two or three dimensions for many scenes, with a hand-written adjoint;
     ``mpm_roll(x, v, C, F, law, steps, every)`` is the gradient-free loop with materials ``ClosedLaw(elastic, mu, lam, ...)``.
+``element_step(x, v, drive, *, mesh, lame, dt, substeps=1, viscosity=0.0, contact, bodies, pose, motion, load, force)``
+    Explicit steps of a soft body of triangles or tetrahedra that touches rigid bodies, with a hand-written adjoint;
+    ``ElementMesh.of(points, elements)`` and ``Bodies.of(shapes, d=2)`` are its constants.
 
 Frame: ``backend("auto" | "reference" | "cpu" | "triton")`` as a context, the variable ``LAB_KERNELS`` with the same
 words, ``explain(op, *tensors)`` for the form that would run and why, ``table()`` for all operations, ``warm()`` to
@@ -42,6 +45,7 @@ _cache.prepare()
 from lab.kernels.cache import warm  # noqa: E402
 from lab.kernels.cubical.public import cubical_barcodes, cubical_matching  # noqa: E402
 from lab.kernels.dispatch import Choice, backend  # noqa: E402
+from lab.kernels.element_step import Bodies, ElementMesh, ElementState, element_step  # noqa: E402
 from lab.kernels.infonce import infonce  # noqa: E402
 from lab.kernels.mpm import ClosedLaw, MpmState, mpm_roll, mpm_step  # noqa: E402
 from lab.kernels.pairwise import KERNELS, pairwise  # noqa: E402
@@ -61,8 +65,11 @@ from lab.kernels.spec import KernelSpec, explain, specs, table  # noqa: E402
 
 __all__ = [
     "KERNELS",
+    "Bodies",
     "Choice",
     "ClosedLaw",
+    "ElementMesh",
+    "ElementState",
     "Gram",
     "KernelSpec",
     "MpmState",
@@ -73,6 +80,7 @@ __all__ = [
     "comp_sum",
     "cubical_barcodes",
     "cubical_matching",
+    "element_step",
     "explain",
     "generalized_cross_entropy",
     "infonce",

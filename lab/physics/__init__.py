@@ -48,6 +48,13 @@ Own coefficients ``fields.npy`` (items, n, n), and sensors of u in a table, colu
     physics.save_operator(operator, "operator.pt")
     posterior = physics.invert(operator, "sensors.csv", noise=0.002)
     posterior.probabilities(points), posterior.solutions(points)
+
+Own pressing of a soft pad, ``press.csv`` with columns ``vx, vy`` (m/s) and ``fx, fy`` (N), and any object as a signed distance::
+
+    part = physics.Rigid.of(lambda p: p.norm(dim=1) - 0.03, place=(0.03, -0.03), low=(-0.04, -0.04), high=(0.04, 0.04))
+    scene = physics.TactileScene(physics.Pad.block((0.06, 0.02), (12, 4)), [part])
+    fitted = physics.fit_contact(scene, "press.csv")
+    fitted.save("contact.pt")
 """
 
 from lab.physics.aas import FittedSolution as FittedSolution
@@ -86,6 +93,16 @@ from lab.physics.dgno import invert as invert
 from lab.physics.dgno import load_operator as load_operator
 from lab.physics.dgno import save_operator as save_operator
 from lab.physics.dgno import weak_residual as weak_residual
+from lab.physics.difftactile import Cable as Cable
+from lab.physics.difftactile import Contact as Contact
+from lab.physics.difftactile import FittedContact as FittedContact
+from lab.physics.difftactile import Pad as Pad
+from lab.physics.difftactile import Rigid as Rigid
+from lab.physics.difftactile import Scene as TactileScene  # noqa: F401
+from lab.physics.difftactile import Soft as Soft
+from lab.physics.difftactile import fit_contact as fit_contact
+from lab.physics.difftactile import fit_motion as fit_motion
+from lab.physics.difftactile import fit_optics as fit_optics
 from lab.physics.elliptic import Grid as Grid
 from lab.physics.elliptic import read_system as read_system
 from lab.physics.nclaw import FittedLaw as FittedLaw
