@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 
 import torch
@@ -9,51 +10,21 @@ import torch
 from lab.training.batches import batch_order
 from lab.training.criteria import named
 from lab.training.fitted import Fitted, History
+from lab.training.fitting import fit
 from lab.training.recipe import recipe, torch_optimizer
 from lab.training.stacks import Stack
 
 
-def fit_loop(
-    network,
-    inputs,
-    targets=None,
-    *,
-    seeds=1,
-    loss="cross_entropy",
-    objective=None,
-    optimizer="adam",
-    learning_rate=1e-3,
-    weight_decay=0.0,
-    schedule="constant",
-    epochs=50,
-    batch_size=32,
-    sample_weights=None,
-    clip=None,
-    validation=None,
-    patience=None,
-    progress=None,
-    cancel=None,
-) -> Fitted:
-    """Train each model by itself; arguments and result as :func:`lab.training.fit`. ``progress`` counts models here."""
+def fit_loop(network, inputs, targets=None, *, progress=None, cancel=None, **options) -> Fitted:
+    """Train each model by itself; options and result as :func:`lab.training.fit`. ``progress`` counts models here.
+
+    Raises:
+        TypeError: an option that ``fit`` does not have.
+    """
     start = time.perf_counter()
-    run = recipe(
-        network,
-        inputs,
-        targets,
-        seeds=seeds,
-        loss=loss,
-        objective=objective,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        epochs=epochs,
-        batch_size=batch_size,
-        sample_weights=sample_weights,
-        clip=clip,
-        validation=validation,
-        patience=patience,
-    )
+    given = inspect.signature(fit).bind(network, inputs, targets, **options)
+    given.apply_defaults()
+    run = recipe(**{name: value for name, value in given.arguments.items() if name not in ("progress", "cancel")})
     cancel = cancel or (lambda: False)
     models, losses, held, lasted, stopped = [], [], [], [], []
     for index in range(len(run.stack)):

@@ -17,9 +17,9 @@ import panel as pn
 import PIL.Image
 from playwright.sync_api import sync_playwright
 
+from lab.report.site.thumbnail import drawing
 from tests.browser.conftest import FLAGS, executable
 from widgets import pages
-from widgets.figures.thumbnail import thumbnail
 from widgets.pages import _first, _stills
 from widgets.pages._anatomy import Numbers, Plot
 from widgets.pages._frame import PLOTLY
@@ -67,7 +67,7 @@ def drawn(name: str, tab) -> _stills.Still | None:
         titles=[pane.object.layout.title.text or "" for pane in plots],
         tables=[_rows(pane.frame) for pane in view.select(Numbers)],
         prints=[_stills.fingerprint(pane.object) for pane in plots],
-        thumbnail=IMAGE.sub(smaller, next(filter(None, (thumbnail(pane.object) for pane in plots)), "")),
+        thumbnail=IMAGE.sub(smaller, next(filter(None, (drawing(pane.object.to_plotly_json()) for pane in plots)), "")),
     )
 
 

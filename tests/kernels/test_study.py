@@ -8,8 +8,9 @@ import torch
 
 import lab.kernels as kernels
 from lab import claims
-from lab.kernels import bench, study
+from lab.kernels import bench
 from lab.kernels.rowloss import reference
+from lab.kernels.studies import kernels as study
 from widgets import pages
 from widgets.figures import kernels as figures
 

@@ -10,10 +10,10 @@ import panel as pn
 import plotly.graph_objects as go
 import pytest
 
+from lab.report.site.thumbnail import drawing
 from widgets import pages
 from widgets.figures import colours, figure
 from widgets.figures.theme import TITLE_WIDTH, lines
-from widgets.figures.thumbnail import thumbnail
 from widgets.pages import _anatomy, _glossary, _home, _runs, _studies
 
 
@@ -297,15 +297,19 @@ def test_series_colours_differ_and_both_themes_name_the_same():
         colours("sepia")
 
 
+def drawn(figure):
+    return drawing(figure.to_plotly_json())
+
+
 def test_thumbnail_draws_what_the_figure_holds():
-    line = thumbnail(go.Figure(go.Scatter(x=[0, 1, 2], y=[0, 1, 0], line={"color": "#0072B2"})))
+    line = drawn(go.Figure(go.Scatter(x=[0, 1, 2], y=[0, 1, 0], line={"color": "#0072B2"})))
     assert "#0072B2" in line
-    assert line.count("M") == 1
-    points = thumbnail(go.Figure(go.Scatter(x=[0, 1], y=[3, 4], mode="markers")))
+    assert line.count('stroke="#0072B2"') == 1
+    points = drawn(go.Figure(go.Scatter(x=[0, 1], y=[3, 4], mode="markers")))
     assert points.count("<circle") == 2
-    assert thumbnail(go.Figure(go.Bar(x=["a", "b"], y=[1, 2]))).count("<rect") == 2
-    assert "data:image/png;base64" in thumbnail(go.Figure(go.Heatmap(z=np.arange(12).reshape(3, 4))).to_plotly_json())
+    assert drawn(go.Figure(go.Bar(x=["a", "b"], y=[1, 2]))).count("<rect") == 2
+    assert "data:image/png;base64" in drawn(go.Figure(go.Heatmap(z=np.arange(12).reshape(3, 4))))
     packed = json.loads(go.Figure(go.Scatter(x=np.arange(5.0), y=np.arange(5.0) ** 2)).to_json())
-    assert "<path" in thumbnail(packed)
-    assert thumbnail(go.Figure()) == ""
-    assert thumbnail(go.Figure(go.Scatter(x=[None], y=[None]))) == ""
+    assert "<path" in drawing(packed)
+    assert drawn(go.Figure()) == ""
+    assert drawn(go.Figure(go.Scatter(x=[None], y=[None]))) == ""

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lab.report.site.thumbnail import values
 from widgets.figures.theme import _THEMED
-from widgets.figures.thumbnail import _numbers
 
 FOLDER = Path(__file__).parents[1] / "assets" / "stills"
 SIZES = {"wide": 996, "phone": 358}  # pixels that the figures of a page share, in a window of 1400 and of 390
@@ -70,10 +70,9 @@ def fingerprint(figure: go.Figure) -> list[dict]:
     for trace in figure.to_plotly_json()["data"]:
         entry = {"type": trace.get("type", "scatter"), "name": str(trace.get("name") or "")}
         for key in _COORDINATES:
-            values = _numbers(trace.get(key))
-            values = _numbers(trace.get(key), axes=2) if values is None else values
-            if values is not None:
-                flat = values[np.isfinite(values)]
+            numbers = _numbers(trace.get(key))
+            if numbers is not None:
+                flat = numbers[np.isfinite(numbers)]
                 weighted = flat @ (1.0 + np.arange(len(flat)) % 7)
                 entry[key] = [len(flat), float(flat.sum()), float(weighted), float(np.abs(flat).sum())]
         found.append(entry)
@@ -103,3 +102,13 @@ def themed(svg: str) -> str:
         for written in (f"rgb({red}, {green}, {blue})", f"rgb({red},{green},{blue})", colour):
             svg = svg.replace(written, f"var(--figure-{name})")
     return svg
+
+
+def _numbers(coordinate) -> np.ndarray | None:
+    """A coordinate of one or two axes as floats; words count as their places."""
+    array = values(coordinate)
+    try:
+        array = np.asarray(array, dtype=float)
+    except (TypeError, ValueError):
+        array = np.arange(len(array), dtype=float) if array.ndim == 1 else np.empty(0)
+    return array if array.ndim in (1, 2) and array.size else None

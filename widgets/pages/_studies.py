@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lab import claims
 from lab.report import Run, Store
+from lab.report.site.thumbnail import drawing
 from lab.report.store import standing
 from lab.report.store.standing import Row
-from widgets.figures.thumbnail import thumbnail
 from widgets.pages._record import page_of_notebook
 
 _FRESH_SECONDS = 1.0
@@ -87,9 +87,9 @@ def _page_of(path: str, started: str):
 def _picture_of(folder: str, started: str) -> str:
     for path in sorted((Path(folder) / "figures").glob("*.json")):
         try:
-            drawing = thumbnail(json.loads(path.read_text(encoding="utf-8")))
+            picture = drawing(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue
-        if drawing:
-            return drawing
+        if picture:
+            return picture
     return ""

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 import panel as pn
 
-from lab.kernels import spec, study
+from lab.kernels import spec
+from lab.kernels.studies import kernels as study
 from widgets import pages
 from widgets.figures import kernels as figures
 

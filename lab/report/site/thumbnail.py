@@ -6,6 +6,7 @@ import base64
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -21,8 +22,13 @@ _GREY = np.array([[0, 0, 0], [255, 255, 255]], float)
 _SCALES = {"viridis": _VIRIDIS, "rdbu": _RED_BLUE, "gray": _GREY, "greys": _GREY[::-1]}
 
 
-def thumbnail(figure: dict[str, Any]) -> str:
+def thumbnail(figure: Mapping[str, Any]) -> str:
     """SVG of the figure's first panel: lines, points, bars, heat maps and images; an emblem for what is not drawn here."""
+    return drawing(figure) or _svg(_emblem())
+
+
+def drawing(figure: Mapping[str, Any]) -> str:
+    """SVG of the figure's first panel as :func:`thumbnail`, or an empty string if nothing of it is drawn here."""
     traces = [trace for trace in figure.get("data", []) if trace.get("visible", True) is True]
     axes = (traces[0].get("xaxis", "x"), traces[0].get("yaxis", "y")) if traces else ("x", "y")
     traces = [trace for trace in traces if (trace.get("xaxis", "x"), trace.get("yaxis", "y")) == axes]
@@ -31,16 +37,20 @@ def thumbnail(figure: dict[str, Any]) -> str:
         marks = _raster(traces, layout, axes) or _vector(traces, layout, axes)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError):
         marks = ""
+    return _svg(marks) if marks else ""
+
+
+def _svg(marks: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMidYMid slice" '
         'aria-hidden="true">'
-        f"{marks or _emblem()}</svg>"
+        f"{marks}</svg>"
     )
 
 
 def values(array: Any) -> np.ndarray:
     """A plotly array: a list, or the packed form ``{"dtype": ..., "bdata": ..., "shape": ...}``."""
-    if isinstance(array, dict) and "bdata" in array:
+    if isinstance(array, Mapping) and "bdata" in array:
         flat = np.frombuffer(base64.b64decode(array["bdata"]), np.dtype(array["dtype"]).newbyteorder("<"))
         shape = array.get("shape")
         return flat.reshape([int(part) for part in str(shape).split(",")]) if shape else flat
@@ -165,6 +175,7 @@ def _vector(traces, layout, axes):
             x = np.arange(len(y)) if not x.size else x
             y = np.arange(len(x)) if not y.size else y
             drawn.append((kind, x, _floats(y), trace))
+    drawn = [item for item in drawn if np.isfinite(item[2]).any()]
     if not drawn:
         return ""
     names = list(dict.fromkeys(str(item) for _, x, _, _ in drawn if x.dtype.kind not in "fiub" for item in x))

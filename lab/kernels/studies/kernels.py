@@ -16,7 +16,7 @@ from lab.kernels.pairwise import pairwise
 from lab.kernels.random_hypotheses import RandomNetwork, random_hypotheses
 from lab.kernels.rowloss import generalized_cross_entropy, rowloss
 
-TABLES = Path(__file__).parents[2] / "data" / "benchmarks"
+TABLES = Path(__file__).parents[3] / "data" / "benchmarks"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 

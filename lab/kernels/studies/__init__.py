@@ -1,0 +1,1 @@
+"""Studies of the kernels: forms side by side, the roofline, replay."""
