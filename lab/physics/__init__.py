@@ -55,6 +55,14 @@ Own pressing of a soft pad, ``press.csv`` with columns ``vx, vy`` (m/s) and ``fx
     scene = physics.TactileScene(physics.Pad.block((0.06, 0.02), (12, 4)), [part])
     fitted = physics.fit_contact(scene, "press.csv")
     fitted.save("contact.pt")
+
+Own operator between functions on a mesh, ``plate.npz`` with ``points`` and ``cells`` (or OBJ, STL, PLY in the plane z = 0)::
+
+    V = physics.Space("plate.npz", "P1")
+    net = physics.spon(V, V, boundary=0.0, levels=3)
+    net.fit(physics.read_functions("forces.csv"), physics.read_functions("displacements.csv"))
+    net.save("operator.pt")
+    physics.Spon.load("operator.pt")(physics.read_functions("new_forces.csv"))
 """
 
 from lab.physics.aas import FittedSolution as FittedSolution
@@ -105,6 +113,7 @@ from lab.physics.difftactile import fit_motion as fit_motion
 from lab.physics.difftactile import fit_optics as fit_optics
 from lab.physics.elliptic import Grid as Grid
 from lab.physics.elliptic import read_system as read_system
+from lab.physics.finite_elements import Space as Space
 from lab.physics.nclaw import FittedLaw as FittedLaw
 from lab.physics.nclaw import MetaElasticity as MetaElasticity
 from lab.physics.nclaw import MetaPlasticity as MetaPlasticity
@@ -122,3 +131,6 @@ from lab.physics.reg_neural_de import NeuralODE as NeuralODE
 from lab.physics.reg_neural_de import NeuralSDE as NeuralSDE
 from lab.physics.reg_neural_de import StiffnessRegularizer as StiffnessRegularizer
 from lab.physics.reg_neural_de import fit_neural_ode as fit_neural_ode
+from lab.physics.spon import Spon as Spon
+from lab.physics.spon import read_functions as read_functions
+from lab.physics.spon import spon as spon

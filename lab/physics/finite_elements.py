@@ -135,6 +135,58 @@ class Space:
             raise ValueError(f"at needs scalar functions, got the vector fields of {self.element}")
         return self.basis.probes(torch.as_tensor(points).double().numpy().T.copy()).tocsr()
 
+    def evaluate(self, points: torch.Tensor, cells: torch.Tensor, what: str = "value") -> list:
+        """Sparse matrices (points, n), one a component: of the functions at points (m, d), each in its cell.
+
+        ``what``: ``"value"``; ``"curl"``, of a scalar function in 2-D (d/dy, -d/dx), a field without divergence; ``"divergence"``
+        of RT0.
+        """
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        checks.choice("what", what, ("value", "curl", "divergence"))
+        cells = cells.numpy()
+        at = self.basis.mapping.invF(points.double().numpy().T[:, :, None], tind=cells)
+        rows, found = np.arange(len(cells)), []
+        for k in range(self.basis.Nbfun):
+            field = self.basis.elem.gbasis(self.basis.mapping, at, k, tind=cells)[0]
+            if what == "value":
+                values = np.asarray(field)[..., 0]
+            elif what == "divergence":
+                values = np.asarray(field.div)[..., 0]
+            elif self.vector_valued:
+                values = np.asarray(field.curl)[..., 0]
+            else:
+                values = np.stack([field.grad[1], -field.grad[0]])[..., 0]
+            values = np.atleast_2d(values)
+            found.append(np.broadcast_to(values, (len(values), len(cells))))
+        columns = self.basis.element_dofs[:, cells]
+        return [
+            csr_matrix(
+                (np.concatenate([f[c] for f in found]), (np.tile(rows, len(found)), columns.ravel())),
+                (len(rows), self.size),
+            )
+            for c in range(found[0].shape[0])
+        ]
+
+    @cached_property
+    def homes(self) -> torch.Tensor:
+        """One cell of each degree of freedom (n,)."""
+        home = torch.zeros(self.size, dtype=torch.long)
+        dofs = torch.from_numpy(self.basis.element_dofs.astype("int64"))
+        home[dofs] = torch.arange(dofs.shape[1]).expand(dofs.shape)
+        return home
+
+    @cached_property
+    def spacing(self) -> torch.Tensor:
+        """The mesh size h at each degree of freedom (n,): the mean over its cells of their longest side."""
+        p, t = self.mesh.p, self.mesh.t
+        h = torch.from_numpy(max_side(p, t))
+        dofs = torch.from_numpy(self.basis.element_dofs.astype("int64"))
+        total = torch.zeros(self.size, dtype=torch.float64)
+        total.index_add_(0, dofs.flatten(), h.expand(dofs.shape).flatten())
+        return total / torch.bincount(dofs.flatten(), minlength=self.size)
+
     def from_coarse(self, coarse: Space):
         """The sparse interpolation matrix from a coarser space whose functions this nodal space contains or interpolates."""
         if self.element not in NODAL:
@@ -156,6 +208,15 @@ class Space:
         u = torch.zeros(right.shape, dtype=torch.float64)
         u[:, inside] = torch.from_numpy(splu(A).solve(right.double()[:, inside].numpy().T.copy()).T.copy())
         return u
+
+
+def max_side(points, cells):
+    """The longest side (m,) of cells (corners, m) with points (d, n); of a quadrilateral that may be a diagonal."""
+    import numpy as np
+
+    corners = points[:, cells]
+    gaps = corners[:, :, None] - corners[:, None]
+    return np.sqrt((gaps**2).sum(0)).max((0, 1))
 
 
 def apply(A, x: torch.Tensor) -> torch.Tensor:
