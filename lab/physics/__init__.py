@@ -92,15 +92,11 @@ from lab.physics.deepmesh import FittedSurface as FittedSurface
 from lab.physics.deepmesh import IsoSurface as IsoSurface
 from lab.physics.deepmesh import NeuralField as NeuralField
 from lab.physics.deepmesh import fit_surface as fit_surface
-from lab.physics.dgno import Burgers as Burgers
-from lab.physics.dgno import Darcy as Darcy
 from lab.physics.dgno import MultiONet as MultiONet
-from lab.physics.dgno import WendlandTest as WendlandTest
 from lab.physics.dgno import fit_operator as fit_operator
 from lab.physics.dgno import invert as invert
 from lab.physics.dgno import load_operator as load_operator
 from lab.physics.dgno import save_operator as save_operator
-from lab.physics.dgno import weak_residual as weak_residual
 from lab.physics.difftactile import Cable as Cable
 from lab.physics.difftactile import Contact as Contact
 from lab.physics.difftactile import FittedContact as FittedContact
@@ -134,3 +130,7 @@ from lab.physics.reg_neural_de import fit_neural_ode as fit_neural_ode
 from lab.physics.spon import Spon as Spon
 from lab.physics.spon import read_functions as read_functions
 from lab.physics.spon import spon as spon
+from lab.physics.weak_forms import Burgers as Burgers
+from lab.physics.weak_forms import Darcy as Darcy
+from lab.physics.weak_forms import WendlandTest as WendlandTest
+from lab.physics.weak_forms import weak_residual as weak_residual

@@ -28,6 +28,11 @@ _LOWER, _HIGHER = "lower", "higher"
 
 # The order counts: the first entry found in a name is taken.
 METRICS: dict[str, Metric] = {
+    r"misclassified cells": Metric("Cells of the medium whose most probable phase is not the true one.", "", _LOWER),
+    r"entropy of the phase": Metric(
+        "Uncertainty of a cell: 0 where the posterior is sure of the phase, 1 where it is even.", "bits"
+    ),
+    r"R-hat": Metric("Spread between chains over the spread within them: 1 where all chains agree.", "", _LOWER),
     r"\bbound\b.*excess error": Metric(
         "The most by which the error may exceed the best one, given the excess risk.", "", _LOWER
     ),

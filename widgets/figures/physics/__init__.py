@@ -1,6 +1,7 @@
 """Figures of the room of physics, one module a method."""
 
 from widgets.figures.physics import dcdm as dcdm
+from widgets.figures.physics import dgno as dgno
 from widgets.figures.physics.active_fluid_closures import closure_curves as closure_curves
 from widgets.figures.physics.active_fluid_closures import closure_errors as closure_errors
 from widgets.figures.physics.active_fluid_closures import order_maps as order_maps
