@@ -97,30 +97,44 @@ class Problem:
         ridge = self.ridge * torch.eye(w.shape[1], dtype=w.dtype, device=w.device).expand(len(w), -1, -1)
         return torch.cat([self._tangent(first), self.rows, ridge], 1)
 
-    def _tangent(self, first):
-        """dR/dw (P, m, N) with the factors of the points."""
-        J = torch.zeros_like(self.fields[:, 0])
+    def _tangent(self, first, columns=0):
+        """dR/dw (P, m, N) with the factors of the points, in a tensor with room for more columns."""
+        P, _, m, N = self.fields.shape
+        J = self.fields.new_empty(P, m, N + columns)
+        part, started = J[..., :N], False
         for k, slope in enumerate(first):
             if slope is not None:
-                J.addcmul_((self.weight * slope)[..., None], self.fields[:, k])
-        return J
+                factor = (self.weight * slope)[..., None]
+                if started:
+                    part.addcmul_(factor, self.fields[:, k])
+                else:
+                    torch.mul(factor, self.fields[:, k], out=part)
+                started = True
+        return J if started else J.zero_()
 
     def model(
-        self, w: torch.Tensor, hessian: str = "full"
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """|F|^2 (P,), g = J^T F (P, N), J^T J and H (P, N, N); H is J^T J itself with ``hessian="Gauss-Newton"``."""
+        self, w: torch.Tensor, hessian: str = "full", square: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """|F|^2 (P,), g = J^T F (P, N), J^T J and H (P, N, N); H is J^T J itself with ``hessian="Gauss-Newton"``.
+
+        ``square``: A^T A of the rows, where it is known.
+        """
         value, first, second = _pointwise(self.residual, self.at(w), 2 if hessian == "full" else 1)
-        r, J = self.weight * value, self._tangent(first)
-        linear = torch.bmm(self.rows, w[..., None])[..., 0] - self.wanted
-        g = torch.bmm(J.mT, r[..., None])[..., 0] + torch.bmm(self.rows.mT, linear[..., None])[..., 0]
-        normal = torch.bmm(J.mT, J) + torch.bmm(self.rows.mT, self.rows)
+        N, r = w.shape[1], self.weight * value
+        J = self._tangent(first, 1)
+        J[..., N] = r
+        both = torch.bmm(J.mT, J)  # J^T J, J^T r and r^T r at once
+        square = torch.bmm(self.rows.mT, self.rows) if square is None else square
+        linear = torch.bmm(self.rows, w[..., None]) - self.wanted[..., None]
+        normal = both[:, :N, :N] + square
         normal.diagonal(dim1=1, dim2=2).add_(self.ridge**2)
+        g = both[:, :N, N] + torch.bmm(self.rows.mT, linear)[..., 0] + self.ridge**2 * w
         full = normal
         for (k, l), bend in second.items():
             part = torch.bmm((self.fields[:, k] * (r * self.weight * bend)[..., None]).mT, self.fields[:, l])
             full = full + (part if k == l else part + part.mT)
-        cost = r.square().sum(1) + linear.square().sum(1) + self.ridge**2 * w.square().sum(1)
-        return cost, g + self.ridge**2 * w, normal, full
+        cost = both[:, N, N] + linear[..., 0].square().sum(1) + self.ridge**2 * w.square().sum(1)
+        return cost, g, normal, full
 
 
 def _pointwise(residual, fields, order):
@@ -166,7 +180,8 @@ def solve(
     whole = problem.double()
     P, N = len(whole.fields), whole.fields.shape[-1]
     w = torch.zeros(P, N, dtype=torch.float64, device=whole.fields.device) if start is None else start.double().clone()
-    cost, g, normal, full = whole.model(w)
+    square = torch.bmm(whole.rows.mT, whole.rows)
+    cost, g, normal, full = whole.model(w, square=square)
     damping, grow = torch.full_like(cost, 1e-3), torch.full_like(cost, 2.0)
     count = torch.zeros(P, dtype=torch.long, device=w.device)
     kept = {"w": w.clone(), "cost": cost.clone(), "g": g.clone()}
@@ -177,7 +192,9 @@ def solve(
             break
         if int(going.sum()) <= 0.7 * len(busy):  # the finished ones leave
             busy, part = busy[going], part[going]
-            w, cost, g, normal, full, damping, grow = (x[going] for x in (w, cost, g, normal, full, damping, grow))
+            w, cost, g, normal, full, damping, grow, square = (
+                x[going] for x in (w, cost, g, normal, full, damping, grow, square)
+            )
             going = going[going]
         scale = torch.diag_embed(damping[:, None] * normal.diagonal(dim1=1, dim2=2))
         factor, bad = torch.linalg.cholesky_ex(full + scale)
@@ -187,7 +204,7 @@ def solve(
         step = -torch.cholesky_solve(g[..., None], factor)[..., 0]
         step = torch.where(going[:, None] & step.isfinite().all(1, keepdim=True), step, 0.0)
         other = w + step
-        new = part.model(other)
+        new = part.model(other, square=square)
         # |F|^2 falls by -(2 g.s + s.B.s) if the model is right, with (B + scale) s = -g
         told = (-(g * step).sum(1) + (step * (scale @ step[..., None])[..., 0]).sum(1)).clamp_min(1e-300)
         better = new[0] <= cost * (1 + 1e-14)
@@ -403,7 +420,7 @@ class Equation:
         return torch.cat(rows, 1), torch.cat(wanted, 1)
 
     def inputs(self, initial: torch.Tensor, modes: int = 2) -> torch.Tensor:
-        """What a network gets at each point: t, two waves in x, and the first modes of u(0, x): (B, nt, nx, features)."""
+        """What a network gets at each point: t, two waves in x, the first modes of u(0, x) and its value there: (B, nt, nx, 11)."""
         t = 2 * (self.t - self.t[0]) / (self.t[-1] - self.t[0]) - 1
         period = (self.x[-1] - self.x[0]) * (len(self.x) / (len(self.x) - 1) if self.periodic else 2.0)
         turn = 2 * torch.pi * (self.x - self.x[0]) / period
@@ -413,8 +430,9 @@ class Equation:
         )
         modes_of = initial.double() @ torch.linalg.pinv(inner)
         nt, nx = self.shape
-        parts = [t[None, :, None, None].expand(len(initial), nt, nx, 1), waves[None, None].expand(len(initial), nt, nx, 4),
-                 modes_of[:, None, None].expand(-1, nt, nx, -1)]  # fmt: skip
+        still = modes_of[:, None].expand(-1, nx, -1)
+        still = torch.cat([waves.expand(len(initial), -1, -1), still, initial.double()[..., None]], -1)[:, None]
+        parts = [t[None, :, None, None].expand(len(initial), nt, nx, 1), still.expand(-1, nt, -1, -1)]
         return torch.cat(parts, -1)
 
 
@@ -566,7 +584,8 @@ class BasisOperator(nn.Module):
     """Features at grid points (S, B, *grid, inputs) -> N basis fields (S, B, *grid, N) of S networks side by side.
 
     ``kind``: ``"MLP"``, three hidden layers of tanh, point by point, or ``"CNN"``, the same with stencils of 3 points an axis,
-    the edges repeated. ``mix`` (S, N) are trained weights, which the soft constraint uses in place of w*.
+    the edges repeated; the features also go straight into the last layer. ``mix`` (S, N) are trained weights, which the soft
+    constraint uses in place of w*.
     """
 
     def __init__(
@@ -575,21 +594,24 @@ class BasisOperator(nn.Module):
         super().__init__()
         checks.choice("kind", kind, ("MLP", "CNN"))
         self.form = {"inputs": inputs, "fields": fields, "width": width, "kind": kind, "axes": axes}
-        self.kind, sizes = kind, [inputs, width, width, width, fields]
+        self.kind, sizes = kind, [(inputs, width), (width, width), (width, width), (width + inputs, fields)]
         generators = [checks.generator(seed) for seed in seeds]
         taps = 3**axes if kind == "CNN" else 1
         self.layers = nn.ParameterList(
             torch.stack([torch.randn(a * taps, b, generator=g) / math.sqrt(a * taps) for g in generators])
-            for a, b in zip(sizes, sizes[1:])
+            for a, b in sizes
         )
         self.shifts = nn.ParameterList(
-            torch.stack([0.1 * torch.randn(1, b, generator=g) for g in generators]) for b in sizes[1:]
+            torch.stack([0.1 * torch.randn(1, b, generator=g) for g in generators]) for _, b in sizes
         )
         self.mix = nn.Parameter(torch.stack([torch.randn(fields, generator=g) / math.sqrt(fields) for g in generators]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shape = x.shape[:-1]
+        features = x
         for k, (weight, shift) in enumerate(zip(self.layers, self.shifts)):
+            if k == len(self.layers) - 1:
+                x = torch.cat([x, features], -1)
             if self.kind == "CNN":
                 for axis in range(2, len(shape)):
                     first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
@@ -629,7 +651,10 @@ def train(
         each = problem.cost(w).reshape(S, -1).mean(1)
         optimizer.zero_grad()
         each.sum().backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 10.0 * S)
+        slopes = [p.grad for p in net.parameters() if p.grad is not None]
+        size = torch.stack([g.reshape(S, -1).square().sum(1) for g in slopes]).sum(0).sqrt().clamp_min(1.0)[:, None]
+        for g in slopes:
+            g.copy_((g.reshape(S, -1) / size).reshape(g.shape))
         optimizer.step()
         losses.append(each.detach())
         if progress is not None:
@@ -723,11 +748,11 @@ def fit_constrained(
         residual: (u, u_t, u_x, u_xx) -> R, point by point.
         initial: u(0, x) of the instances to train on, (instances, nx), or a ``.npz`` file with it as ``initial``.
         t, x: the grid, see :class:`Equation`, as are ``left`` and ``right``.
-        network: your own, features (B, nt, nx, 10) of :meth:`Equation.inputs` -> basis fields (B, nt, nx, N); trained in place.
+        network: your own, features (B, nt, nx, 11) of :meth:`Equation.inputs` -> basis fields (B, nt, nx, N); trained in place.
         blocks, overlap, rows: see :func:`expert_split` and :class:`MoEConstraint`.
     """
     t, x = (checks.tensor(name, value, ndim=1).double() for name, value in (("t", t), ("x", x)))
-    form = {"inputs": 10, "fields": fields, "width": width}
+    form = {"inputs": 11, "fields": fields, "width": width}
     ends = {
         name: None if end is None else tuple(float(c) for c in end) for name, end in (("left", left), ("right", right))
     }

@@ -216,18 +216,18 @@ def test_float32_and_networks_of_both_kinds_pass_through(system):
     double, single = (constraint(system)(basis.to(kind), initial.to(kind)) for kind in (torch.float64, torch.float32))
     assert single.u.dtype == torch.float32 and torch.allclose(single.u.double(), double.u, atol=1e-2)
     for kind in ("MLP", "CNN"):
-        net = m.BasisOperator(10, 3, 5, kind, seeds=(0, 1))
+        net = m.BasisOperator(11, 3, 5, kind, seeds=(0, 1))
         inputs = system.inputs(initial).float().expand(2, -1, -1, -1, -1)
-        alone = m.BasisOperator(10, 3, 5, kind, seeds=(1,))(inputs[1:])
+        alone = m.BasisOperator(11, 3, 5, kind, seeds=(1,))(inputs[1:])
         assert net(inputs).shape == (2, 3, NT, NX, 3) and torch.allclose(net(inputs)[1:], alone, atol=1e-6)
 
 
 def test_training_lowers_the_loss_and_seeds_do_not_touch_each_other(system):
     _, initial = fronts(system, 6)
-    both = m.BasisOperator(10, N, 8, seeds=(0, 1))
+    both = m.BasisOperator(11, N, 8, seeds=(0, 1))
     losses = m.train(both, constraint(system), initial.unflatten(0, (2, 3)), steps=12, rate=1e-2, batch=3)
     assert bool((losses[-1] < losses[0]).all())
-    alone = m.BasisOperator(10, N, 8, seeds=(1,))
+    alone = m.BasisOperator(11, N, 8, seeds=(1,))
     again = m.train(alone, constraint(system), initial[None, 3:], steps=12, rate=1e-2, batch=3)
     assert torch.allclose(losses[:3, 1], again[:3, 0], rtol=1e-3)
 
@@ -252,12 +252,12 @@ def test_own_equation_own_network_and_a_new_process(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert float(told.stdout) == pytest.approx(float(found.u.sum()), rel=1e-9)
-    own = torch.nn.Sequential(torch.nn.Linear(10, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
+    own = torch.nn.Sequential(torch.nn.Linear(11, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
     mine = m.fit_constrained(fisher, m.read_initial(DATA / "initial_values.npz"), t, x, network=own, steps=2)
     mine.save(tmp_path / "own.pt")
     with pytest.raises(ValueError, match="your own"):
         m.FittedConstraint.load(tmp_path / "own.pt", fisher)
-    other = torch.nn.Sequential(torch.nn.Linear(10, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
+    other = torch.nn.Sequential(torch.nn.Linear(11, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
     loaded = m.FittedConstraint.load(tmp_path / "own.pt", fisher, network=other)
     assert torch.equal(loaded(m.read_initial(DATA / "initial_values.npz")).u, mine(DATA / "initial_values.npz").u)
 

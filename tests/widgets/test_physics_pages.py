@@ -5,7 +5,12 @@ import pytest
 from tests.widgets.test_losses_pages import drawn
 
 # page, main control, two of its values
-CONTROLS = [("deepmesh", "pull", 0.1, -0.1), ("dcdm", "radius", 0.1, 0.3), ("dgno", "sensors", 8, 64)]
+CONTROLS = [
+    ("deepmesh", "pull", 0.1, -0.1),
+    ("dcdm", "radius", 0.1, 0.3),
+    ("dgno", "sensors", 8, 64),
+    ("pi_hc_moe", "overlap", 0, 6),
+]
 
 
 @pytest.mark.parametrize(("name", "control", "first", "second"), CONTROLS, ids=[row[0] for row in CONTROLS])

@@ -98,6 +98,11 @@ METRICS: dict[str, Metric] = {
     r"growth rate": Metric("Rate at which small perturbations grow; negative means stable."),
     r"mean order": Metric("Degree of alignment: 0 is isotropic, 1 is fully aligned."),
     r"stress": Metric("Force per area inside the material."),
+    r"largest jump": Metric("Largest step of the solution between two neighbouring blocks.", "", _LOWER),
+    r"iterations of the slowest": Metric(
+        "Steps of Levenberg-Marquardt until the gradient is within the tolerance.", "", _LOWER
+    ),
+    r"did not converge": Metric("Solves that stopped before the tolerance; their weights are not optimal.", "", _LOWER),
     r"\brms\b|\bmse\b|residual|distance to": Metric("Distance between the compared quantities.", "", _LOWER),
     r"\bdistance\b": Metric("Distance between the compared quantities."),
     r"\bgradient\b(?! descent)": Metric("Derivative of the loss; descent steps go against it."),
