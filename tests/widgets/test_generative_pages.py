@@ -15,6 +15,7 @@ CONTROLS = [
     ("svdd", "candidates", 1, 20),
     ("vi_fractional_sde", "hurst", 0.2, 0.8),
     ("score_ntk", "stop", 3, 30),
+    ("f_distill", "divergence", "Jensen-Shannon", "reverse KL"),
 ]
 
 
@@ -46,6 +47,22 @@ def test_own_points_take_the_place_of_the_ring_and_words_are_refused():
     assert data(own[0]) != data(score_sde.draw(30, "VP", 0.2)[0])
     with pytest.raises(ValueError, match="two columns of numbers"):
         score_sde.draw(30, "VP", 0.2, upload=Uploaded("own.csv", "table", frame[["a", "word"]]))
+
+
+def test_an_own_column_is_the_teacher_of_a_student_or_is_refused_in_words():
+    from widgets.pages import f_distill
+
+    frame = pd.DataFrame({"word": ["x"] * 60, "a": [0.0, 1.0, 9.0] * 20})
+    own = f_distill.draw(0.5, "forward KL", 20, 3.0, upload=Uploaded("own.csv", "table", frame))
+    assert own[-1]["forward KL: a student's shift"] == pytest.approx(10 / 3, abs=1.0)
+    assert f_distill.column_of(pd.DataFrame({"a": range(1000)})).shape == (200, 1)
+    for wrong, words in (
+        (frame[["word"]], "a column of numbers"),
+        (frame[:10], "at least 20"),
+        (0 * frame[["a"]], "different"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            f_distill.draw(0.5, "forward KL", 20, 3.0, upload=Uploaded("own.csv", "table", wrong))
 
 
 def test_own_sounds_are_played_or_refused_in_words():

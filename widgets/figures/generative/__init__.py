@@ -4,6 +4,14 @@ from widgets.figures.generative import ddsp as ddsp
 from widgets.figures.generative import private_gsd as private_gsd
 from widgets.figures.generative import vi_fractional_sde as vi_fractional_sde
 from widgets.figures.generative.compare import over_budget as over_budget
+from widgets.figures.generative.f_distill import coverage_map as coverage_map
+from widgets.figures.generative.f_distill import learned_ratio as learned_ratio
+from widgets.figures.generative.f_distill import normalization as normalization
+from widgets.figures.generative.f_distill import one_step_digits as one_step_digits
+from widgets.figures.generative.f_distill import one_step_distance as one_step_distance
+from widgets.figures.generative.f_distill import student_density as student_density
+from widgets.figures.generative.f_distill import student_paths as student_paths
+from widgets.figures.generative.f_distill import weight_spread as weight_spread
 from widgets.figures.generative.score_ntk import error_parts as error_parts
 from widgets.figures.generative.score_ntk import learning_curves as learning_curves
 from widgets.figures.generative.score_ntk import score_field as score_field
