@@ -78,7 +78,7 @@ def column_of(frame):
     found = frame.select_dtypes("number")
     if not found.shape[1]:
         raise ValueError("the table needs a column of numbers, it has none")
-    values = found.iloc[:, 0].dropna().to_numpy(dtype=float)
+    values = found.iloc[:, 0].dropna().to_numpy(dtype=float, copy=True)
     if len(values) < 20 or not np.isfinite(values).all() or np.ptp(values) == 0:
         raise ValueError(
             f"the first column of numbers must hold at least 20 finite, different values, it holds {len(values)}"

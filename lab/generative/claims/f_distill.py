@@ -171,7 +171,7 @@ def _pictures(trial, control="one class"):
 
 @measures("f_distill.one-evaluation-draws-the-class-asked-for", stacked=True)
 def asked(trial):
-    """Least share of seven divergences, of a hundredth of the teacher's evaluations, recognized as the class asked for, over the
+    """Least probability of the class asked for, of seven divergences in a hundredth of the teacher's evaluations, over the
     teacher's. Control: the first class is asked for alone."""
     found = _pictures(trial)
     least = torch.stack([found.recognized[kind] for kind in study.KINDS]).amin(0)

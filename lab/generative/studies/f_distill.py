@@ -185,9 +185,10 @@ def ratios(setting, *, seeds, data=None, control=False, progress=None) -> Ratios
 class Pictures(Kept):
     """Images of classes asked for, by arm: the teacher with many evaluations, its denoiser used once, and one student a divergence.
 
-    ``distance`` Frechet in principal components of held-out images, ``recognized`` share seen as the class asked for, ``coverage``
-    of classes, each {arm: (seeds,)}; ``floor`` (seeds,) the distance of training images; ``evaluations`` {arm: number}; ``samples``
-    {arm: (classes, d)} of the first seed, standardized, of ``shape``."""
+    ``distance`` Frechet in principal components of held-out images, ``recognized`` mean probability that a classifier gives the
+    class asked for, ``coverage`` exp of the entropy of its mean probabilities over the number of classes, each {arm: (seeds,)};
+    ``floor`` (seeds,) the distance of training images; ``evaluations`` {arm: number}; ``samples`` {arm: (classes, d)} of the first
+    seed, standardized, of ``shape``."""
 
     distance: dict[str, torch.Tensor]
     recognized: dict[str, torch.Tensor]
@@ -254,14 +255,15 @@ def pictures(setting, *, seeds, data=None, control=False, progress=None) -> Pict
         "its denoiser once": OneStep(teacher, ("",)).sample(setting.items, seeds, given)[0],
     }
     made |= dict(zip(KINDS, students.sample(setting.items, seeds, given.repeat(len(KINDS), 1))))
-    labels = {arm: where.judge(x).argmax(-1) for arm, x in made.items()}
+    seen = {arm: where.judge(x).double() for arm, x in made.items()}
+    share = {arm: v.gather(-1, asked[..., None]).mean((-2, -1)) for arm, v in seen.items()}
     halves = [
         where.x[torch.randperm(len(where.x), generator=torch.Generator().manual_seed(s))[: setting.items]]
         for s in seeds
     ]
+    spread = {arm: torch.special.entr(v.mean(-2)).sum(-1).exp() / where.classes for arm, v in seen.items()}
     return Pictures(
-        {arm: _frechet(where, x) for arm, x in made.items()}, {arm: (v == asked).double().mean(-1) for arm, v in labels.items()},
-        {arm: quality.class_coverage(v, where.classes) for arm, v in labels.items()}, _frechet(where, torch.stack(halves)),
+        {arm: _frechet(where, x) for arm, x in made.items()}, share, spread, _frechet(where, torch.stack(halves)),
         {arm: EVALUATIONS if arm == "teacher" else 1 for arm in made}, {arm: x[0, : where.classes] for arm, x in made.items()},
         where.shape,
     )  # fmt: skip

@@ -129,8 +129,8 @@ def one_step_digits(pictures, *, theme: str = "light") -> go.Figure:
     low, high = float(images.quantile(0.02)), float(images.quantile(0.98))
     students = torch.stack([pictures.recognized[kind] for kind in ORDER])
     title = (
-        f"In one evaluation {float(students.mean()):.0%} are recognized as the class asked for, "
-        f"of the teacher's in {pictures.evaluations['teacher']} {float(pictures.recognized['teacher'].mean()):.0%}"
+        f"The class asked for has probability {float(students.mean()):.0%} in one evaluation, "
+        f"{float(pictures.recognized['teacher'].mean()):.0%} in the teacher's {pictures.evaluations['teacher']}"
     )
     columns = len(pictures.samples[arms[0]])
     shown = ((images - low) / (high - low)).clamp(0, 1)
