@@ -45,11 +45,7 @@ from lab.integrate import IntegrationError, Solution, dopri5
 from lab.training import mlp
 
 STABILITY = 3.3066
-REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "maximum": torch.amax,
-}
+REDUCTIONS: dict[str, Callable] = {"mean": torch.mean, "sum": torch.sum, "maximum": torch.amax}
 Field = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -60,8 +56,8 @@ def counted(solution) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class ErrorRegularizer:
-    """R_E of a solution: the ``reduction`` ("mean", "sum", "maximum") over steps of E_n |h_n|."""
+class Regularizer:
+    """The ``reduction`` ("mean", "sum", "maximum") over counted steps of what a subclass takes from each."""
 
     reduction: str = "mean"
 
@@ -69,26 +65,24 @@ class ErrorRegularizer:
         checks.choice("reduction", self.reduction, REDUCTIONS)
 
     def __call__(self, solution) -> torch.Tensor:
-        return REDUCTIONS[self.reduction]((solution.error * solution.steps.abs())[counted(solution)])
+        return REDUCTIONS[self.reduction](self.each(solution)[counted(solution)])  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class StiffnessRegularizer:
-    """R_S of a solution: the ``reduction`` ("mean", "sum", "maximum") over steps of S_n / 3.3066."""
+class ErrorRegularizer(Regularizer):
+    """R_E of a solution: the reduction of E_n |h_n|."""
 
-    reduction: str = "mean"
-
-    def __post_init__(self):
-        checks.choice("reduction", self.reduction, REDUCTIONS)
-
-    def __call__(self, solution) -> torch.Tensor:
-        return REDUCTIONS[self.reduction](solution.stiffness[counted(solution)]) / STABILITY
+    def each(self, solution) -> torch.Tensor:
+        return solution.error * solution.steps.abs()
 
 
-REGULARIZERS: dict[str, Callable[[Any], torch.Tensor]] = {
-    "error": ErrorRegularizer(),
-    "stiffness": StiffnessRegularizer(),
-}
+class StiffnessRegularizer(Regularizer):
+    """R_S of a solution: the reduction of S_n / 3.3066."""
+
+    def each(self, solution) -> torch.Tensor:
+        return solution.stiffness / STABILITY
+
+
+REGULARIZERS: dict[str, Callable] = {"error": ErrorRegularizer(), "stiffness": StiffnessRegularizer()}
 
 
 def regularizer(which: Any) -> Callable[[Any], torch.Tensor]:
@@ -281,7 +275,6 @@ def train(
             loss = loss + strong * (found.penalty if penalize else found.penalty.detach())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         evaluations.append(found.evaluations)
         if progress is not None:
@@ -329,7 +322,7 @@ class FittedODE:
         """Write weights and names to one file; an own f is given again to :meth:`load`."""
         kept = {name: getattr(self, name) for name in ("columns", "classes", "centre", "scale", "evaluations")}
         hidden = self.flow.f.second[0].in_features - 1 if isinstance(self.flow.f, TimeMLP) else 0
-        weights = {"f": _state(self.flow.f), "head": self.head.state_dict()}
+        weights = {"f": getattr(self.flow.f, "state_dict", dict)(), "head": self.head.state_dict()}
         torch.save({**kept, **weights, "hidden": hidden, "tolerance": self.flow.tolerance}, path)
 
     @classmethod
@@ -350,10 +343,6 @@ class FittedODE:
         head.load_state_dict(kept["head"])
         names = {name: kept[name] for name in ("columns", "classes", "centre", "scale", "evaluations")}
         return cls(NeuralODE(f, tolerance=kept["tolerance"]), head, **names)
-
-
-def _state(f):
-    return f.state_dict() if isinstance(f, nn.Module) else {}
 
 
 def fit_neural_ode(
@@ -381,9 +370,8 @@ def fit_neural_ode(
     x, y, columns = table.numeric(missing=missing)
     classes = table.classes
     if y is None or len(classes) < 2:
-        raise ValueError(
-            f"target must be a column of at least two classes, got {table.target!r} with {len(classes) or 'numbers'}"
-        )
+        what = f"{table.target!r} with {len(classes) or 'numbers'}"
+        raise ValueError(f"target must be a column of at least two classes, got {what}")
     regularizer(regularize)
     if strength is None:
         strength = STRENGTHS.get(regularize, (1.0, 1.0)) if isinstance(regularize, str) else (1.0, 1.0)
@@ -392,9 +380,7 @@ def fit_neural_ode(
     scale = torch.where(scale > 0, scale, 1.0)
     flow = NeuralODE(TimeMLP(x.shape[1], hidden, seed) if f is None else f, regularize=regularize, tolerance=tolerance)
     head = mlp(x.shape[1], len(classes), widths=(), seed=seed + 1)
-    found = train(
-        flow, head, (x - centre) / scale, y, steps=steps, rate=rate, batch=batch, strength=strength, seed=seed, progress=progress
-    )  # fmt: skip
-    for module in (flow, head):
-        module.requires_grad_(False)
+    told: dict[str, Any] = {"strength": strength, "seed": seed, "progress": progress}
+    found = train(flow, head, (x - centre) / scale, y, steps=steps, rate=rate, batch=batch, **told)
+    nn.ModuleList([flow, head]).requires_grad_(False)
     return FittedODE(flow, head, tuple(columns), tuple(classes), centre, scale, found)

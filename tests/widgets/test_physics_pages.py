@@ -10,6 +10,7 @@ CONTROLS = [
     ("dcdm", "radius", 0.1, 0.3),
     ("dgno", "sensors", 8, 64),
     ("pi_hc_moe", "overlap", 0, 6),
+    ("reg_neural_de", "strength", 0.0, 10.0),
 ]
 
 

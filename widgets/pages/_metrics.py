@@ -70,6 +70,8 @@ METRICS: dict[str, Metric] = {
         "Accuracy that the supernet loses when one operation per edge is kept.", "", _LOWER
     ),
     r"sharpness": Metric("How fast the loss grows around the solution.", "", _LOWER),
+    r"^accepted steps$": Metric("Steps of the solver whose estimated error is tolerated.", "steps", _LOWER),
+    r"^rejected steps$": Metric("Steps of the solver that were tried again with a smaller size.", "steps", _LOWER),
     r"steps to within": Metric("Steps until the iterate stays this close to the optimum.", "steps", _LOWER),
     r"final α|final w": Metric("The last iterate of the search on the test problem, whose optimum is 1."),
     r"accuracy|^retrained$|, retrained$|^supernet$": Metric(
