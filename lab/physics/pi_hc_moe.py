@@ -37,6 +37,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -479,7 +480,7 @@ class MoEConstraint:
         checks.choice("rows", rows, ("global", "local"))
         self.every = rows == "global"
         self.ridge = checks.number("ridge", ridge, low=0.0)
-        self.options = {"tolerance": tolerance, "iterations": iterations}
+        self.options: dict[str, Any] = {"tolerance": tolerance, "iterations": iterations}
 
     def problem(self, basis: torch.Tensor, initial: torch.Tensor, experts: Sequence[int] | None = None) -> Problem:
         """The B x E least-squares problems, instances outermost; mean squares of residuals and rows are what counts."""
@@ -752,7 +753,7 @@ def fit_constrained(
         blocks, overlap, rows: see :func:`expert_split` and :class:`MoEConstraint`.
     """
     t, x = (checks.tensor(name, value, ndim=1).double() for name, value in (("t", t), ("x", x)))
-    form = {"inputs": 11, "fields": fields, "width": width}
+    form: dict[str, Any] = {"inputs": 11, "fields": fields, "width": width}
     ends = {
         name: None if end is None else tuple(float(c) for c in end) for name, end in (("left", left), ("right", right))
     }

@@ -19,7 +19,7 @@ NET = Path(__file__).resolve().parents[2] / "data" / "samples" / "basis_operator
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "overlap": pn.widgets.IntSlider(label="Overlap (points)", start=0, end=16, value=0),
-        "first": pn.widgets.IntSlider(label="First border", start=4, end=16, value=12),
+        "first": pn.widgets.IntSlider(label="First border (point of 48)", start=4, end=16, value=12),
         "second": pn.widgets.IntSlider(label="Second border", start=18, end=28, value=24),
         "third": pn.widgets.IntSlider(label="Third border", start=30, end=44, value=36),
         "blocks": pn.widgets.Select(label="Blocks", options=[1, 2, 3, 4], value=4),

@@ -514,7 +514,7 @@ def two_processes(setting: Setting, seed: int) -> torch.Tensor:
     import multiprocessing
     import tempfile
 
-    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
     with tempfile.TemporaryDirectory() as folder:
         ends = [context.Pipe(duplex=False) for _ in range(2)]
         made = [

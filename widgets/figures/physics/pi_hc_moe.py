@@ -40,7 +40,7 @@ def solution(
     if len(blocks) > 1:
         title += f", {word} than one block with {whole:.1%}"
     axes = {"xaxis_title": "x", "yaxis_title": "t", "zaxis_title": "u"}
-    eye = {"eye": {"x": -1.5, "y": -1.5, "z": 0.9}}
+    eye = {"eye": {"x": -1.7, "y": -1.7, "z": 1.0}}
     fig.update_layout(
         template=template(theme), title_text=lines(title), scene={**axes, "camera": eye}, margin={"t": 72}
     )
@@ -53,10 +53,10 @@ def maps(
 ) -> go.Figure:  # fmt: skip
     """Residual and error (nt, nx) over x and t, each on its own scale, with the borders of the blocks."""
     c = colours(theme)
-    fig = make_subplots(1, 2, subplot_titles=["residual of the equation", "error of u"], horizontal_spacing=0.16)
+    fig = make_subplots(1, 2, subplot_titles=["residual", "error of u"], horizontal_spacing=0.3)
     for k, values in enumerate((residual, error)):
         top = max(float(values.abs().max()), 1e-12)
-        bar = {"thickness": 8, "len": 0.8, "x": 0.43 + 0.58 * k}
+        bar = {"thickness": 8, "len": 0.8, "x": 0.36 + 0.65 * k}
         fig.add_trace(
             go.Heatmap(x=x.tolist(), y=t.tolist(), z=values.tolist(), zmin=-top, zmax=top, colorscale="RdBu", colorbar=bar),
             1, k + 1,
