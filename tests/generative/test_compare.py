@@ -23,10 +23,19 @@ def test_own_points_from_a_file_with_a_learned_score():
     assert found.samples["flow"].shape == (30, 2) and bool(torch.isfinite(found.distance["flow"]).all())
 
 
+def test_a_distilled_student_takes_one_evaluation():
+    options = {"items": 30, "training": 12, "width": 16, "seeds": 2}
+    for score in ("learned", "exact"):
+        found = compare(("distilled",), score=score, **options)
+        assert found.evaluations == {"distilled": 1} and found.samples["distilled"].shape == (30, 2)
+        assert bool(torch.isfinite(found.distance["distilled"]).all())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"methods": ("ode",)}, "methods must be one of"),
+        ({"methods": ("distilled",), "sde": "VE"}, "methods must not hold 'distilled'"),
         ({"evaluations": 10}, "evaluations must be at least 44"),
         ({"score": "exact", "points": "moons"}, "needs points='ring'"),
         ({"data": torch.zeros(5, 2)}, "at least 20 points"),

@@ -1,4 +1,4 @@
-"""All samplers on one set of points with one learned score, at an equal number of score evaluations."""
+"""All samplers on one set of points with one learned score, at an equal number of score evaluations, and a student of one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import torch
 
 from lab import checks
 from lab.generative import quality, score_sde, svdd
+from lab.generative.f_distill import distill_networks
+from lab.generative.one_step import Networks, train_denoiser
 from lab.generative.scores import train_score
 from lab.generative.sdes import SDES
 from lab.generative.studies.common import Kept, cloud, table
 
 METHODS = (*score_sde.SAMPLERS, "ancestral")
+DISTILLED = "distilled"  # a student of one evaluation, by Jensen-Shannon
 TOLERANCES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 
 
@@ -54,14 +57,19 @@ def compare(
     Args:
         methods: of :data:`METHODS`: the predictor, with a corrector, the corrector alone, the probability flow at the
         tightest tolerance
-            that the evaluations allow, and DDPM's ancestral sampling.
+            that the evaluations allow, and DDPM's ancestral sampling; :data:`DISTILLED` may stand among them, whose ``seconds``
+            hold its training of as many steps as the score's; not with VE.
         data: own points, 20 or more; half of them are held out. Without them ``points``, "ring" or "moons".
         sde: the process.
         score: "learned", or "exact" for the ring.
         evaluations: allowed a sample.
     """
     for method in methods:
-        checks.choice("methods", method, METHODS)
+        checks.choice("methods", method, (*METHODS, DISTILLED))
+    if DISTILLED in methods and sde == "VE":
+        raise ValueError(
+            f"methods must not hold {DISTILLED!r} with sde='VE': students start from noise of unit variance"
+        )
     budget, drawn = (
         checks.integer("evaluations", evaluations, low=44),
         tuple(range(checks.integer("seeds", seeds, low=1))),
@@ -79,6 +87,15 @@ def compare(
 
     def made(method):
         shared = {"seeds": drawn, "snr": snr}
+        if method == DISTILLED:
+            start = None if net is None else Networks(net.stack, process)
+            taught = denoise if start is None else start
+            start = start or train_denoiser(where.train, sde=process, seeds=drawn, steps=training, width=width)
+            steps = max(2, training)
+            found = distill_networks(
+                taught, start, where.train, kinds=("Jensen-Shannon",), seeds=drawn, steps=steps, rate=1e-3
+            )
+            return found.sample(count, drawn)[0].double(), 1
         if method == "ancestral":
             chain = svdd.Diffusion(denoise, process, d, budget - 1)
             return svdd.decode(chain, lambda x, step: x[..., 0], items=count, candidates=1, seeds=drawn), budget
