@@ -319,7 +319,7 @@ def invert(
         sensors: (sensors, d) in the unit box, or a table (file) whose columns are the coordinates and then u.
         u: values (sensors,), (items, sensors) or (models, items, sensors).
         noise: standard deviation of the sensors, in units of u.
-        prior: False leaves the normal prior of z out.
+        prior: False leaves out the prior of z, and the operator's error with its own; ``noise`` must then be positive.
 
     Raises:
         ValueError, TypeError: other shapes, sensors outside the box, a negative noise.
@@ -337,7 +337,7 @@ def invert(
         raise ValueError(
             f"u must hold a value for each of {len(x)} sensors (items, sensors), got {tuple(u.shape[-2:])}"
         )
-    noise, generator = checks.number("noise", noise, low=0.0), checks.generator(seed)
+    noise, generator = checks.number("noise", noise, low=0.0, open_low=not prior), checks.generator(seed)
     starts = max(checks.integer("starts", starts, low=1), checks.integer("chains", chains, low=1))
     u = u.expand(operator.models, *u.shape[1:])
     size = u.square().mean(-1).sqrt().clamp_min(1e-12)[..., None]
@@ -350,7 +350,8 @@ def invert(
         beta = torch.tanh(w[..., :-1])
         raw = one.join(one.branch(beta.flatten(1, 2), only), features, k)[:, 0]
         gap = u[:, :, None] - operator.problem.solution(x, raw).unflatten(1, w.shape[1:3])
-        variance = noise**2 + (size * w[..., -1].exp()).square()
+        error = (size * w[..., -1].exp()).square() if prior else torch.zeros_like(w[..., -1])
+        variance = noise**2 + error
         value = (
             -(gap.square().sum(-1) / variance + len(x) * variance.log()) / 2
             - (w[..., -1] - math.log(0.02)).square() / 2
@@ -375,7 +376,7 @@ def invert(
     finally:
         for p in operator.parameters():
             p.requires_grad_(place[id(p)])
-    z, error = found.z[..., :-1], size * found.z[..., -1].exp()
+    z, error = found.z[..., :-1], size * found.z[..., -1].exp() * prior
     r_hat = hmc.split_r_hat(z.permute(0, 3, 1, 2, 4)).amax(-1)
     return Posterior(operator, z, error, r_hat, found.acceptance)
 

@@ -77,7 +77,8 @@ def lattice_residual(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(int s . grad(m v) - int f m v) / int m v of v around every lattice point, (items, points), and int m v, (points,).
 
-    The factor m of :func:`bubble` makes those near the boundary vanish there, so that the residual sees the whole box.
+    The factor m of :func:`bubble` makes those near the boundary vanish there, so that the residual sees the whole box. Sums over
+    one lattice are inexact next to the boundary, where m has a kink; in the mean over random shifts they are exact.
 
     Args:
         x: a :func:`lattice` (points, d). flux: s (items, d, points). source: f, a constant.

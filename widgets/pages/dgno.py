@@ -26,10 +26,10 @@ REGIONS = {"the whole square": (1.0, 1.0), "the left half": (0.5, 1.0), "the low
 def build(state: dict) -> pn.viewable.Viewable:
     widgets = {
         "sensors": pn.widgets.IntSlider(label="Sensors", start=4, end=100, step=4, value=64),
-        "noise": pn.widgets.FloatSlider(label="Noise (share of the size of u)", start=0, end=0.3, step=0.01, value=0.02),
+        "noise": pn.widgets.FloatSlider(label="Noise (share of the size of u)", start=0.01, end=0.3, step=0.01, value=0.02),
         "region": pn.widgets.Select(label="Sensors in", options=list(REGIONS), value="the whole square"),
-        "medium": pn.widgets.IntSlider(label="Medium", start=0, end=19, value=3),
-        "prior": pn.widgets.Checkbox(label="Prior on the latent variables", value=True),
+        "medium": pn.widgets.IntSlider(label="Medium", start=0, end=19, value=7),
+        "prior": pn.widgets.Checkbox(label="Prior on the latent variables, and an error of the operator", value=True),
     }  # fmt: skip
     pages.sync(widgets, state)
     maps, band, sheets = pages.plot(label="phases"), pages.plot(label="band of u"), pages.plot(label="posterior draws")

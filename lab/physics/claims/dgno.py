@@ -122,26 +122,26 @@ def latent_inverse(trial):
 
 @measures("dgno.noise", stacked=True)
 def noise(trial):
-    """Misclassified cells at 10 % of noise over those at 1 %. Control: readings exchanged between sensors at 10 %."""
+    """Misclassified cells at 10 % of noise over those at 1 %. Control: at 10 % readings of another medium."""
     setting = _setting(trial)
     loud, quiet = (
-        study.phase_error(setting, trial.seeds, noise=s, shuffled=trial.control and s == 0.1) for s in (0.1, 0.01)
+        study.phase_error(setting, trial.seeds, noise=s, exchanged=trial.control and s == 0.1) for s in (0.1, 0.01)
     )
     return Effects(loud / quiet.clamp_min(1e-3), {"10 %": loud.tolist(), "1 %": quiet.tolist()})
 
 
 @measures("dgno.sparse-sensors", stacked=True)
 def sparse(trial):
-    """Misclassified cells with a quarter of the sensors over those without any. Control: readings exchanged between sensors."""
+    """Misclassified cells with a quarter of the sensors over those without any. Control: readings of another medium."""
     setting = _setting(trial)
-    ours = study.phase_error(setting, trial.seeds, sensors=setting.sensors // 4, shuffled=trial.control)
+    ours = study.phase_error(setting, trial.seeds, sensors=setting.sensors // 4, exchanged=trial.control)
     blind = study.prior_error(setting, trial.seeds)
     return Effects(ours / blind, {"sensors": setting.sensors // 4, "with": ours.tolist(), "without": blind.tolist()})
 
 
 @measures("dgno.bands", stacked=True)
 def bands(trial):
-    """Coverage of u by bands of 80 %, minus 0.8. Control: no prior on z."""
+    """Coverage of u by bands of 80 %, minus 0.8. Control: no prior, and no error of the operator."""
     return Effects(study.coverage(_setting(trial), trial.seeds, prior=not trial.control) - 0.8)
 
 

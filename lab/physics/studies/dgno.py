@@ -220,27 +220,30 @@ def run(setting: Setting, *, seeds, data=None, control=False, progress=None) -> 
     return Result(setting, seeds, errors, example, losses)
 
 
-def observed(setting: Setting, seeds: tuple[int, ...], sensors: int, noise: float, shuffled: bool = False):
-    """Inputs (seeds, cases, n, ...), all of u, sensor places (sensors, d), noisy values (seeds, cases, sensors), and the noise."""
+def observed(setting: Setting, seeds: tuple[int, ...], sensors: int, noise: float, exchanged: bool = False):
+    """Inputs (seeds, cases, n, ...), all of u, sensor places (sensors, d), noisy values (seeds, cases, sensors), and the noise.
+
+    ``exchanged``: every medium gets the readings of another one.
+    """
     a, u = (each[:, : setting.cases] for each in pool(setting, seeds))
     draw = torch.Generator().manual_seed(60_000 + min(seeds))
     chosen_places = torch.randperm(u.shape[-1], generator=draw)[:sensors]
     x = dgno.corners(setting.n, equation(setting).d)[chosen_places]
     size = noise * float(u.square().mean().sqrt())
     values = u[..., chosen_places] + size * torch.randn(*u.shape[:2], len(x), generator=draw)
-    if shuffled:
-        values = values[..., torch.randperm(len(x), generator=draw)]
+    if exchanged:
+        values = values.roll(1, 1)
     return a, u, x, values, size
 
 
 @lru_cache(maxsize=24)
 def posterior(
-    setting: Setting, seeds: tuple[int, ...], sensors: int, noise: float, prior: bool = True, shuffled: bool = False,
+    setting: Setting, seeds: tuple[int, ...], sensors: int, noise: float, prior: bool = True, exchanged: bool = False,
     starts: int | None = None,
 ) -> dgno.Posterior:  # fmt: skip
     """The posterior of the test fields of all seeds from noisy sensors."""
     starts = starts or chosen("dgno", "inverse", INVERSE)["latent"]
-    _, _, x, values, size = observed(setting, seeds, sensors, noise, shuffled)
+    _, _, x, values, size = observed(setting, seeds, sensors, noise, exchanged)
     return dgno.invert(
         trained(setting, seeds)[0], x, values, noise=size, starts=starts, descent=setting.draws, warmup=setting.draws,
         draws=setting.draws, seed=min(seeds), prior=prior,
