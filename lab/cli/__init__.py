@@ -6,6 +6,7 @@ Exit codes: 0 done (for ``claim``: it holds, or works), 1 a notebook did not run
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -48,6 +49,10 @@ for part in (runs, many, export, index, claims, new, tools):
 def main() -> None:
     """Run the command line; errors of the user and of files become one sentence and an exit code."""
     arguments = join_pairs(sys.argv[1:])
+    for name in ("SIGTERM", "SIGHUP"):  # what schedulers and closed terminals send ends a command as Ctrl-C does
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app(args=arguments, prog_name="lab")
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.runs import AsJson, CellTimeout, Force, Jobs, Memory, Parameters, Quiet, Timeout
+from lab.cli.runs import AsJson, CellTimeout, Force, Jobs, Memory, Parameters, Quiet, Timeout, Trust
 from lab.wording import counted
 
 Named = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUES")]
@@ -49,6 +49,7 @@ def sweep(
     cell_timeout: CellTimeout = None,
     memory: Memory = None,
     cold: Annotated[bool, typer.Option("--cold", help="Start a fresh kernel for each run, never a warm one.")] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +68,7 @@ def sweep(
     if dry_run:
         _plan(wanted, plans, store, jobs or cores(), as_json)
         return
-    batch = Batch(plans, store=store, limits=limits(timeout, cell_timeout, memory), force=force)
+    batch = Batch(plans, store=store, limits=limits(timeout, cell_timeout, memory), force=force, trust=trust)
     store.prepare()
     sweeps.remember(wanted, plans, store)
     with Progress(batch, quiet=quiet, as_json=as_json) as progress:
@@ -240,8 +241,8 @@ def _axis(name, text):
     """``a,b,c`` as a list; ``low..high`` or ``low..high:steps`` as a range, ``log`` at the end for a logarithmic one."""
     words = text.removesuffix("log").rstrip(": ")
     low, dots, rest = words.partition("..")
-    if not dots:
-        return [part.strip() for part in text.split(",") if part.strip()]
+    if not dots or any(sign in text for sign in "/\\\"'[("):  # a path may go up, a list may hold anything
+        return _split(text)
     high, colon, steps = rest.partition(":")
     try:
         found = {"from": _number(low), "to": _number(high)}
@@ -250,6 +251,25 @@ def _axis(name, text):
     except ValueError:
         raise ValueError(f"the range of {name!r} must be low..high or low..high:steps, got {text!r}") from None
     return found | ({"log": True} if words != text.rstrip() and text.rstrip().endswith("log") else {})
+
+
+def _split(text):
+    """The parts between commas that stand outside of brackets and quotation marks; the quotation marks around a part go."""
+    parts, depth, quote, start = [], 0, "", 0
+    for place, sign in enumerate(text):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "[({":
+            depth += 1
+        elif sign in "])}":
+            depth -= 1
+        elif sign == "," and depth == 0:
+            parts.append(text[start:place])
+            start = place + 1
+    parts = [part.strip() for part in (*parts, text[start:])]
+    return [part[1:-1] if len(part) > 1 and part[0] == part[-1] in "\"'" else part for part in parts if part]
 
 
 def _number(text):

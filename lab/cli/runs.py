@@ -23,6 +23,9 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks to run at a time [default: one per core].")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Rerun even if nothing has changed.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-cache", help="Reuse stored runs also where it is unknown which files they read.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only failures and the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print events and results as JSON lines.")]
 Timeout = Annotated[float | None, typer.Option(help="Time limit for a whole notebook, in seconds [default: 3600].")]
@@ -48,6 +51,8 @@ def run(
     timeout: Timeout = None,
     cell_timeout: CellTimeout = None,
     memory: Memory = None,
+    kernel: Annotated[str, typer.Option(help="The kernel to use in place of the one that the notebook names.")] = "",
+    trust: Trust = False,
     report: Annotated[bool, typer.Option(help="Write the HTML page of the run.")] = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -57,8 +62,8 @@ def run(
     from lab.report.runs.batch import Batch
     from lab.report.runs.run import plan
 
-    plans = [plan(find_notebook(notebook), pairs(parameter), text=True)]
-    batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
+    plans = [plan(find_notebook(notebook), pairs(parameter), text=True, kernel=kernel)]
+    batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force, trust=trust)
     with Progress(batch, quiet=quiet, as_json=as_json) as progress:
         (finished,) = batch.run(jobs=1, emit=progress.event) or [None]
     if finished is None:
@@ -90,6 +95,7 @@ def render(
     cold: Annotated[
         bool, typer.Option("--cold", help="Start a fresh kernel for each notebook, never a warm one.")
     ] = False,
+    trust: Trust = False,
     site_only: Annotated[
         bool, typer.Option("--site-only", help="Write the site from the stored runs without running anything.")
     ] = False,
@@ -120,16 +126,21 @@ def render(
                 else "there is nothing to render; name notebooks or give --all"
             )
         chosen = profile or ("smoke" if front else None)
-        plans = [
-            plan(path, given, warm=not cold and len(wanted) > 2)
-            for path in wanted
-            for given in [_profile(path, chosen)]
-        ]
-        batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force)
+        plans, unreadable = [], {}
+        for path in wanted:
+            try:
+                plans.append(plan(path, _profile(path, chosen), warm=not cold and len(wanted) > 2))
+            except ValueError as error:  # one notebook that is none does not stop the others
+                unreadable[path] = str(error)
+        if not plans:
+            raise ValueError("; ".join(unreadable.values()))
+        batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force, trust=trust)
         with Progress(batch, quiet=quiet, as_json=as_json) as progress:
             found = batch.run(jobs=jobs, emit=progress.event)
         progress.summary(found)
-        failures = sum(not item.ok for item in found)
+        for path, why in unreadable.items():
+            typer.echo(f"lab: left out {path}: {why}", err=True)
+        failures = sum(not item.ok for item in found) + len(unreadable)
     index = site.render(runs=found, folder=out)
     if as_json:
         typer.echo(json.dumps({"kind": "site", "index": str(index), "failed": failures}))

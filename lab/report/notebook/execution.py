@@ -21,19 +21,22 @@ from typing import Any
 
 import nbformat
 import psutil
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
-from papermill.utils import nb_kernel_name
 from traitlets.config import Config
 
 from lab.report.events import Control, Event
 from lab.report.notebook.forkserver import kernel_environment
 from lab.report.notebook.parameters import read_parameters
 from lab.report.provisioner import LabKernelManager, WarmKernelManager, register, step_back
+from lab.report.store.cache import kernel_of
 from lab.report.store.layout import project_root
 
 PLOTLY = "application/vnd.plotly.v1+json"
+MOST_TEXT = 2**20  # characters that a cell prints into its notebook
+MOST_ASIDE = 2**26  # and into a file beside it
 _QUIET = logging.getLogger("lab.report.kernel")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
@@ -51,53 +54,111 @@ class Outcome:
 
 
 def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], control: Control) -> Outcome:
-    """Execute ``plan`` and write ``notebook.ipynb``, ``figures/``, ``records.jsonl`` and ``log.txt`` into ``folder``."""
+    """Execute ``plan`` and write ``notebook.ipynb``, ``figures/``, ``records.jsonl`` and ``log.txt`` into ``folder``.
+
+    What goes wrong before the kernel answers, and what the notebook does to ``folder``, is an outcome too.
+    """
     outcome = Outcome()
     register()
-    notebook = injected(plan)
+    client = None
+    try:
+        notebook = injected(plan)
+    except Exception as error:  # a stranger's cells can be anything
+        outcome.status = "failed"
+        outcome.error = _plain_error("NotebookError", f"the notebook cannot be read as one: {error}")
+        return _written(outcome, plan.content, folder)
     with (
         warnings.catch_warnings(),
         open(folder / "log.txt", "wb") as log,
-        tempfile.TemporaryDirectory(prefix="lab-") as connection,
+        tempfile.TemporaryDirectory(prefix="lab-", dir=_short_folder()) as connection,
     ):
         warnings.simplefilter("ignore")
         manager = NotebookExecutionManager(notebook, progress_bar=False, autosave_cell_every=0)
         manager.notebook_start()
-        client = _Client(
-            manager,
-            plan.run_id,
-            emit,
-            control,
-            limits,
-            timeout=math.ceil(limits.cell_timeout),
-            startup_timeout=120,
-            kernel_name=nb_kernel_name(notebook),
-            kernel_manager_class=WarmKernelManager if plan.warm else LabKernelManager,
-            shutdown_kernel="immediate",
-            config=_transport(connection),
-            log=_QUIET,
-        )
         try:
+            client = _Client(
+                manager,
+                plan.run_id,
+                emit,
+                control,
+                limits,
+                folder,
+                timeout=math.ceil(limits.cell_timeout),
+                # a flood of output arrives later than the reply: it is waited for as long as for the cell
+                iopub_timeout=math.ceil(limits.cell_timeout),
+                startup_timeout=120,
+                kernel_name=_kernel_name(plan.content),
+                kernel_manager_class=WarmKernelManager if plan.warm else LabKernelManager,
+                shutdown_kernel="immediate",
+                config=_transport(connection),
+                log=_QUIET,
+            )
             client.execute(cwd=_cwd(plan), env=_environment(plan, folder), stdout=log, stderr=log)
         except CellTimeoutError:
             control.stop("cell timeout")
         except DeadKernelError:
             pass
-        except RuntimeError as error:
+        except (NoSuchKernel, OSError, RuntimeError, ValueError) as error:
+            if client is not None and client.running is not None:
+                raise
             # the kernel never answered
-            outcome.status, outcome.error = "kernel died", _plain_error(type(error).__name__, str(error))
+            outcome.status, outcome.error = "kernel died", _plain_error(type(error).__name__, _no_kernel(plan, error))
         finally:
-            client.watchdog.end()
+            if client is not None:
+                client.watchdog.end()
+            _end_family(folder)
             manager.notebook_complete()
-    outcome.used, outcome.peak_memory, outcome.kernel = client.used, client.watchdog.peak, client.kind
-    _classify(outcome, client, limits, control)
-    if outcome.error is not None:
-        outcome.error["log"] = _tail(folder / "log.txt")
+    if client is not None:
+        outcome.used, outcome.peak_memory, outcome.kernel = client.used, client.watchdog.peak, client.kind
+        _classify(outcome, client, limits, control)
     notebook.metadata.papermill["input_path"] = plan.notebook
     notebook.metadata.papermill["output_path"] = "notebook.ipynb"
+    return _written(outcome, notebook, folder)
+
+
+def _written(outcome, notebook, folder):
+    if not (folder / "log.txt").exists() and outcome.error is None:
+        outcome.status = "failed"
+        outcome.error = _plain_error(
+            "FolderRemoved", "the notebook removed the folder of its own run: its records are lost"
+        )
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    if outcome.error is not None:
+        outcome.error["log"] = _tail(folder / "log.txt")
     (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
-    _write_figures(notebook, folder / "figures")
+    if isinstance(notebook, nbformat.NotebookNode):
+        _write_figures(notebook, folder / "figures")
     return outcome
+
+
+def _kernel_name(content):
+    name = kernel_of(content)
+    if not name:
+        raise ValueError("the notebook names no kernel")
+    return name
+
+
+def _no_kernel(plan, error):
+    """Why no kernel answered, with what is installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    name = kernel_of(plan.content)
+    installed = ", ".join(sorted(KernelSpecManager().find_kernel_specs())) or "none"
+    what = f"the kernel {name!r} is not installed" if isinstance(error, NoSuchKernel) else str(error) or "no answer"
+    return f"{what}; installed kernels: {installed}; --kernel NAME uses another"
+
+
+def _end_family(folder):
+    """Kill what the notebook started and left behind in a session of its own."""
+    if not sys.platform.startswith("linux"):
+        return
+    marked = f"LAB_RUN_FOLDER={folder.resolve()}".encode()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and marked in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                process.kill()
+        except (OSError, psutil.Error):
+            continue
 
 
 def injected(plan) -> nbformat.NotebookNode:
@@ -129,8 +190,9 @@ def injected(plan) -> nbformat.NotebookNode:
 class _Client(PapermillNotebookClient):
     """papermill's client with events by cell, a watchdog on the kernel, and a look at what the kernel used."""
 
-    def __init__(self, manager, run_id, emit, control, limits, **options):
+    def __init__(self, manager, run_id, emit, control, limits, folder, **options):
         super().__init__(manager, **options)
+        self.folder, self.printed = folder, 0
         self.run_id, self.emit, self.control = run_id, emit, control
         self.code = [
             index for index, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()
@@ -148,17 +210,20 @@ class _Client(PapermillNotebookClient):
         self.kind = getattr(provisioner, "kind", "cold")
         self.watchdog.begin(provisioner.pid)
         step_back(provisioner.pid)
-        python = self.nb.metadata.get("kernelspec", {}).get("language", "python") == "python"
+        python = (self.km.kernel_spec.language or "python").lower() == "python"
         if python:
             self._silently("import lab.report.notebook.trace; lab.report.notebook.trace.start()")
         for index, cell in enumerate(self.nb.cells):
             if index in self.code:
-                self.running = index
+                self.running, self.printed = index, 0
                 self._event("cell", next((line for line in cell.source.splitlines() if line.strip()), ""))
             try:
                 self.nb_man.cell_start(cell, index)
                 self.execute_cell(cell, index)
             except CellExecutionError as error:
+                if error.ename == "SystemExit" and error.evalue.strip() in ("", "0", "None"):
+                    self._ended_well(self.nb.cells[index])
+                    break
                 self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
                 self.failed = (index, error)
                 break
@@ -171,11 +236,41 @@ class _Client(PapermillNotebookClient):
                 self.used = json.loads(text)
 
     def output(self, outs, msg, display_id, cell_index):
-        """Collect an output; printed text is also passed on as an event."""
+        """Collect an output; printed text is also passed on as an event, of each cell up to a limit."""
+        if msg["msg_type"] != "stream" or cell_index < 0 or self.running is None:
+            return super().output(outs, msg, display_id, cell_index)
+        text = msg["content"]["text"]
+        room = MOST_TEXT - self.printed
+        self.printed += len(text)
+        if room <= 0:
+            return self._aside(text)
+        if len(text) > room:
+            name = self._aside_path().name
+            kept = (
+                f"{text[:room]}\n[cut after {MOST_TEXT // 2**20} MiB; the rest stands in {name} of the run's folder]\n"
+            )
+            self._aside(text[room:])
+            msg = {**msg, "content": {**msg["content"], "text": kept}}
         found = super().output(outs, msg, display_id, cell_index)
-        if msg["msg_type"] == "stream" and cell_index >= 0 and self.running is not None:
-            self._event("output", msg["content"]["text"])
+        self._event("output", msg["content"]["text"])
         return found
+
+    def _aside_path(self):
+        return self.folder / f"output-{self.running + 1:03d}.txt"
+
+    def _aside(self, text):
+        """Printed text beyond the limit of a cell: into a file beside the notebook, up to a limit of its own."""
+        if self.printed <= MOST_ASIDE:
+            with open(self._aside_path(), "a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+
+    @staticmethod
+    def _ended_well(cell):
+        """``sys.exit(0)``: the notebook ends here, and it is no error."""
+        cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
+        cell.outputs.append(
+            nbformat.v4.new_output("stream", name="stderr", text="The notebook ends here: sys.exit(0)\n")
+        )
 
     def _event(self, kind, text):
         number = self.code.index(self.running) + 1
@@ -331,7 +426,10 @@ def _without_colours(text):
 
 
 def _tail(path, size=4000):
-    text = path.read_bytes()[-size:].decode("utf-8", errors="replace")
+    try:
+        text = path.read_bytes()[-size:].decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
     return _without_colours(text)
 
 
@@ -346,6 +444,12 @@ def _cwd(plan):
 def _environment(plan, folder):
     found = kernel_environment(dict(os.environ), plan.definition["threads"])
     return {**found, "LAB_RUN_FOLDER": str(folder.resolve()), "LAB_RUN_ID": plan.run_id}
+
+
+def _short_folder():
+    """Where sockets can lie: their paths hold a hundred characters."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < 60 or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
 def _transport(folder):

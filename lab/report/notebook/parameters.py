@@ -195,7 +195,7 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
 
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except FileNotFoundError:
         raise ValueError(f"there is no notebook {path}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
@@ -206,7 +206,8 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path.name} is not a notebook of format 4: it has no list of cells")
     if not all(map(_is_cell, content["cells"])) or not isinstance(content.get("metadata", {}), dict):
         raise ValueError(
-            f"{path.name} is not a notebook of format 4: a cell has no source of text or no mapping of metadata"
+            f"{path.name} is not a notebook of format 4: a cell is not code, markdown or raw, has no source of text or no "
+            "mapping of metadata"
         )
     for cell in content["cells"]:
         cell["source"] = "".join(cell.get("source", ""))
@@ -217,6 +218,8 @@ def load_notebook(path: str | Path) -> dict[str, Any]:
 
 def _is_cell(cell):
     if not isinstance(cell, dict) or not isinstance(cell.get("metadata", {}), dict):
+        return False
+    if cell.get("cell_type") not in ("code", "markdown", "raw"):
         return False
     source, tags = cell.get("source", ""), cell.get("metadata", {}).get("tags", [])
     lines = source if isinstance(source, list) else [source]

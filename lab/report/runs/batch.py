@@ -22,13 +22,20 @@ def cores() -> int:
 class Batch:
     """Plans on their way to runs.
 
-    ``reused`` runs were in the store unchanged; the others are executed by :meth:`run`, ``jobs`` at a time, and a failing one
-    does not stop the rest. ``stop()`` ends the running ones, keeps their partial output and starts no others.
+    ``reused`` runs were in the store unchanged (``trust``: also those that may have read files which nobody noted); the
+    others are executed by :meth:`run`, ``jobs`` at a time, and a failing one does not stop the rest. ``stop()`` ends the
+    running ones, keeps their partial output and starts no others.
     ``cold_because`` says after a run why warm plans got fresh kernels (another system than Linux, CUDA, several threads).
     """
 
     def __init__(
-        self, plans: Sequence[Plan], *, store: Store | None = None, limits: Limits | None = None, force: bool = False
+        self,
+        plans: Sequence[Plan],
+        *,
+        store: Store | None = None,
+        limits: Limits | None = None,
+        force: bool = False,
+        trust: bool = False,
     ):
         self.store = store or Store()
         self.limits = limits or Limits.of()
@@ -37,7 +44,7 @@ class Batch:
         self.reused: dict[str, Run] = {}
         if not force:
             for plan in self.plans:
-                run = answering(plan, self.store)
+                run = answering(plan, self.store, trust=trust)
                 if run is not None:
                     self.reused[plan.run_id] = run
         self.waiting = [plan for plan in self.plans if plan.run_id not in self.reused]

@@ -81,8 +81,11 @@ def plan(
     text: bool = False,
     sweep: str = "",
     warm: bool = False,
+    kernel: str = "",
 ) -> Plan:
     """Check the parameters and work out the run's id, without starting anything.
+
+    ``kernel`` is used in place of the one that the notebook names.
 
     Raises:
         ParameterError: unknown name or refused value.
@@ -92,6 +95,8 @@ def plan(
     if not path.exists() and (project_root() / path).exists():
         path = project_root() / path
     content = load_notebook(path)
+    if kernel:
+        content = {**content, "metadata": {**content["metadata"], "kernelspec": {"name": kernel}}}
     schema = replace(read_parameters(content), notebook=path.name)
     values = _absolute(schema, schema.resolve(given or {}, text=text))
     files = _files(schema, values)
@@ -165,13 +170,7 @@ def execute(
                 "peak_memory": max(outcome.peak_memory, outcome.used.get("memory", 0)),
                 "kernel": outcome.kernel,
                 "definition": plan.definition,
-                "observed": cache.observed(
-                    outcome.used.get("modules", []),
-                    outcome.used.get("packages", []),
-                    outcome.used.get("data", []),
-                    bool(outcome.used),
-                    began=began.timestamp(),
-                ),
+                "observed": cache.observed(outcome.used, began=began.timestamp()),
                 "provenance": {
                     **provenance.machine(),
                     "git": provenance.git_state(),
@@ -209,10 +208,13 @@ def plan_of(run: Run) -> Plan:
         return plan(path, run.info["given"])
 
 
-def answering(plan: Plan, store: Store) -> Run | None:
-    """The stored run of ``plan`` if nothing that it depends on has changed, else ``None``."""
+def answering(plan: Plan, store: Store, *, trust: bool = False) -> Run | None:
+    """The stored run of ``plan`` if nothing that it depends on has changed, else ``None``.
+
+    ``trust``: also a run that may have read files which nobody noted.
+    """
     run = store.get(plan.run_id)
-    return run if run is not None and not cache.changes(run, plan.definition) else None
+    return run if run is not None and not cache.changes(run, plan.definition, trust=trust) else None
 
 
 def _secret(values):

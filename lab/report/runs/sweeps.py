@@ -19,6 +19,7 @@ import itertools
 import json
 import math
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from lab.source import text_hash
 
 _KEYS = ("name", "notebook", "parameters", "grid", "zip", "random", "list", "seeds")
 _MOST = 100_000
+_NAME = re.compile(r"[^\W_][\w .-]{0,59}")  # it becomes the name of a folder
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def from_mapping(spec: Mapping[str, Any], *, text: bool = False, base: Path | No
             raise ValueError(f"a sweep has no key {key!r}{checks.did_you_mean(key, _KEYS)}; it has {', '.join(_KEYS)}")
     if not spec.get("notebook"):
         raise ValueError("a sweep needs a notebook")
+    name = spec.get("name")
+    if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ValueError(
+            f"name must be 1 to 60 letters, digits, spaces, '.', '_' or '-', beginning with a letter or digit, got {name!r}"
+        )
     notebook = Path(spec["notebook"])
     if not notebook.is_absolute() and not notebook.exists() and base is not None and (base / notebook).exists():
         notebook = base / notebook

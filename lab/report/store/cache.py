@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.report.notebook.trace import listing, matching
 from lab.report.store import provenance
 from lab.report.store.layout import Run, project_root
 from lab.report.store.redaction import is_secret
@@ -45,7 +46,7 @@ def definition(
     modules = modules_of("\n".join(filter(_parses, code)))
     return {
         "cells": cell_hashes(content),
-        "kernel": content.get("metadata", {}).get("kernelspec", {}).get("name", ""),
+        "kernel": kernel_of(content),
         "parameters": {key: _unsaid(key, value) for key, value in sorted(parameters.items()) if key not in files},
         "files": {name: _content_hash(path) for name, path in sorted(files.items())},
         "modules": {name: hash_of(name)[:16] for name in sorted(modules)},
@@ -53,6 +54,13 @@ def definition(
         "device": provenance.device(),
         "threads": threads,
     }
+
+
+def kernel_of(content: Mapping[str, Any]) -> str:
+    """The name of the kernel that a notebook asks for; empty where it names none."""
+    metadata = content.get("metadata")
+    asked = metadata.get("kernelspec") if isinstance(metadata, Mapping) else None
+    return str(asked.get("name") or "") if isinstance(asked, Mapping) else ""
 
 
 def _unsaid(name, value):
@@ -66,28 +74,29 @@ def run_id(stem: str, wanted: Mapping[str, Any]) -> str:
     return f"{slug}-{text_hash(json.dumps(wanted, sort_keys=True, ensure_ascii=True))[:10]}"
 
 
-def observed(
-    modules: list[str], top_level: list[str], data: list[str], complete: bool, *, began: float = math.inf
-) -> dict[str, Any]:
-    """What a finished run really used. ``complete=False``: unknown, so all of the project's modules count.
+def observed(used: Mapping[str, Any], *, began: float = math.inf) -> dict[str, Any]:
+    """What a finished run really used, from what its kernel noted (:mod:`lab.report.notebook.trace`).
 
-    A file that was written after ``began`` (seconds since the epoch) may have been read before or after that: it never
-    answers for the run.
+    An empty ``used`` is unknown: all of the project's modules count then. A file that was written after ``began`` (seconds
+    since the epoch) may have been read before or after that: it never answers for the run. Of folders that were listed and
+    patterns that were searched the found names count; ``unseen`` says what may have read files that nobody noted.
     """
-    if not complete:
-        modules = sorted(_all_modules())
+    modules = used.get("modules", []) if used else sorted(_all_modules())
     root = project_root()
     files = {}
-    for name in data:
+    for name in used.get("data", []):
         path = Path(name)
         if path.is_file():
             name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
             files[name] = _CHANGED if path.stat().st_mtime > began else file_hash(path)[:16]
     return {
         "modules": {name: _CHANGED if _written(name) > began else hash_of(name)[:16] for name in sorted(set(modules))},
-        "packages": provenance.versions(top_level),
+        "packages": provenance.versions(used.get("packages", [])),
         "data": files,
-        "complete": complete,
+        "folders": {folder: _listing_hash(folder) for folder in used.get("folders", [])},
+        "patterns": [[*search, _matching_hash(*search)] for search in used.get("patterns", [])],
+        "unseen": list(used.get("unseen", [])),
+        "complete": bool(used),
     }
 
 
@@ -96,8 +105,11 @@ def _written(module):
     return path.stat().st_mtime if path else 0.0
 
 
-def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
-    """Why ``run`` no longer answers for ``wanted``, one sentence an input; empty if it does."""
+def changes(run: Run, wanted: Mapping[str, Any], *, trust: bool = False) -> list[str]:
+    """Why ``run`` no longer answers for ``wanted``, one sentence per input; empty if it does.
+
+    A run that may have read files unseen answers for nothing, unless ``trust`` says that they are as they were.
+    """
     if not run.ok:
         return [f"the stored run ended with status '{run.status}'"]
     had = run.info.get("definition", {})
@@ -144,7 +156,26 @@ def changes(run: Run, wanted: Mapping[str, Any]) -> list[str]:
             found.append(f"data file {path.name} is gone")
         elif file_hash(path)[:16] != value:
             found.append(f"data file {path.name} changed")
+    for folder, value in seen.get("folders", {}).items():
+        if _listing_hash(folder) != value:
+            found.append(f"the folder {Path(folder).name} holds other files")
+    for folder, pattern, recursive, value in seen.get("patterns", []):
+        if _matching_hash(folder, pattern, recursive) != value:
+            found.append(f"the pattern {pattern} finds other files")
+    if not trust:
+        found += [f"it is unknown which files the run read: {what}" for what in seen.get("unseen", [])]
     return found
+
+
+def _listing_hash(folder):
+    try:
+        return text_hash(json.dumps(listing(folder)))[:16]
+    except OSError:
+        return "gone"
+
+
+def _matching_hash(folder, pattern, recursive):
+    return text_hash(json.dumps(matching(folder, pattern, recursive)))[:16]
 
 
 def _parses(source):

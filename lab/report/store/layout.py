@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from lab.source import project_root as project_root
 
 SCHEMA = 1
 _OLD = "-replaced"
+_NEEDED = {"notebook", "status", "parameters"}  # without these a run.json says nothing
 RUN_ID = re.compile(r"(?!\.)[\w .+=@(),-]{1,200}", re.ASCII)  # what the name of a run's folder is made of
 _NO_WRITING = {getattr(errno, name, 0) for name in "ENOSPC EDQUOT EROFS EACCES EPERM EFBIG EIO ENOTDIR EEXIST".split()}
 
@@ -148,7 +150,12 @@ class Store:
         path = self.runs / run_id / "run.json"
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, RecursionError):
+            info = None
+        if not isinstance(info, dict) or not _NEEDED <= info.keys():
+            warnings.warn(f"run.json of run {run_id} is no description of a run: it is left out", stacklevel=2)
             return None
         return Run(run_id, path.parent, info)
 
@@ -197,7 +204,18 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, run_id: str) -> Run:
-        """Move a finished folder to its place; a run that stood there is replaced."""
+        """Move a finished folder to its place, once it is on the disk; a run that stood there is replaced.
+
+        Raises:
+            StoreError: what the folder says of its run cannot be read back; nothing is moved then.
+        """
+        try:
+            for name in ("run.json", "notebook.ipynb"):
+                json.loads((folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            raise StoreError(f"run {run_id} was not stored: {name} cannot be read back ({error})") from None
+        for path in (*folder.rglob("*"), folder):
+            _sync(path)
         target = self.runs / run_id
         try:
             os.rename(folder, target)
@@ -236,6 +254,20 @@ class Store:
         return count
 
 
+def _sync(path: Path) -> None:
+    """Have the system write a file or the names in a folder to the disk; where it cannot, it does not matter."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that a reader sees the old file or the new one and never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
@@ -243,6 +275,7 @@ def write_atomically(path: Path, text: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text, encoding="utf-8")
+            _sync(temporary)  # else a power cut may leave the new name without its content
             os.replace(temporary, path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ def record(name: str, value: Any, *, unit: str = "") -> Any:
 
     Raises:
         TypeError: a value of another kind, or a tensor of several elements (record its mean, or ``.tolist()``).
+        ValueError: an integer that no float holds.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name must be a text that is not empty, got {name!r}")
@@ -58,17 +60,34 @@ def claim(
 
 
 def recorded(folder: str | Path) -> list[dict[str, Any]]:
-    """The records of a run folder, in the order of writing; a half-written last line is left out."""
+    """The records of a run folder, in the order of writing.
+
+    A line that is no record (half-written, of another form, by another hand) is left out with a warning that names the run.
+    """
     path = Path(folder) / "records.jsonl"
-    if not path.exists():
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for position, line in enumerate(lines, 1):
+        entry = _entry(line)
+        if entry is not None:
+            found.append(entry)
+        elif line.strip():
+            warnings.warn(f"line {position} of records.jsonl of run {path.parent.name} is no record", stacklevel=2)
     return found
+
+
+def _entry(line):
+    try:
+        entry = json.loads(line)
+        if entry["kind"] in ("metric", "claim") and isinstance(entry["name"], str):
+            number(entry["value"])
+            return entry
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    return None
 
 
 def number(value: Any) -> float | None:
@@ -99,7 +118,15 @@ def _write(entry):
 
 
 def _plain(name, value):
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        try:
+            float(value)
+        except OverflowError:
+            raise ValueError(
+                f"the value of {name!r} must fit a float, got an integer of {value.bit_length():,} bits"
+            ) from None
         return value
     if isinstance(value, float):
         return jsonable(value)

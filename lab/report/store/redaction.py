@@ -97,17 +97,70 @@ def is_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
 
 
+# of run.json what the lab itself writes, not the notebook or its user
+_STRUCTURE = {"schema", "id", "notebook", "path", "status", "sweep", "kernel", "started", "observed", "provenance"}
+
+
 def hide_secrets(folder: Path, more: Iterable[str] = ()) -> None:
-    """Take the secrets of this process's environment, and ``more``, out of the text files of a run that is to be stored."""
+    """Take the secrets of this process's environment, and ``more``, out of the files of a run that is to be stored.
+
+    Of JSON the texts are cleaned, never keys or structure: a secret may be a word that stands there too.
+    """
     own = _shown(value for value in more if len(value) >= 4)
+
+    def clean(text):
+        text = without_secrets(text)
+        for value in own:
+            text = text.replace(value, HIDDEN)
+        return text
+
     for path in folder.rglob("*"):
-        if path.is_file():
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            clean = without_secrets(text)
-            for value in own:
-                clean = clean.replace(value, HIDDEN)
-            if clean != text:
-                path.write_text(clean, encoding="utf-8", errors="surrogateescape")
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if path.name == "run.json":
+            found = _json(text, lambda info: _clean_info(info, clean), indent=1)
+        elif path.suffix in (".json", ".ipynb"):
+            found = _json(text, lambda value: _cleaned(value, clean), indent=1 if path.suffix == ".ipynb" else None)
+        elif path.suffix == ".jsonl":
+            lines = (_json(line, lambda value: _cleaned(value, clean)) or clean(line) for line in text.splitlines())
+            found = "".join(line + "\n" for line in lines)
+        else:
+            found = None
+        found = clean(text) if found is None else found
+        if found != text:
+            path.write_text(found, encoding="utf-8", errors="surrogateescape")
+
+
+def _json(text, change, indent=None):
+    """JSON with its value changed, as it was where nothing changed; ``None`` for what is no JSON."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    found = change(value)
+    if found == value:
+        return text
+    return json.dumps(found, indent=indent, ensure_ascii=False, separators=(",", ":") if indent is None else None)
+
+
+def _cleaned(value, clean):
+    """``value`` with every text in it cleaned; keys stay."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(item, clean) for item in value]
+    if isinstance(value, dict):
+        return {key: _cleaned(item, clean) for key, item in value.items()}
+    return value
+
+
+def _clean_info(info, clean):
+    found = {key: value if key in _STRUCTURE else _cleaned(value, clean) for key, value in info.items()}
+    if "definition" in info:
+        parameters = _cleaned(info["definition"].get("parameters", {}), clean)
+        found["definition"] = {**info["definition"], "parameters": parameters}
+    return found
 
 
 def _short(path):
