@@ -32,6 +32,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -172,7 +173,7 @@ class Soft:
         law = continuum.Hencky.of(young, poisson)
         plastic = None if yield_stress is None else continuum.VonMises(law.mu, yield_stress)
         d = len(axes)
-        scene = continuum.Scene(cells, 2 * pitch, dt, density, pitch**d, (0.0,) * d, "stick")  # type: ignore[arg-type]
+        scene = continuum.Scene(cells, 2 * pitch, dt, density, pitch**d, (0.0,) * d, "stick", 2)  # type: ignore[arg-type]
         scene.refuse_step(law)
         return cls(points, law, plastic, scene, pitch)
 
@@ -268,7 +269,7 @@ class Scene:
         row = self.contact.row() if isinstance(self.contact, Contact) else self.contact.double()
         row = row.expand(scenes, 4)
         lame = torch.tensor(self.pad.lame, dtype=torch.float64) if self.lame is None else self.lame.double()
-        options = {"mesh": self.pad.mesh, "lame": lame.expand(scenes, 2), "dt": self.dt, "contact": row,
+        options: dict[str, Any] = {"mesh": self.pad.mesh, "lame": lame.expand(scenes, 2), "dt": self.dt, "contact": row,
                    "viscosity": self.pad.viscosity, "bodies": bodies(rigid, d)}  # fmt: skip
 
         def wide(rows, *shape):
@@ -286,7 +287,7 @@ class Scene:
         for k, action in enumerate(actions):
             drive = action[:, self.pad.finger]
             load = torch.stack([each[k] for each in loads]).expand(scenes, -1, -1) if rigid else None
-            more = {"load": load, "pose": pose, "motion": motion}
+            more: dict[str, Any] = {"load": load, "pose": pose, "motion": motion}
             try:
                 if not soft:
                     x, v, pose, motion, force = element_step(x, v, drive, **options, **more, substeps=self.substeps)
@@ -451,7 +452,7 @@ def fit_contact(
     losses = []
     for k in range(steps):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * k / steps))
-        now = replace(scene, **{name: value.exp() for name, value in logs.items()})
+        now = replace(scene, contact=logs["contact"].exp(), lame=logs["lame"].exp())
         found = now.roll(actions)
         total = found.force.sum(2) + sum(found.soft_force)
         each = ((total - forces).square().mean(0) / size.clamp_min(1e-6 * float(size.max()))).mean(1)
@@ -461,7 +462,8 @@ def fit_contact(
         losses.append(each.detach())
         if progress is not None:
             progress((k + 1) / steps)
-    return FittedContact(*(logs[name].detach().exp() for name in ("contact", "lame")), torch.stack(losses))
+    found_contact, found_lame = (logs[name].detach().exp() for name in ("contact", "lame"))
+    return FittedContact(found_contact, found_lame, torch.stack(losses))
 
 
 def fit_motion(
@@ -499,11 +501,12 @@ def fit_motion(
 class PixelNetwork(nn.Module):
     """What one pixel tells: its colour and place (..., 5) -> the unit surface normal (..., 3), by a small network."""
 
-    def __init__(self, width: int = 32, seed: int = 0):
+    def __init__(self, width: int = 32, seed: int | torch.Generator = 0):
         super().__init__()
         generator = checks.generator(seed)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in ((5, width), (width, width), (width, 2)))
-        for layer in self.layers:
+        layers = [nn.Linear(a, b) for a, b in ((5, width), (width, width), (width, 2))]
+        self.layers = nn.ModuleList(layers)
+        for layer in layers:
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
 

@@ -11,6 +11,7 @@ CONTROLS = [
     ("dgno", "sensors", 8, 64),
     ("pi_hc_moe", "overlap", 0, 6),
     ("reg_neural_de", "strength", 0.0, 10.0),
+    ("difftactile", "friction", 0.1, 1.5),
 ]
 
 
@@ -37,3 +38,13 @@ def test_a_pulled_vertex_moves_by_the_pull_and_the_recorded_sphere_becomes_a_tor
     values = moved(along)
     crossing = along[(values.abs()).argmin()]
     assert float((crossing - point) @ outward) == pytest.approx(0.02, abs=0.008)
+
+
+def test_a_finger_on_little_friction_slips_and_on_much_it_holds():
+    from widgets.pages import difftactile as page
+
+    shares = []
+    for friction in (0.05, 2.0):
+        *_, numbers = page.draw(friction, 4.0, 1.0, page.PRESS + page.DRAG - 1, "disc", 8, "light")
+        shares.append(numbers["tangential force over μ_f times normal force"])
+    assert shares[0] > 0.9 and shares[1] < 0.5

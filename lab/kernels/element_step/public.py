@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -234,7 +234,8 @@ def element_step(
         drive: velocities of the driven nodes (scenes, driven nodes, d), constant over the substeps.
         lame: mu and lambda in Pa, 2 numbers or (scenes, 2). viscosity: eta in Pa s, also resists rotation; carries no gradient.
         dt: in s, at most the least altitude over sqrt((lambda + 2 mu)/density).
-        substeps: how many steps in this one operation. contact: k_n (N/m), k_d (N s/m^2), k_t (N s/m), mu_f; 4 or (scenes, 4).
+        substeps: how many steps in this one operation. contact: k_n (N/m), k_d (N s/m^2), k_t (N s/m), mu_f; 4 or (scenes, 4);
+            k_t dt above twice the mass of a node makes sticking nodes chatter.
         pose, motion, load: of the bodies, (scenes, bodies, 3); load in N, N and N m (2-D), by default 0.
         force: on nodes in N, shape of ``x``.
 
@@ -267,7 +268,7 @@ def element_step(
     if bodies is None:
         bodies = Bodies.of([], d=d)
 
-    def like(name, value, *shape):
+    def like(name: str, value: Any, *shape: int) -> torch.Tensor:
         if value is None:
             return x.new_zeros(shape)
         if not isinstance(value, torch.Tensor):
@@ -285,21 +286,21 @@ def element_step(
     pose, motion, load = (
         like(name, value, scenes, count, 3) for name, value in (("pose", pose), ("motion", motion), ("load", load))
     )
-    lame, contact = like("lame", lame, scenes, 2), like("contact", contact, scenes, 4)
+    constants, touching = like("lame", lame, scenes, 2), like("contact", contact, scenes, 4)
     dt, viscosity = checks.number("dt", dt, low=0.0, open_low=True), checks.number("viscosity", viscosity, low=0.0)
     substeps = checks.integer("substeps", substeps, low=1)
     if dispatch.eager():
-        for name, value in (("lame", lame), ("contact", contact)):
+        for name, value in (("lame", constants), ("contact", touching)):
             if bool((value < 0).any()):
                 raise ValueError(f"{name} must be at least 0, got a smallest value of {float(value.min()):.6g}")
-        sound = float((lame[:, 1] + 2 * lame[:, 0]).detach().max() / mesh.density) ** 0.5
+        sound = float((constants[:, 1] + 2 * constants[:, 0]).detach().max() / mesh.density) ** 0.5
         refuse_step(dt, mesh, sound, viscosity)
     real = [each.to(x) for each in (mesh.inverse, mesh.volume, mesh.mass)]
     whole = [each.to(x.device) for each in (mesh.elements, mesh.driven, mesh.surface, bodies.layouts)]
     shapes, field, lightness, drag = (
         each.to(x) for each in (bodies.shapes, bodies.field, bodies.lightness, bodies.drag)
     )
-    tensors = (x, v, pose, motion, drive, load, force, lame, contact, whole[0], *real, whole[1], whole[2], shapes,
+    tensors = (x, v, pose, motion, drive, load, force, constants, touching, whole[0], *real, whole[1], whole[2], shapes,
                whole[3], field, lightness, drag)  # fmt: skip
     work = len(mesh.elements) * substeps * scenes
     choice = dispatch.choose("element_step", *tensors[:9], work=work, small=SMALL, dtypes=DTYPES)
@@ -309,7 +310,7 @@ def element_step(
         return ElementState(*reference.step(*tensors, dt, viscosity, substeps))
     from lab.kernels.element_step import op
 
-    return ElementState(*op.step(*tensors, dt, viscosity, substeps))
+    return ElementState(*op.step(*tensors, dt, viscosity, substeps))  # type: ignore[call-arg]
 
 
 def refuse_step(dt: float, mesh: ElementMesh, sound: float, viscosity: float) -> None:
