@@ -71,7 +71,7 @@ def learned(instance: int):
     kept = torch.load(NET, weights_only=True)
     net = m.BasisOperator(**kept["form"])
     net.load_state_dict(kept["weights"])
-    setting = study.Setting()
+    setting = study.Setting.of("default")
     where, initial = study.system(setting), study.instances(setting, (0,), 8)[:, instance]
     with torch.no_grad():
         basis = net(where.inputs(initial)[None].float())[0].double()
