@@ -13,6 +13,8 @@ HERE = (
     "rowloss_eager",
     "rowloss_image",
     "doubled_batch",
+    "element_step",
+    "element_step_adjoint",
 )
 
 
