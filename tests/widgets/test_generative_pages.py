@@ -54,7 +54,7 @@ def test_an_own_column_is_the_teacher_of_a_student_or_is_refused_in_words():
 
     frame = pd.DataFrame({"word": ["x"] * 60, "a": [0.0, 1.0, 9.0] * 20})
     own = f_distill.draw(0.5, "forward KL", 20, 3.0, upload=Uploaded("own.csv", "table", frame))
-    assert own[-1]["forward KL: a student's shift"] == pytest.approx(10 / 3, abs=1.0)
+    assert own[-1]["forward KL: shift"] == pytest.approx(10 / 3, abs=1.0)
     assert f_distill.column_of(pd.DataFrame({"a": range(1000)})).shape == (200, 1)
     for wrong, words in (
         (frame[["word"]], "a column of numbers"),

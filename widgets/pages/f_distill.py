@@ -24,8 +24,8 @@ METRICS = {
     "reached": pages.Metric(
         "share of the teacher's mass where the student has a tenth of its density or more", "", "higher"
     ),
-    "a student's shift": pages.Metric("mean of the student", "units of the data"),
-    "a student's deviation": pages.Metric("deviation of the student", "units of the data"),
+    "shift": pages.Metric("mean of the student", "units of the data"),
+    "deviation": pages.Metric("deviation of the student", "units of the data"),
 }
 
 
@@ -53,8 +53,8 @@ def draw(high, divergence, frame, distance, upload=None, theme="light"):
     numbers = {
         f"{divergence}: reached": result.covered(divergence, 0, 0, frame),
         "reverse KL: reached": result.covered("reverse KL", 0, 0, frame),
-        f"{divergence}: a student's shift": float(student.shift[0]),
-        f"{divergence}: a student's deviation": abs(float(student.factor[0, 0])),
+        f"{divergence}: shift": float(student.shift[0]),
+        f"{divergence}: deviation": abs(float(student.factor[0, 0])),
     }
     return (
         figures.student_density(result, divergence, frame=frame, theme=theme),

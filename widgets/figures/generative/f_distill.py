@@ -36,7 +36,7 @@ def student_density(
     if other != kind:
         title += f", by {other} {result.covered(other, high, 0, frame):.0%}"
     fig = figure(*traces, theme=theme, title=title, x="x, in the units of the data", y="density", height=440)
-    top = 1.15 * max(float(p.max()), float(q.max()))
+    top = 1.15 * max(float(max(trace.y)) for trace in traces)
     return fig.update_yaxes(range=[0, top]).update_layout(margin={"b": 110})
 
 
