@@ -62,6 +62,10 @@ class Progress:
                 self._line(event.to_dict())
             elif self._live:
                 self._live.update(self._table())
+            if event.kind == "waiting" and not self.as_json:
+                self.console.print(
+                    f"[dim]{escape(event.run_id)}: {escape(event.text)}[/]", highlight=False, soft_wrap=True
+                )
             if event.kind == "finished" and not self.as_json and (not self.quiet or event.text != "ok"):
                 plan = self.names[event.run_id]
                 colour = COLOURS.get(event.text, "white")

@@ -11,11 +11,12 @@ from typing import Any, Literal
 class Event:
     """One step of a run.
 
-    ``kind`` is ``queued``, ``started``, ``cell``, ``output`` (text that a cell printed), ``finished``. ``cell`` and ``cells``
-    count code cells from 1, ``text`` is the first line of the running cell, printed text, or the final status.
+    ``kind`` is ``queued``, ``started``, ``cell``, ``output`` (text that a cell printed), ``waiting`` (for a cluster),
+    ``finished``. ``cell`` and ``cells`` count code cells from 1, ``text`` is the first line of the running cell, printed text,
+    what is waited for, or the final status.
     """
 
-    kind: Literal["queued", "started", "cell", "output", "finished"]
+    kind: Literal["queued", "started", "cell", "output", "waiting", "finished"]
     run_id: str
     cell: int = 0
     cells: int = 0

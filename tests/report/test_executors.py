@@ -11,7 +11,7 @@ import pytest
 from lab.report.runs import executors
 from lab.report.runs.batch import Batch
 from lab.report.runs.run import plan
-from lab.report.store.layout import StoreError
+from lab.report.store.layout import Store, StoreError
 
 SOURCE = """
 import lab, time
@@ -127,3 +127,66 @@ def test_a_packed_run_cannot_leave_its_folder(tmp_path):
     (tmp_path / "run" / "a.txt").write_text("x")
     executors.unpack(executors.pack(tmp_path / "run"), tmp_path / "copy")
     assert (tmp_path / "copy" / "a.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_parameters_name_travels_to_a_worker_that_has_no_such_files(cluster, tmp_path, notebook, kind):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "x.csv").write_text("1,2,3")
+    path = notebook(
+        "from pathlib import Path\ndata: Path = Path('none')",
+        "import lab\nname = data if data.is_file() else next(iter(data.iterdir()))",
+        "lab.report.record('sum', sum(map(int, name.read_text().split(','))))\nlab.report.record('parent', str(data.parent))",
+    )
+    address, _ = cluster
+    store = Store(tmp_path / "far")
+    wanted = plan(path, {"data": str(own / "x.csv" if kind == "file" else own)})
+    # what stands here is moved away once it is planned: a worker that could read it would not find it
+    content = executors.files_of(wanted)
+    os.rename(own, tmp_path / "elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "files_of", lambda plan: content)
+        (run,) = Batch([wanted], store=store).run(executor="dask", scheduler=address)
+    assert run.ok, run.error
+    assert run.metrics["sum"] == 6 and str(tmp_path / "own") not in run.metrics["parent"]
+    assert run.parameters["data"] == wanted.parameters["data"]
+    os.rename(tmp_path / "elsewhere", own)
+    assert list(Batch([wanted], store=store).reused) == [wanted.run_id]  # by content, also here
+
+
+def test_a_file_too_large_to_travel_is_refused_in_words_where_it_is_missing(tmp_path, notebook, monkeypatch):
+    big = tmp_path / "big.csv"
+    big.write_text("1" * 100)
+    path = notebook("from pathlib import Path\ndata: Path = Path('none')")
+    wanted = plan(path, {"data": str(big)})
+    monkeypatch.setattr(executors, "MOST_BYTES", 50)
+    assert executors.files_of(wanted) == [("data", b"")]
+    big.unlink()
+    with pytest.raises(ValueError, match="big.csv of parameter 'data' holds more than"):
+        executors.remote(wanted.to_dict(), {}, ("data",), b"")
+
+
+def test_a_scheduler_that_dies_ends_the_batch_in_words(cluster, tmp_path, notebook, monkeypatch):
+    import psutil
+
+    monkeypatch.setattr(executors, "LOST_SECONDS", 2)
+    monkeypatch.setattr(executors, "SAY_SECONDS", 0.2)
+    address, _ = cluster
+    path = notebook("n: int = 3\npause: float = 600.0", SOURCE)
+    said = []
+
+    def emit(event):
+        said.append(event)
+        if event.kind == "started":
+            owner = next(
+                process
+                for process in psutil.process_iter(["cmdline"])
+                if {"distributed.cli.dask_scheduler", str(tmp_path / "scheduler.json")}
+                <= {*(process.info["cmdline"] or ())}
+            )
+            owner.kill()
+
+    with pytest.raises(StoreError, match="no longer answers; what was finished is kept"):
+        Batch([plan(path)], store=Store(tmp_path / "far")).run(executor="dask", scheduler=address, emit=emit)
+    assert any(event.kind == "waiting" for event in said)

@@ -1,6 +1,7 @@
 """Where the driver of a run works: in this process, in a process of its own, or on a Dask cluster. Same runs, same store.
 
-A Dask worker needs no disk in common with the caller: the plan carries the notebook, the run folder comes back as bytes.
+A Dask worker needs no disk in common with the caller: the plan carries the notebook, what its parameters name travels by
+content, once to each worker, and the run folder comes back as bytes.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lab.report.events import Control, Event
-from lab.report.runs.run import Limits, Plan, answering, execute
+from lab.report.runs.run import Limits, Plan, answering, execute, unsaid
+from lab.report.store.cache import content_hash
 from lab.report.store.layout import Run, Store, StoreError, writing
 
 Executor = Callable[..., Run]
 NAMES = ("local", "process", "dask")
 CONNECT_SECONDS = 60
+LOST_SECONDS = 60  # a scheduler that does not answer for so long is given up
+SAY_SECONDS = 30
+MOST_BYTES = 2**28  # that the files named by the parameters of a run may hold to travel to a worker
 
 
 def in_process(
@@ -124,52 +130,142 @@ class _Dask:
         with writing(f"the store {store.runs}"), store.lock(plan.run_id):
             if not force and (run := answering(plan, store)):
                 return run
+            carried = files_of(plan)
             emit(Event("started", plan.run_id))
             future = self.client.submit(
                 remote,
                 plan.to_dict(),
                 asdict(limits),
+                tuple(name for name, _ in carried),
+                # the same content has the same key: it travels to a worker once
+                *(self.client.scatter(packed, hash=True) for _, packed in carried),
                 key=f"{plan.run_id}-{os.urandom(4).hex()}",
                 pure=False,
                 retries=3,
             )
             gone = threading.Event()
-            control.attach(lambda: (gone.set(), future.cancel(force=True)))
-            packed = _result(future, gone)
+
+            def stop():
+                gone.set()  # to cancel takes a scheduler that answers: nobody waits for that
+                threading.Thread(target=future.cancel, kwargs={"force": True}, daemon=True).start()
+
+            control.attach(stop)
+            packed = _result(future, gone, self.client, lambda text: emit(Event("waiting", plan.run_id, text=text)))
             if packed is None:
                 raise InterruptedError(f"run {plan.run_id} was cancelled")
             with store.work(plan.run_id) as folder:
                 unpack(packed, folder)
+                _said_here(folder / "run.json", plan)
                 return store.publish(folder, plan.run_id)
 
 
-def _result(future, gone):
+def _result(future, gone, client, say):
+    """What the future brings, ``None`` if it was cancelled; says every half minute what is waited for.
+
+    Raises:
+        StoreError: the scheduler has not answered for a minute.
+    """
     from concurrent.futures import CancelledError
 
     from distributed import TimeoutError as WaitTimeout
 
+    answered = said = time.monotonic()
     while not gone.is_set():
         try:
             return future.result(timeout=0.5)
         except (WaitTimeout, TimeoutError):
-            continue
+            pass
         except CancelledError:
-            return None
+            if client.status == "running":
+                return None
+        now = time.monotonic()
+        if client.status == "running":
+            answered = now
+        elif client.status == "closed" or now - answered > LOST_SECONDS:
+            raise StoreError(
+                "the Dask scheduler no longer answers; what was finished is kept, and the same command resumes from there"
+            )
+        if now - said > SAY_SECONDS:
+            said = now
+            say(_waited_for(client))
+        if future.status != "pending":
+            time.sleep(0.5)
     return None
 
 
-def remote(plan: dict, limits: dict) -> bytes:
-    """Execute a plan in a private store on a worker and return the run folder, packed."""
+def _waited_for(client):
+    if client.status != "running":
+        return "the Dask scheduler does not answer: waiting for it"
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return (
+        f"running on {len(workers)} Dask workers" if workers else "the Dask scheduler has no workers: waiting for one"
+    )
+
+
+def files_of(plan: Plan) -> list[tuple[str, bytes]]:
+    """The files and folders that the parameters of ``plan`` name, packed; empty bytes for what is too large to travel."""
+    found, total = [], 0
+    for name in plan.definition["files"]:
+        path = Path(plan.parameters[name])
+        inside = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
+        size = sum(item.stat().st_size for item in inside)
+        total += size
+        found.append((name, b"" if total > MOST_BYTES else pack(path.parent, inside)))
+    return found
+
+
+def remote(plan: dict, limits: dict, names: tuple[str, ...] = (), *packed: bytes) -> bytes:
+    """Execute a plan in a private store on a worker and return the run folder, packed.
+
+    ``packed`` are the files that the parameters ``names`` hold; those that the worker has with the same content stay.
+
+    Raises:
+        ValueError: a file that was too large to travel is not on the worker.
+    """
     with tempfile.TemporaryDirectory(prefix="lab-remote-") as folder:
-        run = execute(Plan(**plan), store=Store(folder), limits=Limits(**limits))
+        inputs = Path(folder).resolve() / "inputs"
+        here = Plan(**plan)
+        for name, content in zip(names, packed):
+            path = Path(here.parameters[name])
+            if path.exists() and content_hash(path) == here.definition["files"][name]:
+                continue
+            if not content:
+                raise ValueError(
+                    f"{path.name} of parameter {name!r} holds more than {MOST_BYTES // 2**20} MiB and is not on the worker: "
+                    "put it on a disk that the workers share"
+                )
+            unpack(content, inputs / name)
+            local = {name: str(inputs / name / path.name)}
+            here = replace(here, parameters={**here.parameters, **local}, given={**here.given, **local})
+        run = execute(here, store=Store(Path(folder) / "store"), limits=Limits(**limits))
+        _without(run.folder / "run.json", str(inputs))
         return pack(run.folder)
 
 
-def pack(folder: Path) -> bytes:
-    """A run folder as a compressed archive without owner, times and absolute names."""
+def _without(path, inputs):
+    """What was read below ``inputs`` counts as the files of parameters do, by their content."""
+    info = json.loads(path.read_text(encoding="utf-8"))
+    seen = info["observed"]
+    seen["data"] = {name: value for name, value in seen["data"].items() if not name.startswith(inputs)}
+    seen["folders"] = {name: value for name, value in seen["folders"].items() if not name.startswith(inputs)}
+    seen["patterns"] = [
+        search for search in seen["patterns"] if not any(str(part).startswith(inputs) for part in search)
+    ]
+    path.write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _said_here(path, plan):
+    """The parameters as the caller gave them, not as they were called on the worker."""
+    info = json.loads(path.read_text(encoding="utf-8"))
+    info.update(parameters=unsaid(plan.parameters), given=unsaid(plan.given))
+    path.write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def pack(folder: Path, files: Sequence[Path] | None = None) -> bytes:
+    """A folder, or some files of it, as a compressed archive without owner, times and absolute names."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=3) as archive:
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(folder.rglob("*") if files is None else files):
             if path.is_file():
                 entry = tarfile.TarInfo(str(path.relative_to(folder)))
                 entry.size = path.stat().st_size
@@ -179,6 +275,7 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """Write a packed run folder to ``folder``; names that leave it are refused."""
+    """Write a packed folder to ``folder``; names that leave it are refused."""
+    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
         archive.extractall(folder, filter="data")

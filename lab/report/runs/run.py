@@ -161,8 +161,8 @@ def execute(
                 **_heading(plan.content),
                 "status": outcome.status,
                 "error": outcome.error,
-                "parameters": _unsaid(plan.parameters),
-                "given": _unsaid(plan.given),
+                "parameters": unsaid(plan.parameters),
+                "given": unsaid(plan.given),
                 "sweep": plan.sweep,
                 "started": began.isoformat(timespec="milliseconds"),
                 "seconds": round(time.perf_counter() - clock, 3),
@@ -222,7 +222,8 @@ def _secret(values):
     return [name for name, value in values.items() if isinstance(value, str) and value and is_secret(name)]
 
 
-def _unsaid(values):
+def unsaid(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with what is secret hidden."""
     hidden = _secret(values)
     return {name: HIDDEN if name in hidden else value for name, value in values.items()}
 

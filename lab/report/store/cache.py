@@ -48,7 +48,7 @@ def definition(
         "cells": cell_hashes(content),
         "kernel": kernel_of(content),
         "parameters": {key: _unsaid(key, value) for key, value in sorted(parameters.items()) if key not in files},
-        "files": {name: _content_hash(path) for name, path in sorted(files.items())},
+        "files": {name: content_hash(path) for name, path in sorted(files.items())},
         "modules": {name: hash_of(name)[:16] for name in sorted(modules)},
         "lock": provenance.lock_hash(),
         "device": provenance.device(),
@@ -201,7 +201,8 @@ def _cells_changed(before, now):
     return f"cell{'s' * (len(different) > 1)} {', '.join(different)} of the notebook changed"
 
 
-def _content_hash(path):
+def content_hash(path: Path) -> str:
+    """A short hash of a file, or of the names and files in a folder."""
     if path.is_dir():
         entries = sorted(item for item in path.rglob("*") if item.is_file())
         return text_hash(json.dumps([[str(item.relative_to(path)), file_hash(item)] for item in entries]))[:16]
