@@ -201,7 +201,7 @@ class CouplingFlow(nn.Module):
 
     def forward(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (models, n, d) of the uniform density to points of p and log p (models, n)."""
-        z, stretch = torch.logit(u, 1e-6 if u.dtype == torch.float32 else 1e-12), torch.zeros(u.shape[:-1]).to(u)
+        z, stretch = _logit(u), torch.zeros(u.shape[:-1]).to(u)
         base = _logistic(z)
         for k in range(len(self.networks)):
             scale, shift = self._coupling(k, z)
@@ -211,7 +211,7 @@ class CouplingFlow(nn.Module):
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Points of p back to uniform ones, and log p(y)."""
-        z, stretch = torch.logit(y, 1e-6 if y.dtype == torch.float32 else 1e-12), torch.zeros(y.shape[:-1]).to(y)
+        z, stretch = _logit(y), torch.zeros(y.shape[:-1]).to(y)
         top = _logistic(z)
         for k in reversed(range(len(self.networks))):
             scale, shift = self._coupling(k, z)
@@ -222,6 +222,13 @@ class CouplingFlow(nn.Module):
     def log_density(self, y: torch.Tensor) -> torch.Tensor:
         """log p (models, n) at points of the unit cube, relative to the uniform density."""
         return self.inverse(y)[1]
+
+
+def _logit(u):
+    """The logit, of the nearest place inside where float rounds to a wall; differentiable twice."""
+    edge = 1e-6 if u.dtype == torch.float32 else 1e-12
+    u = u.clamp(edge, 1 - edge)
+    return u.log() - torch.log1p(-u)
 
 
 def _logistic(z):
@@ -330,7 +337,7 @@ class ByFlow(Uniform):
     ``beta`` is the weight of the roughness in units of the standard deviation of r2 and of the largest side squared.
     """
 
-    def __init__(self, box: Box, seeds, beta: float = 1e-3, climbs: int = 10, rate: float = 3e-3, points: int = 500,
+    def __init__(self, box: Box, seeds, beta: float = 1e-2, climbs: int = 5, rate: float = 5e-3, points: int = 256,
                  mirrored: bool = False):  # fmt: skip
         super().__init__(box, seeds)
         self.flow, self.beta, self.climbs = CouplingFlow(box.d, seeds=seeds), beta * max(box.size) ** 2, climbs
@@ -435,7 +442,7 @@ class FittedSolution:
 
 def fit_solution(
     residual: Residual, box, *, boundary: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    weights: Sequence[float] | None = None, sampler: str = "auto", steps: int = 1500, rate: float = 2e-3, points: int = 250,
+    weights: Sequence[float] | None = None, sampler: str = "auto", steps: int = 1500, rate: float = 4e-3, points: int = 250,
     kappa: float = 0.1, seed: int = 0, progress: Callable[[float], None] | None = None,
 ) -> FittedSolution:  # fmt: skip
     """Solve a differential equation of your own by a network whose points an adversary chooses.

@@ -6,6 +6,7 @@ from tests.widgets.test_losses_pages import drawn
 
 # page, main control, two of its values
 CONTROLS = [
+    ("aas", "smoothness", 0.5, -1.5),
     ("deepmesh", "pull", 0.1, -0.1),
     ("dcdm", "radius", 0.1, 0.3),
     ("dgno", "sensors", 8, 64),
@@ -48,3 +49,24 @@ def test_a_finger_on_little_friction_slips_and_on_much_it_holds():
         *_, numbers = page.draw(friction, 4.0, 1.0, page.PRESS + page.DRAG - 1, "disc", 8, "light")
         shares.append(numbers["tangential force over μ_f times normal force"])
     assert shares[0] > 0.9 and shares[1] < 0.5
+
+
+def test_a_click_adds_a_bump_or_takes_it_away_and_the_density_follows():
+    import panel as pn
+
+    from widgets.pages import aas as page
+
+    bumps = pn.widgets.TextInput(value="0.3 0.3")
+    page.clicked(bumps, {"points": [{"x": 0.8, "y": 0.6}]})
+    assert page.read(bumps.value) == [(0.3, 0.3), (0.8, 0.6)]
+    page.clicked(bumps, {"points": [{"x": 0.31, "y": 0.3}]})
+    assert page.read(bumps.value) == [(0.8, 0.6)]
+    page.clicked(bumps, {"points": [{"x": 0.8, "y": 0.6}]})
+    assert page.read(bumps.value) == [(0.8, 0.6)]  # the last one stays
+    _, found, _ = page.solved(((0.8, 0.6),), 0.1, 0.3)
+    row, column = divmod(int(found.density.argmax()), 32)
+    assert (row / 32, column / 32) == pytest.approx((0.8, 0.6), abs=0.05)
+    with pytest.raises(ValueError, match="pairs"):
+        page.read("0.3")
+    with pytest.raises(ValueError, match="lie in"):
+        page.read("0.3 1.4")

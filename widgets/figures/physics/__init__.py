@@ -1,5 +1,6 @@
 """Figures of the room of physics, one module a method."""
 
+from widgets.figures.physics import aas as aas
 from widgets.figures.physics import dcdm as dcdm
 from widgets.figures.physics import dgno as dgno
 from widgets.figures.physics import difftactile as difftactile
