@@ -18,7 +18,7 @@ EXPLANATION = (
     "part of the box. The gain over the uniform density is to first order the squared Wasserstein distance of r² from it."
 )
 BOX, SPACE, MOST = Box((0, 0), (1, 1)), Box((0, 0, 0), (1, 1, 1)), 12
-START = "0.3 0.3, 0.7 0.65, 0.75 0.7"
+START = "0.3 0.3, 0.75 0.6, 0.45 0.85"
 
 
 def build(state: dict) -> pn.viewable.Viewable:
