@@ -17,7 +17,7 @@ DOMAINS = ("L-shape", "annulus", "notched")
 
 
 def domain(name: str, refinements: int):
-    """A mesh of triangles: the L-shape [-1, 1]^2 without its lower right quarter, an annulus, or a square with a deep notch."""
+    """A mesh of triangles: the L-shape [-1, 1]^2 without its upper right quarter, an annulus, or a square with a deep notch."""
     import numpy as np
     import skfem
 
@@ -44,11 +44,12 @@ def domain(name: str, refinements: int):
 
 
 def waves(points: torch.Tensor, count: int, generator: torch.Generator, size: float = 40.0) -> torch.Tensor:
-    """Random sums (count, n) of six plane waves with up to one and a half periods a unit."""
-    k = 3 * math.pi * (2 * torch.rand(count, 6, points.shape[1], generator=generator).double() - 1)
-    phase = 2 * math.pi * torch.rand(count, 6, 1, generator=generator).double()
-    weight = size / 6**0.5 * torch.randn(count, 6, 1, generator=generator).double()
-    return (weight * torch.sin(torch.einsum("cwd,nd->cwn", k, points) + phase)).sum(1)
+    """Random sums (count, n) of six plane waves with up to one period a unit; the first do not depend on ``count``."""
+    d = points.shape[1]
+    draw = torch.rand(count, 6, d + 3, generator=generator, dtype=torch.float64)
+    k, phase = 2 * math.pi * (2 * draw[..., :d] - 1), 2 * math.pi * draw[..., d : d + 1]
+    normal = (-2 * (1 - draw[..., d + 1]).log()).sqrt() * torch.cos(2 * math.pi * draw[..., d + 2])
+    return size / 6**0.5 * (normal[..., None] * torch.sin(torch.einsum("cwd,nd->cwn", k, points) + phase)).sum(1)
 
 
 def diffusion(space: Space, f: torch.Tensor, cubic: float = 1.0, tolerance: float = 1e-10) -> torch.Tensor:
@@ -95,6 +96,22 @@ def flow(space: Space, stream: torch.Tensor, *, time: float = 0.1, steps: int = 
         right = apply(space.mass, w[..., None])[..., 0] - dt * load
         w = space.solve(right, space.mass + dt * viscosity * space.stiffness)
     return space.solve(apply(space.mass, w[..., None])[..., 0])
+
+
+def speed(flux: Space, c: torch.Tensor) -> torch.Tensor:
+    """The speed (cells,) in every triangle of a field of RT0, at its centre."""
+    cells = torch.from_numpy(flux.mesh.t.T.astype("int64"))
+    parts = flux.evaluate(torch.from_numpy(flux.mesh.p.T.copy())[cells].mean(1), torch.arange(len(cells)))
+    return torch.stack([torch.from_numpy(E @ c.numpy()) for E in parts]).norm(dim=0)
+
+
+def net_flux(flux: Space, c: torch.Tensor) -> torch.Tensor:
+    """The largest net flux through the sides of a cell over the largest flux, of fields (seeds, items, n) of RT0: (seeds,)."""
+    p, t = torch.from_numpy(flux.mesh.p.T.copy()), torch.from_numpy(flux.mesh.t.T.astype("int64"))
+    (D,) = flux.evaluate(p[t].mean(1), torch.arange(len(t)), "divergence")
+    volume = torch.linalg.det(p[t][:, 1:] - p[t][:, :1]).abs() / (2 if p.shape[1] == 2 else 6)
+    net = torch.from_numpy((D @ c.flatten(0, 1).double().numpy().T).T.copy()).reshape(*c.shape[:2], -1) * volume
+    return net.abs().amax((1, 2)) / c.abs().amax((1, 2))
 
 
 def beam_mesh(refinements: int):

@@ -308,6 +308,28 @@ def read_cells(path: str | Path, *, max_bytes: int = 2**28) -> tuple[torch.Tenso
         return torch.from_numpy(file["points"]), torch.from_numpy(file["cells"])
 
 
+def read_functions(path: str | Path, *, max_bytes: int = 2**28) -> torch.Tensor:
+    """Coefficients (items, n), one function a row, from a table without header (CSV, TSV) or from ``.npy``.
+
+    Raises:
+        ValueError: another ending, too large, rows of different lengths, entries that are no finite numbers.
+    """
+    import numpy as np
+
+    path = Path(path)
+    ending = checks.choice("the ending of path", path.suffix.lower(), (".csv", ".tsv", ".npy"))
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than the limit of {max_bytes}")
+    try:
+        if ending == ".npy":
+            table = np.load(path, allow_pickle=False, mmap_mode="r")
+        else:
+            table = np.loadtxt(path, delimiter="," if ending == ".csv" else "\t", ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path.name} must be a table of numbers alone: {error}") from None
+    return checks.tensor(path.name, np.array(table), ndim=(2, 3), floating=True)
+
+
 def unit_square(refinements: int, cell: str = "triangle"):
     """The unit square, divided so many times."""
     import skfem

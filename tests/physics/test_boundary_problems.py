@@ -22,6 +22,15 @@ def test_domains_have_their_area_and_refine(name, area):
     assert fine.size > 8 * coarse.size and len(fine.boundary) < fine.size / 2
 
 
+def test_waves_are_the_same_functions_on_every_mesh_and_for_every_count():
+    coarse, fine = (Space(p.domain("L-shape", k), "P1") for k in (1, 2))
+    few, many = (p.waves(space.points, n, torch.Generator().manual_seed(3)) for space, n in ((coarse, 3), (fine, 50)))
+    assert torch.allclose(many[:3, : coarse.size], few)
+    assert float(p.waves(fine.points, 2000, torch.Generator().manual_seed(0)).std()) == pytest.approx(
+        40 / 2**0.5, rel=0.05
+    )
+
+
 def test_nonlinear_diffusion_is_the_root_that_scipy_finds():
     space = Space(p.domain("L-shape", 2), "P1")
     f = p.waves(space.points, 2, torch.Generator().manual_seed(0))

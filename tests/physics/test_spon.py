@@ -11,7 +11,8 @@ import torch
 
 from lab.physics import boundary_problems as problems
 from lab.physics.finite_elements import ELEMENTS, Space, unit_square
-from lab.physics.spon import FREE, Spon, _curl, barycentric, read_functions, spon, train
+from lab.physics.mesh_hierarchy import FREE, barycentric, curl_matrix
+from lab.physics.spon import Spon, read_functions, spon, train
 
 DATA = Path(__file__).parents[2] / "data" / "samples"
 MESHES = {
@@ -55,9 +56,9 @@ def test_curls_of_potentials_have_no_divergence_and_no_flow_through_walls(cell):
     assert float(out[:, space.boundary].abs().max()) < 1e-13 * float(out.abs().max())
 
 
-def test_a_stream_function_becomes_its_curl():
+def test_a_stream_function_becomes_itscurl_matrix():
     space, flux = Space(unit_square(3), "P1"), Space(unit_square(3), "RT0")
-    c = _curl(space, flux) @ space.interpolate(lambda x: 3 * x[:, 1] - 2 * x[:, 0]).numpy()
+    c = curl_matrix(space, flux) @ space.interpolate(lambda x: 3 * x[:, 1] - 2 * x[:, 0]).numpy()
     wanted = flux.project(lambda x: torch.tensor([3.0, 2.0]).double().expand(x.shape))
     assert torch.allclose(torch.from_numpy(c), wanted, atol=1e-10)
 

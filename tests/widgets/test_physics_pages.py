@@ -13,6 +13,7 @@ CONTROLS = [
     ("pi_hc_moe", "overlap", 0, 6),
     ("reg_neural_de", "strength", 0.0, 10.0),
     ("difftactile", "friction", 0.1, 1.5),
+    ("spon", "across", -0.4, -0.6),
 ]
 
 

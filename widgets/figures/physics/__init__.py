@@ -6,6 +6,7 @@ from widgets.figures.physics import dgno as dgno
 from widgets.figures.physics import difftactile as difftactile
 from widgets.figures.physics import pi_hc_moe as pi_hc_moe
 from widgets.figures.physics import reg_neural_de as reg_neural_de
+from widgets.figures.physics import spon as spon
 from widgets.figures.physics.active_fluid_closures import closure_curves as closure_curves
 from widgets.figures.physics.active_fluid_closures import closure_errors as closure_errors
 from widgets.figures.physics.active_fluid_closures import order_maps as order_maps
