@@ -140,8 +140,6 @@ def tracks(trial):
 
     Control: every step has the estimate of another.
     """
-    from scipy.stats import spearmanr
-
     found = []
     for seed in trial.seeds:
         draw, estimates, errors = torch.Generator().manual_seed(seed), [], []
@@ -155,7 +153,8 @@ def tracks(trial):
             errors.append(float((one.y[-1] - true).norm()))
         if trial.control:
             estimates = estimates[1:] + estimates[:1]
-        found.append(float(spearmanr(estimates, errors).statistic))
+        ranks = torch.tensor([estimates, errors], dtype=DOUBLE).argsort(1).argsort(1).double()
+        found.append(float(torch.corrcoef(ranks)[0, 1]))
     return Effects(found)
 
 
@@ -169,7 +168,7 @@ def fast_rate(trial):
     found = dopri5(f, y, [0.0, 2.0], 1e-6, 1e-6)
     top = float(rn.StiffnessRegularizer("maximum")(found)) * rn.STABILITY / 30
     if trial.control:
-        late = found.steps.cumsum(0)[found.steps.cumsum(0) > 1.0].tolist()
+        late = found.steps.cumsum(0)[found.steps.cumsum(0) > 1].tolist()
         ends = dopri5(f, y, [0.0, *late[:-1]], 1e-6, 1e-6).y[1:, 0]
         moved = ends.diff(dim=0)
         top = float(((moved @ matrix).norm(dim=1) / moved.norm(dim=1)).amin()) / 30
