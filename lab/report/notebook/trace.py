@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import pkgutil
 import re
 import sys
 import time
@@ -54,7 +55,7 @@ STARTERS = (
 # programs that libraries start to learn about the machine
 ASKING = {"git", "lscpu", "uname", "ldconfig", "gcc", "cc", "ld", "objdump", "sysctl", "nvidia-smi", "arch", "file"}
 _MOST_FOLDERS = 10_000
-_IMPORTING = "<frozen importlib._bootstrap_external>"
+_INSTALLED = re.compile(r"[/\\\\](site|dist)-packages([/\\\\]|$)")  # counts by the versions of its packages
 
 _opened: set[str] = set()
 _written: set[str] = set()
@@ -122,7 +123,8 @@ def _hook(event, arguments):
         _note_database(arguments[0])
     elif event in ("os.scandir", "os.listdir"):
         # the import system lists folders too, and a pattern that is searched is noted as such
-        if sys._getframe(1).f_code.co_filename not in (_IMPORTING, glob.__file__):
+        caller = sys._getframe(1).f_code.co_filename
+        if caller not in (glob.__file__, pkgutil.__file__) and "importlib" not in caller:
             _note(_listed, "." if arguments[0] is None else arguments[0])
     elif event == "glob.glob":
         pattern = os.fspath(arguments[0])
@@ -180,7 +182,7 @@ def _absolute(path):
 
 
 def _is_data(path):
-    if path.startswith(_ignored) or not os.path.isfile(path):
+    if path.startswith(_ignored) or _INSTALLED.search(path) or not os.path.isfile(path):
         return False
     return (
         not path.endswith((".py", ".pyc", ".pyi", ".nbi", ".nbc", ".so", ".toml", ".lock", ".pth"))
@@ -190,7 +192,9 @@ def _is_data(path):
 
 def _is_folder(path):
     inside = (*_ignored, *_packages)
-    return os.path.isdir(path) and not (path + os.sep).startswith(inside) and "__pycache__" not in path
+    if (path + os.sep).startswith(inside) or _INSTALLED.search(path) or "__pycache__" in path:
+        return False
+    return os.path.isdir(path)
 
 
 def listing(folder: str) -> list[str]:

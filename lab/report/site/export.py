@@ -1,7 +1,7 @@
-"""A page of the site as PDF, as one PNG, or its figures as PNG files, through an installed Chromium or Chrome.
+"""A page of the site as one HTML file to mail; as PDF, as one PNG, or its figures as PNG files, through Chromium or Chrome.
 
-The page draws every figure itself when its address ends in ``#print`` or ``#picture``, at the width of the paper or of the
-picture and in the light theme, and then writes where each figure stands into the document.
+For the last the page draws every figure itself when its address ends in ``#print`` or ``#picture``, at the width of the paper
+or of the picture and in the light theme, and then writes where each figure stands into the document.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import tempfile
 from html import unescape
 from pathlib import Path
 
-from lab.report.store.layout import StoreError, writing
+from lab.report.store.layout import Run, StoreError, write_atomically, writing
+from lab.report.store.redaction import cleaned, scrub
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 WIDTH, TALLEST = 1280, 16000
@@ -30,6 +31,42 @@ _QUIET = (
 def chromium() -> str | None:
     """The path of a Chromium or Chrome on PATH, or ``None``."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def to_html(page: Path, target: Path) -> Path:
+    """Write ``page`` as one file that needs nothing beside it and nobody's network; returns ``target``.
+
+    Style and scripts stand in the file; links to other pages of the site become plain text.
+
+    Raises:
+        StoreError: ``target`` cannot be written.
+    """
+    head, end, body = page.read_text(encoding="utf-8").partition("</head>")
+    scripts = []
+
+    def beside(name):
+        return (page.parent / name).read_text(encoding="utf-8")
+
+    def script(match):
+        source = beside(match[2]).replace("</script", "<\\/script")
+        scripts.append(f'<script nonce="{match[1]}">{source}</script>')
+        return ""
+
+    head = re.sub(r'<link rel="stylesheet" href="([^"]+)">', lambda match: f"<style>{beside(match[1])}</style>", head)
+    head = re.sub(r'<script nonce="([0-9a-f]{32})" defer src="([^"]+)"></script>\n?', script, head)
+    body = re.sub(r'(<a\b[^>]*?)\shref="(?!https?:|mailto:|data:|#)[^"]*"', r"\1", body)
+    content, close, rest = body.rpartition("</body>")
+    write_atomically(
+        target, head + end + content + "\n".join(scripts) + close + rest
+    )  # as the deferred scripts, at the end
+    return target
+
+
+def to_notebook(run: Run, target: Path) -> Path:
+    """Write the executed notebook of ``run`` without what belongs to one machine or person; returns ``target``."""
+    content = cleaned(run.content(), scrub)
+    write_atomically(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return target
 
 
 def to_pdf(page: Path, target: Path) -> Path:

@@ -12,10 +12,11 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from lab.report.store.layout import project_root
 
@@ -121,9 +122,9 @@ def hide_secrets(folder: Path, more: Iterable[str] = ()) -> None:
         if path.name == "run.json":
             found = _json(text, lambda info: _clean_info(info, clean), indent=1)
         elif path.suffix in (".json", ".ipynb"):
-            found = _json(text, lambda value: _cleaned(value, clean), indent=1 if path.suffix == ".ipynb" else None)
+            found = _json(text, lambda value: cleaned(value, clean), indent=1 if path.suffix == ".ipynb" else None)
         elif path.suffix == ".jsonl":
-            lines = (_json(line, lambda value: _cleaned(value, clean)) or clean(line) for line in text.splitlines())
+            lines = (_json(line, lambda value: cleaned(value, clean)) or clean(line) for line in text.splitlines())
             found = "".join(line + "\n" for line in lines)
         else:
             found = None
@@ -144,21 +145,21 @@ def _json(text, change, indent=None):
     return json.dumps(found, indent=indent, ensure_ascii=False, separators=(",", ":") if indent is None else None)
 
 
-def _cleaned(value, clean):
+def cleaned(value: Any, clean: Callable[[str], str]) -> Any:
     """``value`` with every text in it cleaned; keys stay."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
-        return [_cleaned(item, clean) for item in value]
+        return [cleaned(item, clean) for item in value]
     if isinstance(value, dict):
-        return {key: _cleaned(item, clean) for key, item in value.items()}
+        return {key: cleaned(item, clean) for key, item in value.items()}
     return value
 
 
 def _clean_info(info, clean):
-    found = {key: value if key in _STRUCTURE else _cleaned(value, clean) for key, value in info.items()}
+    found = {key: value if key in _STRUCTURE else cleaned(value, clean) for key, value in info.items()}
     if "definition" in info:
-        parameters = _cleaned(info["definition"].get("parameters", {}), clean)
+        parameters = cleaned(info["definition"].get("parameters", {}), clean)
         found["definition"] = {**info["definition"], "parameters": parameters}
     return found
 
