@@ -307,10 +307,10 @@ def element_step(
     if choice.path == "reference":
         from lab.kernels.element_step import reference
 
-        return ElementState(*reference.step(*tensors, dt, viscosity, substeps))
+        return ElementState(*reference.step(*tensors, dt, viscosity, substeps))  # type: ignore[call-arg]
     from lab.kernels.element_step import op
 
-    return ElementState(*op.step(*tensors, dt, viscosity, substeps))  # type: ignore[call-arg]
+    return ElementState(*op.step(*tensors, dt, viscosity, substeps))
 
 
 def refuse_step(dt: float, mesh: ElementMesh, sound: float, viscosity: float) -> None:

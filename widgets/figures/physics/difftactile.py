@@ -17,7 +17,7 @@ def pressed(
     x: torch.Tensor, rest: torch.Tensor, elements: torch.Tensor, marks: torch.Tensor, outline: torch.Tensor, share: float,
     *, theme: str = "light",
 ) -> go.Figure:  # fmt: skip
-    """A pad (nodes, 2) over an object's outline (n, 2), with a line from where each mark would be on a stiff pad.
+    """A pad (nodes, 2) over an object's outline (n, 2), with its displacement from a stiff pad, 5 times as long, behind each mark.
 
     ``share``: tangential force over what friction can hold."""
     c = colours(theme)
@@ -28,13 +28,13 @@ def pressed(
         flat = torch.stack([a, b, gap], 1).flatten(0, 1) * 1e3
         return [[None if value != value else value for value in flat[:, k].tolist()] for k in range(2)]
 
-    grid, moves = joined(x[edges[:, 0]], x[edges[:, 1]]), joined(rest, x[marks])
+    grid, moves = joined(x[edges[:, 0]], x[edges[:, 1]]), joined(x[marks] - 5 * (x[marks] - rest), x[marks])
     around = (outline * 1e3).tolist()
     traces = [
         go.Scatter(x=[p[0] for p in around], y=[p[1] for p in around], fill="toself", mode="lines", name="object",
                    line={"color": c.muted, "width": 1}),
         go.Scatter(x=grid[0], y=grid[1], mode="lines", name="pad", line={"color": c.series[1], "width": 1}),
-        go.Scatter(x=moves[0], y=moves[1], mode="lines", name="displacement of the marks",
+        go.Scatter(x=moves[0], y=moves[1], mode="lines", name="displacement of the marks (5 times)",
                    line={"color": c.prediction, "width": 3}),
         go.Scatter(x=(1e3 * x[marks, 0]).tolist(), y=(1e3 * x[marks, 1]).tolist(), mode="markers", name="marks",
                    marker={"color": c.reference, "size": 6}),
