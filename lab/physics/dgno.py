@@ -405,7 +405,7 @@ def read_sensors(path: str | Path, d: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def fit_operator(
-    a, problem=None, *, steps: int = 600, rate: float = 5e-3, physics: float = 1.0, latent: int = 16, width: int = 64,
+    a, problem=None, *, steps: int = 600, rate: float = 1e-2, physics: float = 5.0, latent: int = 16, width: int = 64,
     depth: int = 3, layers: int = 3, points: int = 48, radius: float = 0.1, seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> DGNO:  # fmt: skip

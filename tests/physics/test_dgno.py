@@ -206,7 +206,7 @@ def test_a_short_training_learns_the_solution_and_the_inverse_finds_the_jump():
     n, g = 16, draw(0)
     x = (torch.arange(n) + 0.5) / n
     a = torch.where(x > 0.1 + 0.8 * torch.rand(400, 1, generator=g), 1.0, 0.2)
-    model = D.fit_operator(a, steps=250, latent=4, width=16, points=30, rate=1e-2)
+    model = D.fit_operator(a, steps=600, latent=4, width=24, points=32, radius=0.2, rate=1e-2, physics=5.0)
     assert model.problem.phases == pytest.approx((0.2, 1.0))
     places, test = D.corners(n, 1), a[:20]
     u = D.reference(test)[:, 1:-1]
