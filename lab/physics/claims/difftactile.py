@@ -93,12 +93,13 @@ def dissipates(trial):
 
 @measures("difftactile.contact-continuous")
 def continuous(trial):
-    """Largest force at a depth of 1e-9 m over the mean one at 1e-2 m. Control: a dashpot that does not see the depth."""
-    deep = _touches(trial, 1e-2)[3].norm(dim=1).mean()
+    """Largest force at a depth of 1e-9 m over the mean normal force at 1e-2 m. Control: a dashpot that does not see the depth."""
+    n, u, row, force = _touches(trial, 1e-2)
+    deep = (force * n).sum(1).mean()
     n, u, row, force = _touches(trial, 1e-9)
     if trial.control:
         force = force + (row[:, 1] * (-(n * u).sum(1)).clamp_min(0))[:, None] * n
-    return Effects(float(force.norm(dim=1).max() / deep) if float(deep) else torch.inf)
+    return Effects(float(force.norm(dim=1).max() / deep) if deep > 0 else torch.inf)
 
 
 @measures("difftactile.contact-modes", stacked=True)
