@@ -214,7 +214,7 @@ class Pictures(Kept):
 def ancestral(teacher: Networks, y: torch.Tensor, seeds, steps: int = EVALUATIONS - 1) -> torch.Tensor:
     """Samples (seeds, items, d) of classes ``y`` (seeds, items) by DDPM's chain, steps + 1 evaluations each."""
     noise, times = Noise(seeds, torch.float32), grid(VP(), steps).float()
-    d = int(teacher.stack.template.last.out_features)  # type: ignore[union-attr]
+    d = int(teacher.stack.template.last.out_features)  # type: ignore[arg-type, union-attr]
     with torch.no_grad():
         x = noise(y.shape[1], d)
         for now, after in zip(times[:-1], times[1:]):
@@ -225,8 +225,9 @@ def ancestral(teacher: Networks, y: torch.Tensor, seeds, steps: int = EVALUATION
 
 @lru_cache(maxsize=2)
 def _teacher(setting: Setting, where: Images, seeds: tuple[int, ...]) -> Networks:
-    options = {"steps": setting.training, "width": setting.width, "batch": 128}
-    return train_denoiser(where.x, where.y, classes=where.classes, seeds=seeds, **options)
+    return train_denoiser(
+        where.x, where.y, classes=where.classes, seeds=seeds, steps=setting.training, width=setting.width, batch=128
+    )
 
 
 def _frechet(where: Images, x: torch.Tensor) -> torch.Tensor:
@@ -272,7 +273,7 @@ def pictures(setting, *, seeds, data=None, control=False, progress=None) -> Pict
 @tunes("f_distill")
 def tune_rates(progress=None) -> None:
     """The students' learning rate for each divergence, by Frechet distance on digits after the default distillation."""
-    setting, seeds = Setting(), TUNING_SEEDS[:2]
+    setting, seeds = Setting.of(), TUNING_SEEDS[:2]
     where = images(setting.images)
     teacher = _teacher(setting, where, seeds)
     y = (torch.arange(setting.items) % where.classes).expand(len(seeds) * len(KINDS), -1)
