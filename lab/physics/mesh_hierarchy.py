@@ -22,6 +22,9 @@ Boundary = Any  # None, a number, a function of points, coefficients (n,) or (n,
 class Sparse(nn.Module):
     """A sparse matrix (m, n), once for each of several models: (models, n, ...) -> (models, m, ...), with its own adjoint."""
 
+    A: torch.Tensor
+    T: torch.Tensor
+
     def __init__(self, A, models: int):
         super().__init__()
         from scipy.sparse import identity, kron
