@@ -176,7 +176,7 @@ def test_a_store_that_cannot_be_written_is_said(lab, study, tmp_path):
 def test_without_chromium_an_export_says_what_is_missing(lab, study, monkeypatch, tmp_path):
     assert lab("run", study, "--no-report")[0] == 0
     code, _, messages = lab("export", "study")
-    assert (code, "--pdf FILE, --png FILE or --figures FOLDER" in messages) == (2, True)
+    assert (code, "--pdf or --png FILE, or --figures FOLDER" in messages) == (2, True)
     code, _, messages = lab("export", "nothing", "--pdf", tmp_path / "x.pdf")
     assert (code, "there is no run 'nothing'" in messages) == (3, True)
     monkeypatch.setattr("lab.report.site.export.chromium", lambda: None)

@@ -32,7 +32,7 @@ def step(
     elements: T, inverse: T, volume: T, mass: T, driven: T, surface: T, shapes: T, layouts: T, field: T, lightness: T, drag: T,
     dt: float, viscosity: float, substeps: int,
 ) -> Out:  # fmt: skip
-    from lab.kernels.element_step import cpu
+    from lab.kernels.element_step import loops
 
     arrays = _arrays(x, v, pose, motion, drive, load, force, lame, contact, elements, inverse, volume, mass, driven,
                      surface, shapes, layouts, field, lightness, drag)  # fmt: skip
@@ -43,7 +43,7 @@ def step(
     def piece(start, stop):
         buffers = _buffers(arrays[0], arrays[2], 2)
         for s in range(start, stop):
-            bad[s] = cpu.forward(*(each[s] for each in arrays[:STATE]), *arrays[STATE:], dt, viscosity, substeps,
+            bad[s] = loops.forward(*(each[s] for each in arrays[:STATE]), *arrays[STATE:], dt, viscosity, substeps,
                                  *buffers, out[4][s])  # fmt: skip
             for each, buffer in zip(out, buffers):
                 each[s] = buffer[substeps % 2]
@@ -62,7 +62,7 @@ def step_backward(
     elements: T, inverse: T, volume: T, mass: T, driven: T, surface: T, shapes: T, layouts: T, field: T, lightness: T, drag: T,
     dt: float, viscosity: float, substeps: int, gx: T, gv: T, gpose: T, gmotion: T, gmean: T,
 ) -> Back:  # fmt: skip
-    from lab.kernels.element_step import cpu
+    from lab.kernels.element_step import loops
 
     arrays = _arrays(x, v, pose, motion, drive, load, force, lame, contact, elements, inverse, volume, mass, driven,
                      surface, shapes, layouts, field, lightness, drag)  # fmt: skip
@@ -75,8 +75,8 @@ def step_backward(
         buffers, mean = _buffers(arrays[0], arrays[2], substeps + 1), np.empty(gmean.shape[1:], arrays[0].dtype)
         for s in range(start, stop):
             one = [each[s] for each in arrays[:STATE]]
-            cpu.forward(*one, *arrays[STATE:], dt, viscosity, substeps, *buffers, mean)
-            cpu.backward(*buffers, *one[4:], *arrays[STATE:], dt, viscosity, substeps, *(each[s] for each in state),
+            loops.forward(*one, *arrays[STATE:], dt, viscosity, substeps, *buffers, mean)
+            loops.backward(*buffers, *one[4:], *arrays[STATE:], dt, viscosity, substeps, *(each[s] for each in state),
                          *(each[s] for each in rest))  # fmt: skip
 
     chunks.run(piece, scenes, cost=3 * _cost(arrays, substeps))
