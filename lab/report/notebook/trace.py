@@ -108,7 +108,7 @@ def finish() -> str:
             "packages": top,
             "data": sorted(filter(_is_data, {os.path.realpath(path) for path in _opened})),
             "folders": sorted(filter(_is_folder, {os.path.realpath(path) for path in _listed}))[:_MOST_FOLDERS],
-            "patterns": sorted(item for item in _patterns if not (item[0] + os.sep).startswith(_ignored)),
+            "patterns": sorted(filter(_is_search, _patterns)),
             "unseen": sorted(_unseen),
             "cpu": time.process_time() - _began["cpu"] + _children(),
             "memory": _peak(),
@@ -195,6 +195,11 @@ def _is_folder(path):
     if (path + os.sep).startswith(inside) or _INSTALLED.search(path) or "__pycache__" in path:
         return False
     return os.path.isdir(path)
+
+
+def _is_search(search):
+    place = os.path.join(*search[:2])
+    return not (place.startswith((*_ignored, *_packages)) or _INSTALLED.search(place))
 
 
 def listing(folder: str) -> list[str]:
