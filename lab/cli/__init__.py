@@ -68,7 +68,10 @@ def main() -> None:
 
 
 def join_pairs(arguments: list[str]) -> list[str]:
-    """``-p name value`` as ``-p name=value``, which the option parser takes; the command after ``lab warm`` stays as it is."""
+    """``-p name value`` as ``-p name=value``, which the option parser takes, ``--raw`` too.
+
+    The command after ``lab warm`` stays as it is.
+    """
     if arguments[:1] == ["warm"]:
         return arguments
     found: list[str] = []
@@ -76,7 +79,7 @@ def join_pairs(arguments: list[str]) -> list[str]:
     while position < len(arguments):
         word = arguments[position]
         following = arguments[position + 1 : position + 3]
-        if word in ("-p", "--parameter") and len(following) == 2 and following[0].isidentifier():
+        if word in ("-p", "--parameter", "-r", "--raw") and len(following) == 2 and following[0].isidentifier():
             found += [word, f"{following[0]}={following[1]}"]
             position += 3
         else:

@@ -19,6 +19,14 @@ Parameters = Annotated[
         "--parameter", "-p", metavar="NAME VALUE", help="A parameter of the notebook; may be given several times."
     ),
 ]
+Raw = Annotated[
+    list[str] | None,
+    typer.Option("--raw", "-r", metavar="NAME VALUE", help="A parameter whose value is taken as text, as it stands."),
+]
+File = Annotated[
+    Path | None,
+    typer.Option("--parameters", "-f", help="A YAML or JSON file of parameters; -p and --raw override it."),
+]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Notebooks to run at a time [default: one per core].")
 ]
@@ -47,6 +55,8 @@ def register(app: typer.Typer) -> None:
 def run(
     notebook: Annotated[str, typer.Argument(help="An .ipynb file, or the name of a notebook under notebooks/.")],
     parameter: Parameters = None,
+    raw: Raw = None,
+    file: File = None,
     force: Force = False,
     timeout: Timeout = None,
     cell_timeout: CellTimeout = None,
@@ -59,10 +69,15 @@ def run(
 ) -> None:
     """Execute one notebook with parameters and write its report."""
     from lab.cli.progress import Progress
+    from lab.report.notebook.parameters import Raw as Text
     from lab.report.runs.batch import Batch
     from lab.report.runs.run import plan
 
-    plans = [plan(find_notebook(notebook), pairs(parameter), text=True, kernel=kernel)]
+    typed, texts = pairs(parameter), pairs(raw)
+    for name in sorted(typed.keys() & texts.keys()):
+        raise ValueError(f"parameter {name!r} is given twice: by -p and by --raw")
+    given = {**_parameters_of(file), **typed, **{name: Text(value) for name, value in texts.items()}}
+    plans = [plan(find_notebook(notebook), given, text=True, kernel=kernel)]
     batch = Batch(plans, limits=limits(timeout, cell_timeout, memory), force=force, trust=trust)
     with Progress(batch, quiet=quiet, as_json=as_json) as progress:
         (finished,) = batch.run(jobs=1, emit=progress.event) or [None]
@@ -227,6 +242,25 @@ def pairs(texts: list[str] | None) -> dict[str, str]:
             raise ValueError(f"parameter {name!r} is given twice: {found[name]!r} and {value!r}")
         found[name] = value
     return found
+
+
+def _parameters_of(file):
+    """The parameters that a YAML or JSON file holds, with the types that they have there."""
+    if file is None:
+        return {}
+    import yaml
+
+    from lab.report.notebook.parameters import Raw as Text
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {file}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file.name} is not valid YAML: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{file.name} must hold a mapping from parameters to values, got {type(found).__name__}")
+    return {name: Text(value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def limits(timeout: float | None, cell_timeout: float | None, memory: float | None):

@@ -251,6 +251,29 @@ def test_values_of_a_grid_keep_lists_quotes_and_paths_whole(text, values):
     assert _axis("x", text) == values
 
 
+def test_parameters_from_a_file_keep_their_types_and_raw_text_stays_text(tmp_path, notebook, monkeypatch):
+    from typer.testing import CliRunner
+
+    from lab.cli import app, join_pairs
+
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    path = notebook("count: int = 1\nlabel: str | int = 'a'\nsizes: list[int] = [1]", "print(repr(label))")
+    file = tmp_path / "given.yaml"
+    file.write_text("count: 7\nlabel: '5'\nsizes: [2, 3]\n")
+
+    def run(*words):
+        done = CliRunner().invoke(app, join_pairs(["run", str(path), "--no-report", "-q", *map(str, words)]))
+        assert done.exit_code == 0, done.output
+        return Store(tmp_path / "data").find("study").parameters
+
+    assert run("-f", file) == {"count": 7, "label": "5", "sizes": [2, 3]}
+    assert run("--raw", "label", "5", "-p", "count", "2") == {"count": 2, "label": "5", "sizes": [1]}
+    assert run("-p", "label", "5") == {"count": 1, "label": 5, "sizes": [1]}
+    file.write_text("- 1")
+    failed = CliRunner().invoke(app, ["run", str(path), "-f", str(file)])
+    assert "must hold a mapping from parameters to values, got list" in str(failed.exception)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_scheduler_s_signal_ends_a_command_as_an_interrupt_does(name, tmp_path, notebook):

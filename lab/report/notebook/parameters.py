@@ -35,6 +35,10 @@ class ParameterError(ValueError):
     """A parameter that a notebook does not take, or a value that it refuses."""
 
 
+class Raw(str):
+    """Text that is the value itself, not the words of a command line for one."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One declared parameter: its kind, default, range, unit and the place where it stands."""
@@ -68,7 +72,10 @@ class Parameter:
             ParameterError: naming the parameter, what came, what is wanted and where it is declared.
         """
         try:
-            accepted = self.kind.parse(value) if text and isinstance(value, str) else self.kind.accept(value)
+            reads = text and isinstance(value, str) and not isinstance(value, Raw)
+            accepted = (
+                self.kind.parse(value) if reads else self.kind.accept(str(value) if isinstance(value, Raw) else value)
+            )
             self._within(accepted)
         except (ValueError, TypeError) as error:
             came = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
