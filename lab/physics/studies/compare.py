@@ -31,6 +31,18 @@ METHODS: dict[str, tuple[str, str, Callable[[Any], tuple]]] = {
         "iterations at twice the size of training", "conjugate gradients",
         lambda r: (r.iterations["CG", f"{r.sizes[1]}"], r.iterations["symmetric", f"{r.sizes[1]}"]),
     ),
+    "spon": (
+        "relative error on held-out forces", "network on one mesh",
+        lambda r: (r.errors["plain", "L2"], r.errors["multigrid", "L2"]),
+    ),
+    "aas": (
+        "relative error of the solution", "uniform points",
+        lambda r: (r.error["uniform"], r.error["adversary"]),
+    ),
+    "difftactile": (
+        "relative error of the force trace", "first guess of the contact",
+        lambda r: (r.losses[0].sqrt(), r.losses[-1].sqrt()),
+    ),
     "dgno": (
         "relative error of the flow", "mean solution",
         lambda r: (r.errors["mean solution"], r.errors["DGNO"]),
