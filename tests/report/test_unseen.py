@@ -280,14 +280,24 @@ def test_a_scheduler_s_signal_ends_a_command_as_an_interrupt_does(name, tmp_path
     path = notebook("x: int = 1", "import time; print('here', flush=True); time.sleep(600)")
     environment = {**os.environ, "LAB_DATA": str(tmp_path / "data")}
     command = [sys.executable, "-m", "lab", "run", str(path), "--json"]
+    number = getattr(signal, name)
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # whoever runs the tests may ignore it, under nohup for example, and children inherit that
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
-        for line in process.stdout:
-            if "here" in line:
-                process.send_signal(getattr(signal, name))
-                break
-        process.communicate(timeout=120)
+        try:
+            for line in process.stdout:
+                if "here" in line:
+                    process.send_signal(number)
+                    break
+            process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     with warnings.catch_warnings():
         warnings.simplefilter("error")

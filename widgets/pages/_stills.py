@@ -46,7 +46,9 @@ class Still:
         folder.mkdir(exist_ok=True)
         path = folder / f"{page}.json.gz"
         text = json.dumps(asdict(self), ensure_ascii=False)
-        path.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+        packed = bytearray(gzip.compress(text.encode("utf-8"), mtime=0))
+        packed[9] = 3  # the system of origin, which versions of Python fill in differently
+        path.write_bytes(packed)
         return path
 
 
