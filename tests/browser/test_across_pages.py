@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from plotly.colors import sample_colorscale
 
 from tests.browser.conftest import page_names
 from tests.browser.test_pages import PLOTLY_JS, route_of, wait_until_drawn
@@ -30,6 +31,7 @@ PICTURES = """() => {
     title: node._fullLayout.title.text || "",
     buttons: [...node.querySelectorAll(".modebar-btn")].map((button) => button.dataset.title || button.getAttribute("aria-label")),
     traces: node._fullData.map((trace) => ({name: trace.name || "", type: trace.type, legend: trace.showlegend !== false,
+      scale: (trace.meta && trace.meta.colorscale) || "",
       colours: [...new Set([...(trace.mode && trace.mode.includes("lines") && trace.line ? plain(trace.line.color) : []),
         ...(trace.type === "bar" || /markers/.test(trace.mode) ? plain(trace.marker && trace.marker.color) : []),
         ...(trace.type === "mesh3d" && !trace.intensity ? plain(trace.color) : []),
@@ -103,6 +105,13 @@ def plain(colour: str) -> str:
     return "#" + "".join(f"{int(n):02X}" for n in numbers.groups()) if numbers else colour.upper()
 
 
+def on_scale(colour: str, name: str, bands: int = 24) -> bool:
+    """Whether ``#RRGGBB`` is, up to rounding, the middle of one of the bands of a plotly colour scale."""
+    channels = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    tones = sample_colorscale(name, [(band + 0.5) / bands for band in range(bands)], colortype="tuple")
+    return any(all(abs(255 * part - channel) < 1.5 for part, channel in zip(tone, channels)) for tone in tones)
+
+
 # Words in the name of a trace, and the one colour that they may have.
 MEANINGS = {
     r"^(matched|holds)": COLOURS["matched"],
@@ -122,6 +131,8 @@ def test_colours_are_those_of_the_palette_and_mean_one_thing(opened):
         for trace in figure["traces"]:
             used = {plain(colour) for colour in trace["colours"] if not colour.startswith("rgba(0,0,0,0")}
             used = {colour for colour in used if colour != "TRANSPARENT"}
+            if trace["scale"]:  # patches of a value: each in a colour of the scale that the trace names
+                used = {colour for colour in used if not on_scale(colour, trace["scale"])}
             assert used <= palette, f"{name}: {figure['title']!r}, {trace['name']!r} draws in {used - palette}"
             for words, colour in MEANINGS.items():
                 if re.search(words, trace["name"]) and used:

@@ -48,6 +48,7 @@ def _patches(points, cells, values, bands: int = 24):
             for axis in (0, 1)
         )
         traces.append(go.Scatter(x=x, y=y, mode="lines", fill="toself", fillcolor=tones[b], hoverinfo="skip",
+                                 meta={"colorscale": "RdBu"},
                                  line={"color": tones[b], "width": 0.5}, showlegend=False))  # fmt: skip
     return traces
 
