@@ -99,10 +99,11 @@ def run_notebook(plan, folder: Path, limits, emit: Callable[[Event], None], cont
         except DeadKernelError:
             pass
         except (NoSuchKernel, OSError, RuntimeError, ValueError) as error:
-            if client is not None and client.running is not None:
-                raise
-            # the kernel never answered
-            outcome.status, outcome.error = "kernel died", _plain_error(type(error).__name__, _no_kernel(plan, error))
+            answered = client is not None and client.running is not None
+            if answered and isinstance(error, OSError):
+                raise  # the store's disk, not the kernel
+            said = str(error) if answered else _no_kernel(plan, error)
+            outcome.status, outcome.error = "kernel died", _plain_error(type(error).__name__, said)
         finally:
             if client is not None:
                 client.watchdog.end()
@@ -260,7 +261,8 @@ class _Client(PapermillNotebookClient):
 
     def _aside(self, text):
         """Printed text beyond the limit of a cell: into a file beside the notebook, up to a limit of its own."""
-        if self.printed <= MOST_ASIDE:
+        # a folder that the notebook removed is said at its end
+        if self.printed <= MOST_ASIDE and self.folder.is_dir():
             with open(self._aside_path(), "a", encoding="utf-8", errors="replace") as file:
                 file.write(text)
 
